@@ -1,0 +1,1 @@
+//! What holds for every kind of change: capacity budget and floor, guard evaluation, freeze and emergency.

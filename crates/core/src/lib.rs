@@ -1,0 +1,1 @@
+//! The vocabulary of Mainstay: ids, time, catalog, changes, measurements, guards and ports.

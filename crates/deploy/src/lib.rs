@@ -1,0 +1,1 @@
+//! Rollouts: plans, the machine that walks them, the canary judge.

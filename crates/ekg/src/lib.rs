@@ -1,0 +1,1 @@
+//! Monitoring: scraping, signals and exact counts.

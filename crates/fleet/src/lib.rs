@@ -1,0 +1,1 @@
+//! What runs where: the host agent, its process driver, and measured identity.

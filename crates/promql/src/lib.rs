@@ -1,0 +1,1 @@
+//! PromQL: a parser with spans and a step-vectorised evaluator over columnar storage.

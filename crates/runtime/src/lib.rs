@@ -1,0 +1,1 @@
+//! Performs effects: the only caller of the ports that touch production.

@@ -1,0 +1,1 @@
+//! A simulated world, faults and invariants, for the machines that move production.

@@ -1,0 +1,1 @@
+//! Sequential tests, intervals and power that may be looked at every second.

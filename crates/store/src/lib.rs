@@ -1,0 +1,1 @@
+//! The ledger, leases, timers, projections and tokens, on SQLite, PostgreSQL or memory.

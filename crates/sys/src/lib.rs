@@ -1,0 +1,1 @@
+//! Safe system calls: process descriptors, procfs and sockets.

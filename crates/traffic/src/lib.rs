@@ -1,0 +1,1 @@
+//! The router: weighted versions, bulkheads, deadlines and health that is measured, not claimed.

@@ -1,0 +1,1 @@
+//! The metric engine: an in-memory head with columnar selection.
