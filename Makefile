@@ -1,0 +1,39 @@
+# The five things a contributor runs. Build output stays outside the clone (docs/adr/0001).
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/mainstay/target
+
+CARGO ?= cargo
+
+.PHONY: help run test check bench soak
+
+help:
+	@echo "make run    build mainstay and the example site, then start the control plane"
+	@echo "make test   unit, property and end-to-end tests, then the examples in the docs"
+	@echo "make check  formatting, lints, the tidy rules and spelling"
+	@echo "make bench  the benchmarks, against their budgets"
+	@echo "make soak   simulation seeds, until stopped"
+
+run:
+	$(CARGO) build --profile dev --package mainstay --package mainstay-site
+	"$(CARGO_TARGET_DIR)/debug/mainstay" up
+
+test:
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		set -ex; \
+		$(CARGO) nextest run --workspace --no-tests=warn; \
+		$(CARGO) test --workspace --doc; \
+	else \
+		set -ex; \
+		$(CARGO) test --workspace; \
+	fi
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) xtask tidy
+	.ci/typos
+
+bench:
+	$(CARGO) xtask bench
+
+soak:
+	$(CARGO) xtask sim --forever
