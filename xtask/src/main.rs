@@ -1,1 +1,27 @@
-fn main() {}
+//! Development tasks, run as `cargo xtask <task>`: one file a task.
+//!
+//! A task reads the tree and reports; none of them edits a file. Example: `cargo xtask tidy`.
+
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+/// Development tasks of the Mainstay workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Check the rules that neither the compiler nor clippy knows.
+    Tidy,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().task {
+        Task::Tidy => tidy::run(),
+    }
+}
