@@ -1,1 +1,84 @@
 //! Versioned messages between server, agent and router.
+//!
+//! One JSON object a WebSocket text frame. **Guarantees.** Readers accept the previous version: every
+//! field added later has a default, none changes its meaning. An order names its generation, and a
+//! receiver ignores orders of a generation older than the last it took. **Never** carries a shell line.
+
+pub mod agent;
+pub mod router;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the messages this build writes.
+pub const WIRE_VERSION: u16 = 1;
+/// Largest frame, in bytes.
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Orders the orders: a new leader has a higher epoch, so what an old one sends late is refused.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Generation {
+    /// The fencing epoch of the server's lease.
+    pub epoch: u64,
+    /// Counts up within an epoch.
+    pub counter: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_higher_epoch_is_newer_whatever_the_counter_says() {
+        let old = Generation {
+            epoch: 1,
+            counter: 900,
+        };
+        let new = Generation {
+            epoch: 2,
+            counter: 1,
+        };
+        assert!(new > old);
+    }
+
+    #[test]
+    fn a_backend_written_without_the_later_fields_is_still_read() {
+        let text = r#"{"instance":"voyager-lax-1","incarnation":1,"version":"v1","address":"127.0.0.1:9000"}"#;
+        let backend: router::Backend = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            (backend.share, backend.draining, backend.capacity_rps),
+            (1.0, false, None)
+        );
+    }
+
+    #[test]
+    fn a_report_reads_back_what_it_writes() {
+        let report = agent::FromAgent::Report {
+            at: mainstay_core::Time::from_millis(5),
+            generation: Generation {
+                epoch: 1,
+                counter: 2,
+            },
+            instances: vec![agent::InstanceReport {
+                instance: "voyager-lax-1".parse().unwrap(),
+                service: "voyager".parse().unwrap(),
+                version: "v1".parse().unwrap(),
+                incarnation: 3,
+                state: agent::InstanceState::Failed {
+                    because: "port 9000 is taken".into(),
+                },
+                port: Some(9000),
+                process: None,
+                artifact_sha256: None,
+                unordered_exits: 1,
+                killed_last: false,
+            }],
+        };
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(
+            serde_json::from_str::<agent::FromAgent>(&text).unwrap(),
+            report
+        );
+    }
+}

@@ -1,0 +1,303 @@
+//! The specs of resources: services and their edges, fabrics, hosts, policies, freezes.
+//!
+//! Units are in the types; unknown fields are errors; every default is right for a newcomer.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{ChangeKind, FabricName, HostName, Name, Percent, ServiceName, Span, Time, Version};
+
+/// A fabric: a datacenter with one router.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FabricSpec {
+    /// Where its router listens for users, `host:port`.
+    #[serde(default)]
+    pub listen: Option<String>,
+}
+
+/// A host: one machine with one agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostSpec {
+    /// The fabric it stands in.
+    pub fabric: FabricName,
+    /// The rack, where racks can fail together.
+    #[serde(default)]
+    pub rack: Option<Name>,
+}
+
+/// What can fail together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureDomain {
+    /// One host.
+    #[default]
+    Host,
+    /// One rack.
+    Rack,
+    /// One fabric.
+    Fabric,
+}
+
+/// Whether Mainstay acts on a service or only watches it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Manage {
+    /// Starts, stops and routes.
+    #[default]
+    Full,
+    /// Watches, gives shadow verdicts, never acts.
+    Observe,
+}
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunSpec {
+    /// A directory that holds `VERSION/run`, an executable for each version.
+    pub artifacts: String,
+    /// Arguments; `{port}`, `{version}`, `{instance}` and `{fabric}` are replaced.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Environment; values are replaced as arguments are.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// A fixed port, where the service cannot take any other.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// How long a process may take to stop before it is killed.
+    #[serde(default = "default_stop_grace")]
+    pub stop_grace: Span,
+}
+
+fn default_stop_grace() -> Span {
+    Span::from_secs(5)
+}
+
+/// A call that a service makes of another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Dependency {
+    /// The service called.
+    pub service: ServiceName,
+    /// How long the caller waits.
+    pub timeout: Span,
+}
+
+/// The most that a service may hold of a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Bulkhead {
+    /// Connections to its instances.
+    #[serde(default = "default_bulkhead")]
+    pub connections: u32,
+    /// Requests under way.
+    #[serde(default = "default_bulkhead")]
+    pub in_flight: u32,
+}
+
+fn default_bulkhead() -> u32 {
+    256
+}
+
+impl Default for Bulkhead {
+    fn default() -> Self {
+        Self {
+            connections: default_bulkhead(),
+            in_flight: default_bulkhead(),
+        }
+    }
+}
+
+/// What users of a service are promised.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Slo {
+    /// Largest share of failed requests.
+    pub error_ratio: Percent,
+    /// 99 % of requests are answered within this.
+    pub latency_p99: Span,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceSpec {
+    /// The team that answers for it.
+    pub owner: String,
+    /// 0 (the site is down without it) to 3.
+    #[serde(default = "default_tier")]
+    pub tier: u8,
+    /// The version of its first release.
+    #[serde(default)]
+    pub version: Option<Version>,
+    /// Instances in each fabric.
+    #[serde(default)]
+    pub instances: BTreeMap<FabricName, u32>,
+    /// Whether Mainstay acts on it.
+    #[serde(default)]
+    pub manage: Manage,
+    /// What to run; needed unless `manage: observe`.
+    #[serde(default)]
+    pub run: Option<RunSpec>,
+    /// Path prefix that the router sends here; `/NAME/` by default.
+    #[serde(default)]
+    pub route: Option<String>,
+    /// Path of the health check: a claim.
+    #[serde(default = "default_health")]
+    pub health: String,
+    /// Path of its Prometheus metrics.
+    #[serde(default = "default_metrics")]
+    pub metrics: String,
+    /// How long a request may take in all, at the router.
+    #[serde(default = "default_timeout")]
+    pub timeout: Span,
+    /// What it calls.
+    #[serde(default)]
+    pub dependencies: Vec<Dependency>,
+    /// The most it may hold of a router.
+    #[serde(default)]
+    pub bulkhead: Bulkhead,
+    /// What its users are promised.
+    #[serde(default)]
+    pub slo: Option<Slo>,
+    /// What can fail together.
+    #[serde(default)]
+    pub failure_domain: FailureDomain,
+    /// The rollout policy; the defaults where none is named.
+    #[serde(default)]
+    pub policy: Option<Name>,
+    /// Requests per second that one instance is known to carry, from a load test; measured where unset.
+    #[serde(default)]
+    pub capacity_rps: Option<f64>,
+    /// Paths asked as tagged probes when users bring too little evidence.
+    #[serde(default)]
+    pub probes: Vec<String>,
+}
+
+fn default_tier() -> u8 {
+    2
+}
+fn default_health() -> String {
+    "/healthz".to_owned()
+}
+fn default_metrics() -> String {
+    "/metrics".to_owned()
+}
+fn default_timeout() -> Span {
+    Span::from_secs(2)
+}
+
+/// How a release goes over a service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// A canary, then batches in place.
+    #[default]
+    Canary,
+    /// A second set beside the first, then the routes.
+    BlueGreen,
+}
+
+/// How releases of a service go. Every field has a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RolloutPolicySpec {
+    /// The strategy.
+    pub strategy: Strategy,
+    /// Share of traffic at each step of the canary.
+    pub canary_steps: Vec<Percent>,
+    /// Largest share of a fabric's instances replaced at once.
+    pub batch: Percent,
+    /// Difference in the share of bad requests that still counts as no worse.
+    pub margin: Percent,
+    /// How long the last version is watched before the rollout is done.
+    pub bake: Span,
+    /// Longest wait for evidence at one gate.
+    pub max_evidence_wait: Span,
+    /// Longest exposure to a version from the verdict against it.
+    pub rollback_within: Span,
+    /// Refuse, rather than warn, when `rollbackWithin` cannot be met.
+    pub enforce: bool,
+    /// Emergencies that may be declared.
+    pub emergencies: Vec<EmergencySpec>,
+}
+
+impl Default for RolloutPolicySpec {
+    fn default() -> Self {
+        let percent = |value| Percent::new(value).expect("a constant between 0 and 100");
+        Self {
+            strategy: Strategy::Canary,
+            canary_steps: vec![percent(1.0), percent(5.0), percent(25.0)],
+            batch: percent(10.0),
+            margin: percent(1.0),
+            bake: Span::from_secs(300),
+            max_evidence_wait: Span::from_secs(1_800),
+            rollback_within: Span::from_secs(30),
+            enforce: false,
+            emergencies: Vec::new(),
+        }
+    }
+}
+
+/// An emergency that may be declared: it may waive evidence, never the capacity floor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EmergencySpec {
+    /// Its name.
+    pub name: Name,
+    /// Whether forward steps may go without evidence.
+    #[serde(default)]
+    pub waives_evidence: bool,
+    /// Whether it ends a freeze for this change.
+    #[serde(default)]
+    pub waives_freeze: bool,
+}
+
+/// A moratorium: no forward step of the kinds it covers begins while it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FreezeSpec {
+    /// Why; shown with each refusal.
+    pub reason: String,
+    /// From when, in milliseconds since the Unix epoch; at once where unset.
+    #[serde(default)]
+    pub from: Option<Time>,
+    /// Until when, in milliseconds since the Unix epoch; until deleted where unset.
+    #[serde(default)]
+    pub until: Option<Time>,
+    /// Services it covers; all where empty.
+    #[serde(default)]
+    pub services: Vec<ServiceName>,
+    /// Who or what it does not hold for.
+    #[serde(default)]
+    pub exceptions: Vec<FreezeException>,
+}
+
+/// A named exception to a freeze.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FreezeException {
+    /// What it is called, in the ledger too.
+    pub name: Name,
+    /// Services it lets through; all where empty.
+    #[serde(default)]
+    pub services: Vec<ServiceName>,
+    /// Kinds it lets through; all where empty.
+    #[serde(default)]
+    pub kinds: Vec<ChangeKind>,
+}
+
+/// Where an instance stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Placement {
+    /// Its service.
+    pub service: ServiceName,
+    /// Its host.
+    pub host: HostName,
+    /// Its fabric.
+    pub fabric: FabricName,
+}
