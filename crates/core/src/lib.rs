@@ -22,6 +22,7 @@ mod hash;
 mod ids;
 pub mod ledger;
 mod measured;
+pub mod ports;
 pub mod resource;
 mod time;
 
