@@ -1,0 +1,95 @@
+use super::*;
+use crate::{HeadLimits, stale_marker};
+use proptest::prelude::*;
+
+fn labels(name: &str) -> Labels {
+    Labels::from_pairs([("__name__", name)]).unwrap()
+}
+
+fn head_with(samples: &[(i64, f64)]) -> Head {
+    let mut head = Head::new(HeadLimits::default());
+    for (t, value) in samples {
+        head.append(&labels("c_total"), *t, *value).unwrap();
+    }
+    head
+}
+
+#[test]
+fn the_window_is_open_at_its_start_and_closed_at_its_end() {
+    let head = head_with(&[(10, 5.0), (20, 8.0), (30, 12.0), (40, 99.0)]);
+    let counts = head.counts(&[], 10, 30);
+    assert_eq!(counts.total(), Ok(7));
+    assert_eq!(counts.series[0].base, Base::Before);
+    assert_eq!((counts.oldest_ms, counts.newest_ms), (Some(10), Some(30)));
+}
+
+#[test]
+fn a_series_of_unknown_origin_does_not_count_its_first_value() {
+    let head = head_with(&[(20, 8.0), (30, 12.0)]);
+    let counts = head.counts(&[], 10, 30);
+    assert_eq!(counts.series[0].base, Base::FirstInWindow);
+    assert_eq!(counts.total(), Ok(4));
+}
+
+#[test]
+fn a_series_known_to_be_born_inside_counts_from_zero_until_retention_forgets_its_birth() {
+    let mut head = Head::new(HeadLimits {
+        chunk_samples: 1,
+        retention_ms: 10,
+        ..HeadLimits::default()
+    });
+    head.append_born_from_zero(&labels("c_total"), 20, 8.0)
+        .unwrap();
+    head.append(&labels("c_total"), 30, 12.0).unwrap();
+    let counts = head.counts(&[], 10, 30);
+    assert_eq!(counts.series[0].base, Base::BornFromZero);
+    assert_eq!(counts.total(), Ok(12));
+    head.truncate(35);
+    let counts = head.counts(&[], 10, 30);
+    assert_eq!(counts.series[0].base, Base::FirstInWindow);
+    assert_eq!(counts.total(), Ok(0));
+}
+
+#[test]
+fn a_fractional_value_is_a_fault_and_not_a_number() {
+    let head = head_with(&[(10, 1.0), (20, 1.5)]);
+    let fault = head.counts(&[], 0, 20).total().unwrap_err();
+    assert_eq!(
+        fault,
+        CountFault::NotAnInteger {
+            value: 1.5,
+            at_ms: 20
+        }
+    );
+}
+
+#[test]
+fn a_series_without_a_sample_in_the_window_is_matched_but_not_seen() {
+    let head = head_with(&[(10, 1.0), (20, stale_marker())]);
+    let counts = head.counts(&[], 15, 30);
+    assert_eq!((counts.matched, counts.series.len()), (1, 0));
+    assert_eq!(counts.newest_ms, None);
+}
+
+proptest! {
+    #[test]
+    fn with_resets_the_count_is_what_the_process_did(
+        steps in prop::collection::vec((0_u64..1_000, any::<bool>()), 1..40)
+    ) {
+        // The process counts `grown`; a restart before a step clears it. A reset is visible only if the
+        // value falls, so an oracle that knows the restarts bounds the result from above.
+        let mut head = Head::new(HeadLimits::default());
+        head.append(&labels("c_total"), 0, 0.0).unwrap();
+        let (mut value, mut visible, mut truth) = (0_u64, 0_u64, 0_u64);
+        for (at, (grown, restart)) in steps.iter().enumerate() {
+            let next = if *restart { *grown } else { value + grown };
+            visible += if next < value { next } else { next - value };
+            truth += grown;
+            value = next;
+            head.append(&labels("c_total"), at as i64 + 1, value as f64).unwrap();
+        }
+        let total = head.counts(&[], 0, 1_000).total().unwrap();
+        prop_assert_eq!(total, visible);
+        prop_assert!(total <= truth);
+    }
+}
