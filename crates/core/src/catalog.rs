@@ -301,3 +301,35 @@ pub struct Placement {
     /// Its fabric.
     pub fabric: FabricName,
 }
+
+/// The spec of a resource, decoded by its kind.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Spec {
+    /// See [`FabricSpec`].
+    Fabric(FabricSpec),
+    /// See [`HostSpec`].
+    Host(HostSpec),
+    /// See [`ServiceSpec`].
+    Service(Box<ServiceSpec>),
+    /// See [`RolloutPolicySpec`].
+    RolloutPolicy(RolloutPolicySpec),
+    /// See [`GuardSpec`](crate::guard::GuardSpec).
+    Guard(crate::guard::GuardSpec),
+    /// See [`FreezeSpec`].
+    Freeze(FreezeSpec),
+}
+
+impl Spec {
+    /// Decodes `spec` as `kind` wants it; the error names the field.
+    pub fn decode(kind: crate::Kind, spec: &serde_json::Value) -> Result<Self, serde_json::Error> {
+        use crate::Kind;
+        Ok(match kind {
+            Kind::Fabric => Self::Fabric(FabricSpec::deserialize(spec)?),
+            Kind::Host => Self::Host(HostSpec::deserialize(spec)?),
+            Kind::Service => Self::Service(Box::new(ServiceSpec::deserialize(spec)?)),
+            Kind::RolloutPolicy => Self::RolloutPolicy(RolloutPolicySpec::deserialize(spec)?),
+            Kind::Guard => Self::Guard(crate::guard::GuardSpec::deserialize(spec)?),
+            Kind::Freeze => Self::Freeze(FreezeSpec::deserialize(spec)?),
+        })
+    }
+}

@@ -71,3 +71,39 @@ pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Time;
 }
+
+/// Tables projected from the ledger, in the transaction that wrote it.
+pub trait Tables: Send + Sync {
+    /// One row: JSON.
+    fn get<'a>(
+        &'a self,
+        table: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, LedgerError>>;
+    /// Rows whose key begins with `prefix`, in key order, after `after`, at most `limit`.
+    fn list<'a>(
+        &'a self,
+        table: &'a str,
+        prefix: &'a str,
+        after: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, String)>, LedgerError>>;
+}
+
+/// Who a token belongs to, and what it may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenHolder {
+    /// The token's name: the actor in the ledger.
+    pub name: String,
+    /// Its scopes, such as `read`, `write`, `admin`.
+    pub scopes: Vec<String>,
+}
+
+/// Knows whose a secret is.
+pub trait Identity: Send + Sync {
+    /// The holder of `secret`, if it is known and not revoked.
+    fn holder<'a>(
+        &'a self,
+        secret: &'a str,
+    ) -> BoxFuture<'a, Result<Option<TokenHolder>, LedgerError>>;
+}

@@ -1,0 +1,309 @@
+//! Rules that a catalog must keep as a whole: references exist, calls form no cycle, and nobody waits
+//! for a child longer than their own caller waits for them.
+//!
+//! The last rule is the lesson of a well-known class of outages: a child whose timeout is longer than
+//! its parent's keeps working for a caller that has gone, and retries pile up on work nobody wants.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    HostName, Kind, Name, ServiceName,
+    catalog::{HostSpec, ServiceSpec},
+};
+
+/// One way in which a catalog does not hold together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// The kind of the resource to mend.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// The field, such as `spec.dependencies[1].timeout`.
+    pub field: String,
+    /// What is wrong.
+    pub what: String,
+    /// What would mend it.
+    pub remedy: String,
+}
+
+/// The parts of a catalog that refer to each other.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    /// Services by name.
+    pub services: BTreeMap<ServiceName, ServiceSpec>,
+    /// Hosts by name.
+    pub hosts: BTreeMap<HostName, HostSpec>,
+    /// Names of fabrics.
+    pub fabrics: Vec<Name>,
+    /// Names of rollout policies.
+    pub policies: Vec<Name>,
+}
+
+impl Catalog {
+    /// Every flaw, in the order of names.
+    pub fn flaws(&self) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        for (name, host) in &self.hosts {
+            if !self
+                .fabrics
+                .iter()
+                .any(|fabric| fabric.as_str() == host.fabric.as_str())
+            {
+                flaws.push(unknown(
+                    Kind::Host,
+                    name.as_str(),
+                    "spec.fabric",
+                    "fabric",
+                    host.fabric.as_str(),
+                ));
+            }
+        }
+        for (name, service) in &self.services {
+            self.check_references(name, service, &mut flaws);
+            self.check_timeouts(name, service, &mut flaws);
+        }
+        flaws.extend(self.cycle());
+        flaws
+    }
+
+    fn check_references(&self, name: &ServiceName, service: &ServiceSpec, flaws: &mut Vec<Flaw>) {
+        for fabric in service.instances.keys() {
+            if !self
+                .fabrics
+                .iter()
+                .any(|known| known.as_str() == fabric.as_str())
+            {
+                let field = format!("spec.instances.{fabric}");
+                flaws.push(unknown(
+                    Kind::Service,
+                    name.as_str(),
+                    &field,
+                    "fabric",
+                    fabric.as_str(),
+                ));
+            }
+        }
+        if let Some(policy) = &service.policy
+            && !self.policies.contains(policy)
+        {
+            flaws.push(unknown(
+                Kind::Service,
+                name.as_str(),
+                "spec.policy",
+                "rolloutpolicy",
+                policy.as_str(),
+            ));
+        }
+        for (at, dependency) in service.dependencies.iter().enumerate() {
+            if !self.services.contains_key(&dependency.service) {
+                let field = format!("spec.dependencies[{at}].service");
+                flaws.push(unknown(
+                    Kind::Service,
+                    name.as_str(),
+                    &field,
+                    "service",
+                    dependency.service.as_str(),
+                ));
+            }
+        }
+    }
+
+    fn check_timeouts(&self, name: &ServiceName, service: &ServiceSpec, flaws: &mut Vec<Flaw>) {
+        for (at, edge) in service.dependencies.iter().enumerate() {
+            let mut flaw = |what: String, remedy: String| {
+                let field = format!("spec.dependencies[{at}].timeout");
+                flaws.push(Flaw {
+                    kind: Kind::Service,
+                    name: name.to_string(),
+                    field,
+                    what,
+                    remedy,
+                });
+            };
+            if edge.timeout > service.timeout {
+                flaw(
+                    format!(
+                        "{name} → {} may take {}, but callers wait only {} for {name}",
+                        edge.service, edge.timeout, service.timeout
+                    ),
+                    format!(
+                        "lower it to {} or less, or raise spec.timeout of {name}",
+                        service.timeout
+                    ),
+                );
+            }
+            let Some(child) = self.services.get(&edge.service) else {
+                continue;
+            };
+            for below in child
+                .dependencies
+                .iter()
+                .filter(|below| below.timeout > edge.timeout)
+            {
+                flaw(
+                    format!(
+                        "{name} → {} waits {}, while {} → {} waits {}: the child outlives its parent",
+                        edge.service, edge.timeout, edge.service, below.service, below.timeout
+                    ),
+                    format!(
+                        "lower {} → {} to {} or less, or raise this one",
+                        edge.service, below.service, edge.timeout
+                    ),
+                );
+            }
+        }
+    }
+
+    /// The first cycle of calls, if there is one.
+    fn cycle(&self) -> Option<Flaw> {
+        let mut state: BTreeMap<&ServiceName, bool> = BTreeMap::new();
+        for start in self.services.keys() {
+            // An explicit stack: a chain of thousands of services must not exhaust ours.
+            let mut path: Vec<(&ServiceName, usize)> = vec![(start, 0)];
+            while let Some((at, next)) = path.pop() {
+                if next == 0 {
+                    if state.contains_key(at) {
+                        continue;
+                    }
+                    state.insert(at, false);
+                }
+                let edges = self
+                    .services
+                    .get(at)
+                    .map_or(&[][..], |service| &service.dependencies[..]);
+                let Some(edge) = edges.get(next) else {
+                    state.insert(at, true);
+                    continue;
+                };
+                path.push((at, next + 1));
+                match state.get(&edge.service) {
+                    Some(true) => {}
+                    Some(false) => return Some(cycle_flaw(&path, &edge.service)),
+                    None => path.push((&edge.service, 0)),
+                }
+            }
+        }
+        None
+    }
+}
+
+fn cycle_flaw(path: &[(&ServiceName, usize)], back_to: &ServiceName) -> Flaw {
+    let from = path
+        .iter()
+        .position(|(name, _)| *name == back_to)
+        .unwrap_or(0);
+    let mut names: Vec<&str> = path[from..].iter().map(|(name, _)| name.as_str()).collect();
+    names.push(back_to.as_str());
+    let last = path.last().map_or(back_to, |(name, _)| name);
+    Flaw {
+        kind: Kind::Service,
+        name: last.to_string(),
+        field: "spec.dependencies".to_owned(),
+        what: format!("calls form a cycle: {}", names.join(" → ")),
+        remedy: "remove one of these edges: no order of releases could keep them all compatible"
+            .to_owned(),
+    }
+}
+
+fn unknown(kind: Kind, name: &str, field: &str, what: &str, missing: &str) -> Flaw {
+    Flaw {
+        kind,
+        name: name.to_owned(),
+        field: field.to_owned(),
+        what: format!("there is no {what} `{missing}`"),
+        remedy: format!("apply {what} `{missing}` too, or correct the name"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(timeout: &str, edges: &[(&str, &str)]) -> ServiceSpec {
+        let dependencies: Vec<_> = edges
+            .iter()
+            .map(|(to, wait)| serde_json::json!({"service": to, "timeout": wait}))
+            .collect();
+        serde_json::from_value(
+            serde_json::json!({"owner": "x", "timeout": timeout, "dependencies": dependencies}),
+        )
+        .unwrap()
+    }
+
+    fn catalog(services: &[(&str, ServiceSpec)]) -> Catalog {
+        Catalog {
+            services: services
+                .iter()
+                .map(|(n, s)| (n.parse().unwrap(), s.clone()))
+                .collect(),
+            ..Catalog::default()
+        }
+    }
+
+    #[test]
+    fn a_child_that_outlives_its_parent_is_named_with_both_edges() {
+        let flaws = catalog(&[
+            ("feed", service("2s", &[("profile", "500ms")])),
+            ("profile", service("1s", &[("graph", "800ms")])),
+            ("graph", service("1s", &[])),
+        ])
+        .flaws();
+        assert_eq!(flaws.len(), 1);
+        assert!(
+            flaws[0].what.contains("feed → profile") && flaws[0].what.contains("profile → graph"),
+            "{flaws:?}"
+        );
+    }
+
+    #[test]
+    fn a_cycle_is_printed_in_the_order_of_its_calls() {
+        let flaws = catalog(&[
+            ("a", service("2s", &[("b", "1s")])),
+            ("b", service("2s", &[("c", "1s")])),
+            ("c", service("2s", &[("b", "1s")])),
+        ])
+        .flaws();
+        assert!(
+            flaws.iter().any(|flaw| flaw.what.ends_with("b → c → b")),
+            "{flaws:?}"
+        );
+    }
+
+    #[test]
+    fn a_chain_of_ten_thousand_services_does_not_exhaust_the_stack() {
+        let names: Vec<String> = (0..10_000).map(|n| format!("s{n:05}")).collect();
+        let services: Vec<(&str, ServiceSpec)> = names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| {
+                let edge: Vec<(&str, &str)> = names
+                    .get(at + 1)
+                    .map(|to| (to.as_str(), "1s"))
+                    .into_iter()
+                    .collect();
+                (name.as_str(), service("2s", &edge))
+            })
+            .collect();
+        assert_eq!(catalog(&services).flaws(), []);
+    }
+
+    #[test]
+    fn an_unknown_service_fabric_or_policy_is_named_with_its_field() {
+        let mut lone = service("2s", &[("ghost", "1s")]);
+        lone.instances.insert("nowhere".parse().unwrap(), 2);
+        lone.policy = Some("lost".parse().unwrap());
+        let fields: Vec<String> = catalog(&[("feed", lone)])
+            .flaws()
+            .into_iter()
+            .map(|flaw| flaw.field)
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "spec.instances.nowhere",
+                "spec.policy",
+                "spec.dependencies[0].service"
+            ]
+        );
+    }
+}
