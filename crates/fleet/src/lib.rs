@@ -1,1 +1,10 @@
 //! What runs where: the host agent, its process driver, and measured identity.
+//!
+//! The server says what should run on a host ([`orders`]), a pure [`plan`] says what to do next, a driver
+//! does it.
+//!
+//! **Guarantees.** An instance has one process at most; an order is taken once and never after a newer
+//! one. **Never** runs a shell, and never believes what a process says of itself.
+
+pub mod orders;
+pub mod plan;
