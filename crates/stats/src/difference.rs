@@ -288,3 +288,37 @@ impl Stake {
             + block.control.good() as f64 * control_good
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_stops_at_the_first_larger_margin_that_is_not_rejected() {
+        let mut safety = NonInferiority::new(0.01).unwrap();
+        let strong = |margin: f64| (margin - 0.02).abs() > 1e-12;
+        for wager in &mut safety.wagers {
+            wager.log_e = if strong(wager.margin) { 5.0 } else { 0.0 };
+        }
+        assert_eq!(safety.upper_bound(0.05), 0.03);
+        for wager in &mut safety.wagers {
+            wager.log_e = 5.0;
+        }
+        assert_eq!(safety.upper_bound(0.05), 0.0025);
+        assert_eq!(safety.upper_bound(0.001), 1.0);
+    }
+
+    #[test]
+    fn the_stake_sits_where_the_slopes_of_both_divergences_cancel() {
+        for (margin, rate, ratio) in [(0.01, 0.001, 10.0), (0.05, 0.2, 1.0), (0.3, 0.9, 0.1)] {
+            let stake = Stake::best(margin, rate, ratio);
+            let slope = |centre: f64| (centre - rate) / (centre * (1.0 - centre));
+            let (canary, control) = (slope(stake.canary_centre), slope(stake.control_centre));
+            assert!((stake.canary_centre - stake.control_centre - margin).abs() < 1e-12);
+            assert!(
+                (canary + ratio * control).abs() < 1e-3 * canary,
+                "{stake:?}"
+            );
+        }
+    }
+}

@@ -425,6 +425,32 @@ fn a_promotion_resumes_after_a_shared_outage() {
 }
 
 #[test]
+fn a_sudden_shared_shock_costs_a_bounded_amount_of_evidence() {
+    let mut safety = NonInferiority::single(0.01).unwrap();
+    let quiet = |safety: &mut NonInferiority| {
+        safety
+            .observe(counts(100, 0), counts(1_000, 1))
+            .expect("sound counts");
+    };
+    for _ in 0..100 {
+        quiet(&mut safety);
+    }
+    let before = safety.log_e();
+    for _ in 0..3 {
+        safety.observe(counts(100, 80), counts(1_000, 800)).unwrap();
+    }
+    let lost = before - safety.log_e();
+    println!("lost {lost}");
+    assert!(lost < 3.0 * 9.9, "lost {lost} nats");
+    let needed = (1..200).find(|_| {
+        quiet(&mut safety);
+        safety.log_e() >= before
+    });
+    println!("back after {needed:?}");
+    assert!(needed.is_some_and(|ticks| ticks <= 60));
+}
+
+#[test]
 fn no_traffic_in_one_arm_is_insufficient_whatever_the_other_shows() {
     let judge = Judge::default();
     for (canary, control) in [
