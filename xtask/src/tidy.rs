@@ -17,8 +17,9 @@ mod sources;
 mod workspace;
 
 use std::fmt;
+use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use workspace::Workspace;
 
@@ -50,8 +51,9 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Runs every rule over the workspace this was started in; fails if any has a finding.
-pub(crate) fn run() -> anyhow::Result<()> {
+/// Runs every rule over the workspace this was started in; the exit code is a failure if any has
+/// a finding.
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let workspace = workspace::load()?;
     let edges_path = workspace.root.join(edges::FILE);
     let edges_text = std::fs::read_to_string(&edges_path)
@@ -61,19 +63,18 @@ pub(crate) fn run() -> anyhow::Result<()> {
     for finding in &findings {
         println!("{finding}");
     }
-    match findings.len() {
-        0 => {
-            println!(
-                "tidy: {} crates, {} external, {} source files, nothing to report",
-                workspace.members.len(),
-                workspace.external.len(),
-                workspace.files.len()
-            );
-            Ok(())
-        }
-        1 => bail!("tidy: 1 finding"),
-        many => bail!("tidy: {many} findings"),
-    }
+    println!(
+        "tidy: {} crates, {} external, {} source files: {} findings",
+        workspace.members.len(),
+        workspace.external.len(),
+        workspace.files.len(),
+        findings.len()
+    );
+    Ok(if findings.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn findings(workspace: &Workspace, edges_text: &str) -> Vec<Finding> {
