@@ -93,8 +93,7 @@ impl PidFd {
     /// in which the leader may be reaped, its whole group end, and its pid come round again.
     pub fn send_to_group(&self, identity: &ProcessIdentity, signal: Signal) -> Result<(), Error> {
         let group = self.verified_group(identity)?;
-        // The number of init's group is what the kernel reads as "everybody".
-        if i64::from(group) != i64::from(self.pid) || self.pid == 1 {
+        if !is_group_to_signal(self.pid, group) {
             return Err(Error::NotLeader {
                 pid: self.pid,
                 group,
@@ -171,6 +170,12 @@ impl AsFd for PidFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
+
+/// A group is signalled under its leader's number. That of init's group is what the kernel reads as
+/// "everybody".
+fn is_group_to_signal(leader: u32, group: i32) -> bool {
+    i64::from(group) == i64::from(leader) && leader > 1
 }
 
 fn holds_pid(fdinfo: &str, pid: u32) -> bool {

@@ -31,7 +31,9 @@ pub fn listening_socket_owner(port: u16, candidates: &[u32]) -> Result<Option<u3
 
 /// Whether the process owns a socket that listens on TCP `port`, over IPv4 or IPv6.
 ///
-/// Reads the sockets of its network and its own descriptors; no other process is looked at.
+/// Reads the sockets of its network and its own descriptors; no other process is looked at. Takes
+/// milliseconds, most of them the kernel's walk over its table of connections: ask when an instance
+/// starts, not for each request.
 pub fn owns_listening_socket(pid: u32, port: u16) -> Result<bool, Error> {
     let process = identity::open(pid)?;
     let unreadable = |what| move |source| Error::of_process(pid, what, source);
