@@ -14,8 +14,8 @@ use crate::{Actor, Hash, Time};
 pub const BODY_BYTES_MAX: usize = 4_096;
 /// Largest body of an `apply`: a resource as its owner wrote it.
 pub const RESOURCE_BYTES_MAX: usize = 65_536;
-/// Most entries in one append.
-pub const APPEND_ENTRIES_MAX: usize = 512;
+/// Most entries in one append: a whole site applied at once.
+pub const APPEND_ENTRIES_MAX: usize = 4_096;
 
 /// Names one stream, such as `change/chg-3f9k2m`, `resource/Service/voyager` or `capacity/voyager/lax`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

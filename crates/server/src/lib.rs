@@ -1,1 +1,96 @@
-//! The HTTP API: resources, changes, rollouts, queries and the streams of agents and routers.
+//! The HTTP API: one module a resource, `application/problem+json` for every error.
+//!
+//! **Guarantees.** Every route names the scope it needs; without a token only a loopback listener
+//! answers, and then only to a loopback `Host` and a matching `Origin`, so that no web page can reach it
+//! by rebinding a name. Bodies are bounded. Whatever changes production is in the ledger before the
+//! response says so. **Never** decides anything about a rollout: it validates, writes and reads.
+
+mod auth;
+mod changes;
+mod ledger;
+mod problem;
+mod resources;
+
+use std::sync::Arc;
+
+use axum::{Router, extract::DefaultBodyLimit, routing};
+use mainstay_core::{
+    ChangeId,
+    ports::{Clock, Identity, Ledger, Tables},
+};
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+pub use auth::{Access, Scope};
+pub use resources::{Applied, ApplyRequest, ApplyResponse, schema};
+
+/// Largest body of a request, in bytes: a whole site in one apply.
+pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What the API stands on.
+#[derive(Clone)]
+pub struct App {
+    /// Every change to production.
+    pub ledger: Arc<dyn Ledger>,
+    /// Tables projected from it.
+    pub tables: Arc<dyn Tables>,
+    /// Whose a token is.
+    pub identity: Arc<dyn Identity>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Makes the id of the next change.
+    pub next_change_id: Arc<dyn Fn() -> ChangeId + Send + Sync>,
+    /// The sequence number of the newest committed entry.
+    pub newest: watch::Receiver<u64>,
+    /// Who may ask.
+    pub access: Access,
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    let read = |route| auth::guarded(route, &app, Scope::Read);
+    let write = |route| auth::guarded(route, &app, Scope::Write);
+    Router::new()
+        .route("/-/ready", routing::get(async || "ready\n"))
+        .route("/-/healthy", routing::get(async || "healthy\n"))
+        .route("/api/v1/apply", write(routing::post(resources::apply)))
+        .route(
+            "/api/v1/resources/{kind}",
+            read(routing::get(resources::list)),
+        )
+        .route(
+            "/api/v1/resources/{kind}/{name}",
+            read(routing::get(resources::get)),
+        )
+        .route(
+            "/api/v1/resources/{kind}/{name}/delete",
+            write(routing::post(resources::delete)),
+        )
+        .route(
+            "/api/v1/schemas/{kind}",
+            read(routing::get(resources::get_schema)),
+        )
+        .route("/api/v1/changes", read(routing::get(changes::list)))
+        .route("/api/v1/changes/{id}", read(routing::get(changes::get)))
+        .route(
+            "/api/v1/changes/record",
+            write(routing::post(changes::record)),
+        )
+        .route("/api/v1/ledger", read(routing::get(ledger::since)))
+        .route("/api/v1/ledger/feed", read(routing::get(ledger::feed)))
+        .route("/api/v1/ledger/verify", read(routing::get(ledger::verify)))
+        .fallback(problem::not_found)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(app)
+}
+
+/// Serves until `stop` is cancelled; requests under way may finish.
+pub async fn serve(
+    listener: TcpListener,
+    app: App,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(app))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+}

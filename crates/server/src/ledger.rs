@@ -1,0 +1,95 @@
+//! The ledger itself: pages of it, a live feed, and the state of its chain.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    Json,
+    extract::{Query, State},
+    http::HeaderMap,
+    response::sse::{Event, KeepAlive, Sse},
+};
+use futures_util::{Stream, stream};
+use mainstay_core::{Entry, ledger::ChainCheck};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{App, problem::Problem};
+
+/// Most entries in one page.
+const PAGE_MAX: usize = 1_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Page {
+    #[serde(default)]
+    since: u64,
+    limit: Option<usize>,
+}
+
+/// `GET /api/v1/ledger?since=SEQ`: entries after SEQ, oldest first.
+pub(crate) async fn since(
+    State(app): State<App>,
+    Query(page): Query<Page>,
+) -> Result<Json<Vec<Entry>>, Problem> {
+    let limit = page.limit.unwrap_or(100).min(PAGE_MAX);
+    Ok(Json(app.ledger.since(page.since, limit).await?))
+}
+
+/// `GET /api/v1/ledger/feed`: every entry as it is committed; `Last-Event-ID` resumes without a gap.
+pub(crate) async fn feed(
+    State(app): State<App>,
+    Query(page): Query<Page>,
+    headers: HeaderMap,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let resumed = headers
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok())
+        .and_then(|id| id.parse().ok());
+    let start = (
+        app,
+        resumed.unwrap_or(page.since),
+        Vec::<Entry>::new().into_iter(),
+    );
+    let events = stream::unfold(start, async |(mut app, mut at, mut ready)| {
+        loop {
+            if let Some(entry) = ready.next() {
+                at = entry.seq;
+                let event = Event::default()
+                    .id(entry.seq.to_string())
+                    .event(&entry.kind)
+                    .data(json!(entry).to_string());
+                return Some((Ok(event), (app, at, ready)));
+            }
+            match app.ledger.since(at, PAGE_MAX).await {
+                Ok(page) if !page.is_empty() => ready = page.into_iter(),
+                Ok(_) => app.newest.changed().await.ok()?,
+                Err(error) => {
+                    // The client sees the stream end and resumes from its last id.
+                    tracing::warn!(%error, "a feed of the ledger ended");
+                    return None;
+                }
+            }
+        }
+    });
+    Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(5)))
+}
+
+/// `GET /api/v1/ledger/verify`: walks the whole chain.
+pub(crate) async fn verify(State(app): State<App>) -> Result<Json<Value>, Problem> {
+    let mut check = ChainCheck::default();
+    loop {
+        let page = app.ledger.since(check.head().0, PAGE_MAX).await?;
+        if page.is_empty() {
+            break;
+        }
+        for entry in &page {
+            if let Err(broken) = check.step(entry) {
+                return Ok(Json(json!({ "holds": false, "broken": broken })));
+            }
+        }
+    }
+    let (entries, head) = check.head();
+    Ok(Json(
+        json!({ "holds": true, "entries": entries, "head": head }),
+    ))
+}

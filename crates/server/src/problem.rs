@@ -1,0 +1,136 @@
+//! Errors over HTTP: RFC 9457, with a stable code and a remedy.
+
+use axum::{
+    Json,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use mainstay_core::ports::LedgerError;
+use serde::Serialize;
+
+/// One place in a request that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Place {
+    /// `Kind/name`.
+    pub resource: String,
+    /// The field.
+    pub field: String,
+    /// What is wrong.
+    pub what: String,
+    /// What would mend it.
+    pub remedy: String,
+}
+
+/// An error as the client sees it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Problem {
+    #[serde(skip)]
+    status: StatusCode,
+    code: &'static str,
+    title: String,
+    remedy: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Place>,
+    #[serde(skip)]
+    retry_after_secs: Option<u64>,
+}
+
+impl Problem {
+    /// A problem with `code`, which never changes, what was wrong, and what to do.
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            title: title.into(),
+            remedy: remedy.into(),
+            errors: Vec::new(),
+            retry_after_secs: None,
+        }
+    }
+    /// Names the places.
+    pub(crate) fn at(mut self, errors: Vec<Place>) -> Self {
+        self.errors = errors;
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(&self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(secs) = self.retry_after_secs {
+            headers.insert(header::RETRY_AFTER, header::HeaderValue::from(secs));
+        }
+        response
+    }
+}
+
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
+        let title = error.to_string();
+        match error {
+            LedgerError::Conflict { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                title,
+                "somebody else wrote first: look again, then retry",
+            ),
+            LedgerError::TooLarge { .. } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                title,
+                "split it into smaller parts",
+            ),
+            LedgerError::Full { .. } => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "ledger-full",
+                title,
+                "free disk space; rollbacks may still write",
+            ),
+            LedgerError::Overloaded { retry_after_ms, .. } => {
+                let mut problem = Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "overloaded",
+                    title,
+                    "retry later",
+                );
+                problem.retry_after_secs = Some(retry_after_ms.div_ceil(1_000).max(1));
+                problem
+            }
+            LedgerError::Unavailable(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ledger-unavailable",
+                title,
+                "see the server's log",
+            ),
+        }
+    }
+}
+
+/// What a row of a projection that cannot be read says.
+pub(crate) fn unreadable(what: &str, error: &serde_json::Error) -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "unreadable-row",
+        format!("{what} cannot be read: {error}"),
+        "run `mainstay ledger verify`; if the chain holds, rebuild the projections",
+    )
+}
+
+pub(crate) async fn not_found(uri: axum::http::Uri) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no-such-route",
+        format!("there is nothing at {}", uri.path()),
+        "see docs/api.md",
+    )
+}

@@ -1,0 +1,480 @@
+//! Declared resources: apply, list, get, delete, and their schemas.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use mainstay_core::{
+    Actor, Append, BlastRadius, Change, ChangeId, ChangeKind, ChangeState, Expected, Hash, Kind,
+    Name, NewEntry, Resource, ServiceName,
+    catalog::Spec,
+    change::Plan,
+    graph::Catalog,
+    resource::{API_VERSION, APPLIED, DELETED},
+};
+use schemars::Schema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    App,
+    changes::{moved_entry, open_entry},
+    problem::{Place, Problem, unreadable},
+};
+
+/// Most resources in one apply.
+const APPLY_MAX: usize = 4_000;
+/// Rows asked for at once.
+const PAGE: usize = 1_000;
+/// Services named in a blast radius: a whole site is `instances` alone.
+const NAMED_SERVICES_MAX: usize = 50;
+
+/// A row of the `resources` table.
+#[derive(Debug, Clone, Deserialize)]
+struct Row {
+    resource: Resource,
+    version: u64,
+    at: i64,
+    actor: Actor,
+}
+
+/// Resources to declare together, or not at all.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// What to declare.
+    pub resources: Vec<Resource>,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Check and compare, but write nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What became of one resource.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: Name,
+    /// `created`, `configured` or `unchanged`.
+    pub outcome: String,
+    /// What it was before, in a dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Resource>,
+}
+
+/// What became of all of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApplyResponse {
+    /// The change in the ledger; none when nothing changed.
+    pub change: Option<ChangeId>,
+    /// One line a resource.
+    pub results: Vec<Applied>,
+}
+
+/// The JSON Schema of a kind's spec.
+pub fn schema(kind: Kind) -> Schema {
+    use mainstay_core::catalog::{
+        FabricSpec, FreezeSpec, HostSpec, RolloutPolicySpec, ServiceSpec,
+    };
+    match kind {
+        Kind::Fabric => schemars::schema_for!(FabricSpec),
+        Kind::Host => schemars::schema_for!(HostSpec),
+        Kind::Service => schemars::schema_for!(ServiceSpec),
+        Kind::RolloutPolicy => schemars::schema_for!(RolloutPolicySpec),
+        Kind::Guard => schemars::schema_for!(mainstay_core::guard::GuardSpec),
+        Kind::Freeze => schemars::schema_for!(FreezeSpec),
+    }
+}
+
+/// `GET /api/v1/schemas/KIND`.
+pub(crate) async fn get_schema(Path(kind): Path<String>) -> Result<Json<Schema>, Problem> {
+    Ok(Json(schema(parse_kind(&kind)?)))
+}
+
+/// `GET /api/v1/resources/KIND`: an array in the order of names.
+pub(crate) async fn list(
+    State(app): State<App>,
+    Path(kind): Path<String>,
+) -> Result<Json<Vec<Value>>, Problem> {
+    let rows = rows(&app, parse_kind(&kind)?).await?;
+    Ok(Json(rows.into_values().map(with_status).collect()))
+}
+
+/// `GET /api/v1/resources/KIND/NAME`.
+pub(crate) async fn get(
+    State(app): State<App>,
+    Path((kind, name)): Path<(String, Name)>,
+) -> Result<Json<Value>, Problem> {
+    let kind = parse_kind(&kind)?;
+    let row = row(&app, kind, &name)
+        .await?
+        .ok_or_else(|| unknown(kind, &name))?;
+    Ok(Json(with_status(row)))
+}
+
+/// `POST /api/v1/resources/KIND/NAME/delete`.
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Path((kind, name)): Path<(String, Name)>,
+    Extension(actor): Extension<Actor>,
+) -> Result<Json<Value>, Problem> {
+    let kind = parse_kind(&kind)?;
+    let row = row(&app, kind, &name)
+        .await?
+        .ok_or_else(|| unknown(kind, &name))?;
+    let mut all = everything(&app).await?;
+    all.remove(&(kind, name.clone()));
+    check_catalog(&all)?;
+    let change = opened(
+        &app,
+        &actor,
+        format!("delete {kind} {name}"),
+        String::new(),
+        std::slice::from_ref(&row.resource),
+    );
+    let gone = entry_of(DELETED, &row.resource);
+    let expected = Expected {
+        stream: row.resource.stream(),
+        version: row.version,
+    };
+    commit(&app, actor, &change, vec![gone], vec![expected]).await?;
+    Ok(Json(json!({ "change": change.id })))
+}
+
+/// `POST /api/v1/apply`.
+pub(crate) async fn apply(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<ApplyRequest>,
+) -> Result<Json<ApplyResponse>, Problem> {
+    check_shape(&request)?;
+    let current = everything(&app).await?;
+    let mut wanted = current.clone();
+    for resource in &request.resources {
+        wanted.insert(key(resource), resource.clone());
+    }
+    check_catalog(&wanted)?;
+    let results: Vec<Applied> = request
+        .resources
+        .iter()
+        .map(|resource| compare(resource, &current, request.dry_run))
+        .collect();
+    let changed: Vec<Resource> = request
+        .resources
+        .iter()
+        .zip(&results)
+        .filter(|(_, result)| result.outcome != "unchanged")
+        .map(|(resource, _)| resource.clone())
+        .collect();
+    if request.dry_run || changed.is_empty() {
+        return Ok(Json(ApplyResponse {
+            change: None,
+            results,
+        }));
+    }
+    let title = match &changed[..] {
+        [only] => format!("apply {} {}", only.kind, only.metadata.name),
+        several => format!("apply {} resources", several.len()),
+    };
+    let change = opened(&app, &actor, title, request.reason, &changed);
+    let mut expected = Vec::with_capacity(changed.len());
+    for resource in &changed {
+        expected.push(Expected {
+            stream: resource.stream(),
+            version: stream_version(&app, resource).await?,
+        });
+    }
+    let entries = changed
+        .iter()
+        .map(|resource| entry_of(APPLIED, resource))
+        .collect();
+    commit(&app, actor, &change, entries, expected).await?;
+    Ok(Json(ApplyResponse {
+        change: Some(change.id),
+        results,
+    }))
+}
+
+fn check_shape(request: &ApplyRequest) -> Result<(), Problem> {
+    if request.resources.is_empty() || request.resources.len() > APPLY_MAX {
+        let title = format!(
+            "{} resources; an apply takes 1 to {APPLY_MAX}",
+            request.resources.len()
+        );
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad-apply",
+            title,
+            "split it",
+        ));
+    }
+    let mut places = Vec::new();
+    let mut seen = BTreeMap::new();
+    for (at, resource) in request.resources.iter().enumerate() {
+        let mut flaw = |field: &str, what: String, remedy: &str| {
+            places.push(Place {
+                resource: label(resource),
+                field: field.to_owned(),
+                what,
+                remedy: remedy.to_owned(),
+            });
+        };
+        if resource.api_version != API_VERSION {
+            flaw(
+                "apiVersion",
+                format!("`{}` is not known", resource.api_version),
+                "write `mainstay/v1`",
+            );
+        }
+        if let Err(error) = Spec::decode(resource.kind, &resource.spec) {
+            flaw(
+                "spec",
+                error.to_string(),
+                "see `mainstay explain KIND` for the fields",
+            );
+        }
+        if seen.insert(key(resource), at).is_some() {
+            flaw(
+                "metadata.name",
+                "declared twice in this apply".to_owned(),
+                "keep one of them",
+            );
+        }
+    }
+    refuse(places)
+}
+
+fn check_catalog(all: &BTreeMap<(Kind, Name), Resource>) -> Result<(), Problem> {
+    let mut catalog = Catalog::default();
+    for ((kind, name), resource) in all {
+        let spec = Spec::decode(*kind, &resource.spec)
+            .map_err(|error| unreadable(&label(resource), &error))?;
+        match spec {
+            Spec::Fabric(_) => catalog.fabrics.push(name.clone()),
+            Spec::RolloutPolicy(_) => catalog.policies.push(name.clone()),
+            Spec::Host(host) => {
+                if let Ok(name) = name.as_str().parse() {
+                    catalog.hosts.insert(name, host);
+                }
+            }
+            Spec::Service(service) => {
+                if let Ok(name) = name.as_str().parse() {
+                    catalog.services.insert(name, *service);
+                }
+            }
+            Spec::Guard(_) | Spec::Freeze(_) => {}
+        }
+    }
+    let places = catalog.flaws().into_iter().map(|flaw| Place {
+        resource: format!("{}/{}", flaw.kind, flaw.name),
+        field: flaw.field,
+        what: flaw.what,
+        remedy: flaw.remedy,
+    });
+    refuse(places.collect())
+}
+
+fn refuse(places: Vec<Place>) -> Result<(), Problem> {
+    match places.first() {
+        None => Ok(()),
+        Some(first) => {
+            let title = format!("{} {}: {}", first.resource, first.field, first.what);
+            let remedy = first.remedy.clone();
+            Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-resource",
+                title,
+                remedy,
+            )
+            .at(places))
+        }
+    }
+}
+
+fn compare(
+    resource: &Resource,
+    current: &BTreeMap<(Kind, Name), Resource>,
+    dry_run: bool,
+) -> Applied {
+    let before = current.get(&key(resource));
+    let outcome = match before {
+        None => "created",
+        Some(before) if before == resource => "unchanged",
+        Some(_) => "configured",
+    };
+    Applied {
+        kind: resource.kind,
+        name: resource.metadata.name.clone(),
+        outcome: outcome.to_owned(),
+        before: before.filter(|_| dry_run).cloned(),
+    }
+}
+
+fn opened(
+    app: &App,
+    actor: &Actor,
+    title: String,
+    reason: String,
+    resources: &[Resource],
+) -> Change {
+    let mut services: Vec<ServiceName> = resources
+        .iter()
+        .filter(|resource| resource.kind == Kind::Service)
+        .filter_map(|resource| resource.metadata.name.as_str().parse().ok())
+        .collect();
+    services.truncate(NAMED_SERVICES_MAX);
+    let digest = Hash::of(&[json!(resources).to_string().as_bytes()]);
+    Change {
+        id: (app.next_change_id)(),
+        kind: ChangeKind::Apply,
+        actor: actor.clone(),
+        reason: reason.chars().take(1_000).collect(),
+        title,
+        blast_radius: BlastRadius {
+            services,
+            ..BlastRadius::default()
+        },
+        emergency: None,
+        opened_at: app.clock.now(),
+        deadline: None,
+        plan: Plan {
+            kind: "server.apply".to_owned(),
+            schema: 1,
+            body: json!({ "resources": resources.len(), "sha256": digest }).to_string(),
+        },
+    }
+}
+
+/// Opens `change`, writes `entries`, and closes it, in one append: declared or not at all.
+async fn commit(
+    app: &App,
+    actor: Actor,
+    change: &Change,
+    entries: Vec<NewEntry>,
+    mut expected: Vec<Expected>,
+) -> Result<(), Problem> {
+    let count = entries.len();
+    let mut all = vec![open_entry(change)];
+    all.extend(entries);
+    all.push(moved_entry(
+        change,
+        ChangeState::Done,
+        &format!("{count} declared in this entry's own transaction"),
+    ));
+    expected.push(Expected {
+        stream: change.stream(),
+        version: 0,
+    });
+    app.ledger
+        .append(Append {
+            actor,
+            at: change.opened_at,
+            expected,
+            entries: all,
+        })
+        .await?;
+    Ok(())
+}
+
+fn entry_of(kind: &str, resource: &Resource) -> NewEntry {
+    NewEntry {
+        stream: resource.stream(),
+        kind: kind.to_owned(),
+        schema: 1,
+        body: json!(resource).to_string(),
+    }
+}
+
+/// A deleted resource has no row, but its stream goes on.
+async fn stream_version(app: &App, resource: &Resource) -> Result<u64, Problem> {
+    if let Some(row) = row(app, resource.kind, &resource.metadata.name).await? {
+        return Ok(row.version);
+    }
+    Ok(app
+        .ledger
+        .stream(&resource.stream())
+        .await?
+        .last()
+        .map_or(0, |entry| entry.version))
+}
+
+async fn row(app: &App, kind: Kind, name: &Name) -> Result<Option<Row>, Problem> {
+    let key = format!("{kind}/{name}");
+    let Some(body) = app.tables.get("resources", &key).await? else {
+        return Ok(None);
+    };
+    serde_json::from_str(&body)
+        .map(Some)
+        .map_err(|error| unreadable(&key, &error))
+}
+
+async fn rows(app: &App, kind: Kind) -> Result<BTreeMap<Name, Row>, Problem> {
+    let prefix = format!("{kind}/");
+    let mut after = String::new();
+    let mut all = BTreeMap::new();
+    loop {
+        let page = app.tables.list("resources", &prefix, &after, PAGE).await?;
+        let Some((last, _)) = page.last() else {
+            return Ok(all);
+        };
+        after.clone_from(last);
+        for (key, body) in &page {
+            let row: Row = serde_json::from_str(body).map_err(|error| unreadable(key, &error))?;
+            all.insert(row.resource.metadata.name.clone(), row);
+        }
+    }
+}
+
+async fn everything(app: &App) -> Result<BTreeMap<(Kind, Name), Resource>, Problem> {
+    let mut all = BTreeMap::new();
+    for kind in Kind::ALL {
+        for (name, row) in rows(app, kind).await? {
+            all.insert((kind, name), row.resource);
+        }
+    }
+    Ok(all)
+}
+
+fn with_status(row: Row) -> Value {
+    let mut value = json!(row.resource);
+    value["status"] =
+        json!({ "version": row.version, "appliedAt": row.at, "appliedBy": row.actor });
+    value
+}
+
+fn key(resource: &Resource) -> (Kind, Name) {
+    (resource.kind, resource.metadata.name.clone())
+}
+
+fn label(resource: &Resource) -> String {
+    format!("{}/{}", resource.kind, resource.metadata.name)
+}
+
+fn parse_kind(text: &str) -> Result<Kind, Problem> {
+    text.parse()
+        .map_err(|error: mainstay_core::resource::UnknownKind| {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "unknown-kind",
+                error.to_string(),
+                "use one of the known kinds",
+            )
+        })
+}
+
+fn unknown(kind: Kind, name: &Name) -> Problem {
+    let title = format!("there is no {kind} `{name}`");
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "unknown-resource",
+        title,
+        format!("list them with `mainstay get {}`", kind.plural()),
+    )
+}
