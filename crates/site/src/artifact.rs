@@ -218,3 +218,38 @@ fn find_trailer(file: &mut File) -> anyhow::Result<Option<(u64, u64)>> {
     );
     Ok(Some((start, length)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_bytes(name: &str, bytes: &[u8]) -> anyhow::Result<Option<Spec>> {
+        let path = std::env::temp_dir().join(format!("site-{name}-{}", std::process::id()));
+        fs::write(&path, bytes).unwrap();
+        let spec = read(&path);
+        fs::remove_file(&path).unwrap();
+        spec
+    }
+
+    fn with_footer(json: &[u8], length: u32) -> Vec<u8> {
+        [json, &length.to_le_bytes(), MAGIC].concat()
+    }
+
+    #[test]
+    fn a_file_without_a_trailer_is_not_an_artifact() {
+        assert_eq!(read_bytes("short", b"x").unwrap(), None);
+        assert_eq!(read_bytes("plain", &[7; 100]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_damaged_trailer_is_an_error() {
+        for (name, bytes) in [
+            ("long", with_footer(b"{}", 3)),
+            ("huge", with_footer(&vec![b' '; 70_000], 70_000)),
+            ("empty", with_footer(b"", 0)),
+            ("foreign", with_footer(b"{\"a\":1}", 7)),
+        ] {
+            assert!(read_bytes(name, &bytes).is_err(), "{name} was accepted");
+        }
+    }
+}

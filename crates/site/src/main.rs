@@ -20,6 +20,9 @@ mod load;
 mod loopback;
 mod random;
 
-fn main() -> anyhow::Result<std::process::ExitCode> {
-    cli::run()
+fn main() -> std::process::ExitCode {
+    cli::run().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        std::process::ExitCode::FAILURE
+    })
 }

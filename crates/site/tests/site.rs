@@ -446,3 +446,34 @@ fn load_ends_early_on_sigterm_and_still_reports() {
     assert_eq!(report["finished"], true);
     assert_eq!(report["requests"], server.requests().len() as u64);
 }
+
+#[test]
+fn a_stalled_site_shows_in_the_latency_of_all_who_came_meanwhile() {
+    let out = folder("a_stalled_site");
+    let path = artifact(
+        &out,
+        "feed",
+        "1",
+        &[
+            "--workers",
+            "1",
+            "--queue",
+            "1000",
+            "--service-ms",
+            "1",
+            "--spread",
+            "0",
+            "--defect",
+            "slow=0.02,ms=400",
+        ],
+    );
+    let instance = Running::start(&path, &[]);
+    let (report, _) = load(&instance, &["--rate", "100", "--duration", "2"]);
+    assert_eq!(report["failed"], 0);
+    // One request in fifty is slow, but those behind it wait too: were waiting users to hold back
+    // later ones, the median would be a few milliseconds.
+    assert!(
+        report["latency_ms"]["p50"].as_f64().unwrap() > 40.0,
+        "{report}"
+    );
+}

@@ -4,6 +4,9 @@
 //! closes the listener, gives requests in flight two seconds, and ends with success, unless the
 //! release carries the defect that ignores it.
 //! Never listens on, or calls, anything but this machine.
+//! `PORT=0` takes any free port. A fixed port should lie below the range from which the kernel takes
+//! the ports of outgoing connections (`/proc/sys/net/ipv4/ip_local_port_range`): inside it, any
+//! client's connection may sit on the port first.
 //! Example: `PORT=7001 INSTANCE=feed-1 FABRIC=east releases/feed/1.4.2/run`.
 
 mod handler;

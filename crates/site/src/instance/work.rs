@@ -235,3 +235,69 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(defects: &[&str]) -> Spec {
+        Spec {
+            service: "feed".into(),
+            version: "1".into(),
+            workers: 1,
+            service_ms: 10.0,
+            spread: 0.0,
+            queue: 1,
+            when_full: WhenFull::Reject,
+            cold_s: 0.0,
+            cold_factor: 4.0,
+            routes: vec!["home".into(), "updates".into()],
+            dependencies: Vec::new(),
+            defects: defects.iter().map(|text| text.parse().unwrap()).collect(),
+            seed: 0,
+        }
+    }
+
+    fn ms(pool: &Pool) -> f64 {
+        pool.service_time().as_secs_f64() * 1_000.0
+    }
+
+    #[test]
+    fn a_cold_cache_is_slow_at_first_and_not_for_good() {
+        let cold = Spec {
+            cold_s: 3_600.0,
+            ..spec(&[])
+        };
+        let mut pool = Pool::new(&cold, 0, "feed-1");
+        assert!((ms(&pool) - 40.0).abs() < 1.0);
+        pool.spec.cold_s = 0.0;
+        assert!((ms(&pool) - 10.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_slow_tail_has_the_share_that_was_asked_for() {
+        let pool = Pool::new(&spec(&["slow=0.2,ms=100"]), 1, "feed-1");
+        let slow = (0..5_000).filter(|_| ms(&pool) > 100.0).count();
+        // Six standard deviations of a binomial count of 1,000.
+        assert!((830..1_170).contains(&slow), "{slow}");
+    }
+
+    #[test]
+    fn the_same_seed_and_instance_fail_the_same_requests() {
+        let draw = |seed, instance| {
+            let pool = Pool::new(&spec(&["errors=0.5,route=home"]), seed, instance);
+            (0..64).map(|_| pool.fails("home")).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(1, "feed-1"), draw(1, "feed-1"));
+        assert_ne!(draw(1, "feed-1"), draw(1, "feed-2"));
+        let pool = Pool::new(&spec(&["errors=0.5,route=home"]), 1, "feed-1");
+        assert!((0..64).all(|_| !pool.fails("updates")));
+    }
+
+    #[test]
+    fn a_leak_shows_nothing_before_its_time() {
+        let pool = Pool::new(&spec(&["leak=3600"]), 1, "feed-1");
+        assert!((ms(&pool) - 10.0).abs() < 1e-6);
+        assert!((0..64).all(|_| !pool.fails("home")));
+    }
+}
