@@ -67,7 +67,6 @@ pub struct Running {
     /// The order its process was started from.
     pub order: DesiredInstance,
     /// Where the process stands.
-    #[serde(flatten)]
     pub life: Life,
     /// Exits and failed starts in a row; a stable life sets it back.
     pub failures_in_row: u32,
