@@ -1,0 +1,4 @@
+//! Evaluation.
+pub(crate) mod civil;
+pub(crate) mod kahan;
+pub(crate) mod window;
