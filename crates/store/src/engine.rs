@@ -1,0 +1,340 @@
+//! The two databases behind one small surface: pools, the schema, and transactions.
+//!
+//! Guarantees: every statement but the schema's and the lock's is the same text on both; a
+//! transaction that begins here holds the chain's head until it ends, so that entries become
+//! visible in the order of their positions. Never leaves a half-made schema.
+//!
+//! Example: `let mut tx = engine.begin().await?; let head = tx.lock_head().await?;`
+
+use std::{path::Path, time::Duration};
+
+use mainstay_core::{Entry, Hash, StreamId};
+use sqlx::{
+    PgPool, Postgres, Sqlite, SqlitePool, Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::{
+    error::StoreError,
+    rows::{self, EntryRow, big},
+};
+
+/// The schema this program reads and writes.
+const FORMAT: i64 = 1;
+/// Readers of one database: more only queue inside it.
+const READ_CONNECTIONS_MAX: u32 = 4;
+/// Connections to PostgreSQL of one process.
+const POSTGRES_CONNECTIONS_MAX: u32 = 8;
+/// How long to wait for another process that writes.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// `$key` orders by bytes: SQLite does, PostgreSQL has to be told.
+macro_rules! schema {
+    ($key:literal) => {
+        [
+            "CREATE TABLE IF NOT EXISTS head (id BIGINT PRIMARY KEY, seq BIGINT NOT NULL, \
+             hash TEXT NOT NULL, format BIGINT NOT NULL)",
+            "CREATE TABLE IF NOT EXISTS entry (seq BIGINT PRIMARY KEY, stream TEXT NOT NULL, \
+             version BIGINT NOT NULL, at BIGINT NOT NULL, actor TEXT NOT NULL, \
+             verified BIGINT NOT NULL, kind TEXT NOT NULL, schema BIGINT NOT NULL, \
+             body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL, UNIQUE (stream, version))",
+            concat!(
+                "CREATE TABLE IF NOT EXISTS projection (name TEXT NOT NULL, key ",
+                $key,
+                " NOT NULL, body TEXT NOT NULL, seq BIGINT NOT NULL, PRIMARY KEY (name, key))"
+            ),
+            "CREATE TABLE IF NOT EXISTS projected (name TEXT PRIMARY KEY)",
+            "CREATE TABLE IF NOT EXISTS lease (name TEXT PRIMARY KEY, owner TEXT NOT NULL, \
+             epoch BIGINT NOT NULL, expires_at BIGINT NOT NULL)",
+            concat!(
+                "CREATE TABLE IF NOT EXISTS timer (id ",
+                $key,
+                " PRIMARY KEY, due_at BIGINT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL)"
+            ),
+            "CREATE INDEX IF NOT EXISTS timer_due ON timer (due_at, id)",
+            concat!(
+                "CREATE TABLE IF NOT EXISTS token (name ",
+                $key,
+                " PRIMARY KEY, digest TEXT NOT NULL UNIQUE, scopes TEXT NOT NULL, \
+                 created_at BIGINT NOT NULL)"
+            ),
+        ]
+    };
+}
+
+/// Runs a body of statements on the pool for reading.
+macro_rules! reading {
+    ($engine:expr, $pool:ident => $body:expr) => {
+        match $engine {
+            $crate::engine::Engine::Sqlite { read: $pool, .. } => $body,
+            $crate::engine::Engine::Postgres($pool) => $body,
+        }
+    };
+}
+
+/// Runs a body of single statements on the pool for writing.
+macro_rules! writing {
+    ($engine:expr, $pool:ident => $body:expr) => {
+        match $engine {
+            $crate::engine::Engine::Sqlite { write: $pool, .. } => $body,
+            $crate::engine::Engine::Postgres($pool) => $body,
+        }
+    };
+}
+
+/// Runs a body of statements within a transaction.
+macro_rules! within {
+    ($tx:expr, $connection:ident => $body:expr) => {
+        match $tx {
+            $crate::engine::Tx::Sqlite(tx) => {
+                let $connection = &mut **tx;
+                $body
+            }
+            $crate::engine::Tx::Postgres(tx) => {
+                let $connection = &mut **tx;
+                $body
+            }
+        }
+    };
+}
+
+pub(crate) use {reading, within, writing};
+
+const SINCE: &str = "SELECT seq, stream, version, at, actor, verified, kind, schema, body, prev, \
+                     hash FROM entry WHERE seq > $1 ORDER BY seq LIMIT $2";
+const STREAM: &str = "SELECT seq, stream, version, at, actor, verified, kind, schema, body, prev, \
+                      hash FROM entry WHERE stream = $1 ORDER BY version";
+
+/// A database.
+#[derive(Debug, Clone)]
+pub(crate) enum Engine {
+    /// One connection writes, several read.
+    Sqlite { write: SqlitePool, read: SqlitePool },
+    /// The database sorts writers out.
+    Postgres(PgPool),
+}
+
+/// Where the chain ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) seq: u64,
+    pub(crate) hash: Hash,
+}
+
+impl Engine {
+    pub(crate) async fn sqlite(path: &Path) -> Result<Self, StoreError> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder {
+                path: folder.to_owned(),
+                source,
+            })?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(LOCK_WAIT);
+        let write = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.clone())
+            .await?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(READ_CONNECTIONS_MAX)
+            .connect_with(options)
+            .await?;
+        Self::Sqlite { write, read }.ready().await
+    }
+
+    /// A SQLite database that is one connection: it lives as long as the connection does.
+    pub(crate) async fn memory() -> Result<Self, StoreError> {
+        let write = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(SqliteConnectOptions::new().in_memory(true))
+            .await?;
+        let read = write.clone();
+        Self::Sqlite { write, read }.ready().await
+    }
+
+    pub(crate) async fn postgres(url: &str) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = url.parse()?;
+        let pool = PgPoolOptions::new()
+            .max_connections(POSTGRES_CONNECTIONS_MAX)
+            .acquire_timeout(LOCK_WAIT)
+            .connect_with(options)
+            .await?;
+        Self::Postgres(pool).ready().await
+    }
+
+    async fn ready(self) -> Result<Self, StoreError> {
+        let mut tx = self.begin().await?;
+        if let Tx::Postgres(tx) = &mut tx {
+            sqlx::query("SELECT pg_advisory_xact_lock(5566101)")
+                .execute(&mut **tx)
+                .await?;
+        }
+        let schema = match &tx {
+            Tx::Sqlite(_) => schema!("TEXT"),
+            Tx::Postgres(_) => schema!("TEXT COLLATE \"C\""),
+        };
+        for statement in schema {
+            within!(&mut tx, connection => {
+                sqlx::query(statement).execute(connection).await?;
+            });
+        }
+        let found: i64 = within!(&mut tx, connection => {
+            sqlx::query(
+                "INSERT INTO head (id, seq, hash, format) VALUES (1, 0, $1, $2) \
+                 ON CONFLICT (id) DO NOTHING",
+            )
+            .bind(Hash::GENESIS.to_string())
+            .bind(FORMAT)
+            .execute(&mut *connection)
+            .await?;
+            sqlx::query_scalar("SELECT format FROM head WHERE id = 1")
+                .fetch_one(&mut *connection)
+                .await?
+        });
+        if found != FORMAT {
+            return Err(StoreError::Format {
+                found,
+                known: FORMAT,
+            });
+        }
+        tx.commit().await?;
+        Ok(self)
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    pub(crate) async fn head(&self) -> Result<Head, StoreError> {
+        let row: (i64, String) = reading!(self, pool => {
+            sqlx::query_as("SELECT seq, hash FROM head WHERE id = 1").fetch_one(pool).await?
+        });
+        Ok(head(row))
+    }
+
+    pub(crate) async fn since(&self, seq: u64, limit: i64) -> Result<Vec<Entry>, StoreError> {
+        let rows: Vec<EntryRow> = reading!(self, pool => {
+            sqlx::query_as(SINCE).bind(big(seq)).bind(limit).fetch_all(pool).await?
+        });
+        Ok(rows::entries(rows)?)
+    }
+
+    pub(crate) async fn stream(&self, stream: &StreamId) -> Result<Vec<Entry>, StoreError> {
+        let rows: Vec<EntryRow> = reading!(self, pool => {
+            sqlx::query_as(STREAM).bind(stream.as_str()).fetch_all(pool).await?
+        });
+        Ok(rows::entries(rows)?)
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// A hash column that was edited reads as one that no entry has.
+fn head((seq, hash): (i64, String)) -> Head {
+    Head {
+        seq: u64::try_from(seq).unwrap_or(0),
+        hash: Hash::parse(&hash).unwrap_or_else(|| Hash::of(&[hash.as_bytes()])),
+    }
+}
+
+/// A transaction that may write.
+pub(crate) enum Tx {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+impl Tx {
+    /// Reads the head and keeps all other writers out until the end of the transaction.
+    pub(crate) async fn lock_head(&mut self) -> Result<Head, sqlx::Error> {
+        let row = match self {
+            // BEGIN IMMEDIATE holds SQLite's only write lock already.
+            Self::Sqlite(tx) => {
+                sqlx::query_as("SELECT seq, hash FROM head WHERE id = 1")
+                    .fetch_one(&mut **tx)
+                    .await?
+            }
+            Self::Postgres(tx) => {
+                sqlx::query_as("SELECT seq, hash FROM head WHERE id = 1 FOR UPDATE")
+                    .fetch_one(&mut **tx)
+                    .await?
+            }
+        };
+        Ok(head(row))
+    }
+
+    pub(crate) async fn set_head(&mut self, head: Head) -> Result<(), sqlx::Error> {
+        within!(self, connection => {
+            sqlx::query("UPDATE head SET seq = $1, hash = $2 WHERE id = 1")
+                .bind(big(head.seq))
+                .bind(head.hash.to_string())
+                .execute(connection)
+                .await?;
+        });
+        Ok(())
+    }
+
+    pub(crate) async fn version(&mut self, stream: &StreamId) -> Result<u64, sqlx::Error> {
+        let version: i64 = within!(self, connection => {
+            sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM entry WHERE stream = $1")
+                .bind(stream.as_str())
+                .fetch_one(connection)
+                .await?
+        });
+        Ok(u64::try_from(version).unwrap_or(0))
+    }
+
+    pub(crate) async fn insert(&mut self, entry: &Entry) -> Result<(), sqlx::Error> {
+        within!(self, connection => {
+            sqlx::query(
+                "INSERT INTO entry (seq, stream, version, at, actor, verified, kind, schema, body, \
+                 prev, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            )
+            .bind(big(entry.seq))
+            .bind(entry.stream.as_str())
+            .bind(big(entry.version))
+            .bind(entry.at.millis())
+            .bind(&entry.actor.id)
+            .bind(i64::from(entry.actor.verified))
+            .bind(&entry.kind)
+            .bind(i64::from(entry.schema))
+            .bind(&entry.body)
+            .bind(entry.prev.to_string())
+            .bind(entry.hash.to_string())
+            .execute(connection)
+            .await?;
+        });
+        Ok(())
+    }
+
+    pub(crate) async fn since(&mut self, seq: u64, limit: i64) -> Result<Vec<Entry>, StoreError> {
+        let rows: Vec<EntryRow> = within!(self, connection => {
+            sqlx::query_as(SINCE).bind(big(seq)).bind(limit).fetch_all(connection).await?
+        });
+        Ok(rows::entries(rows)?)
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await,
+            Self::Postgres(tx) => tx.commit().await,
+        }
+    }
+}
