@@ -74,6 +74,7 @@ impl<D: Driver> Host<D> {
         }
         self.look(now, &mut told);
         if whole {
+            self.look_at_artifacts(now, &mut told);
             self.look_for_strays(now, &mut told);
         }
         // Before acting, so that an old process is reported gone before its successor appears.
@@ -118,6 +119,10 @@ impl<D: Driver> Host<D> {
             if instance.running.life == Life::Launching && instance.process.is_none() {
                 // The agent died between start and record.
                 instance.process = self.driver.adopt(&instance.running.order);
+                instance.seen_sha256 = instance
+                    .process
+                    .as_ref()
+                    .map(|process| self.driver.started_digest(process).to_owned());
                 instance.running.life = match &instance.process {
                     Some(_) => Life::Alive { since: now },
                     None => Life::Gone {
@@ -151,6 +156,25 @@ impl<D: Driver> Host<D> {
                     self.facts.remove(name);
                     self.unseen.insert(name.clone(), because);
                 }
+            }
+        }
+    }
+
+    /// What lies on disk may be exchanged under a running process: its next start would run that.
+    fn look_at_artifacts(&mut self, now: Time, told: &mut Told) {
+        for (name, instance) in &mut self.state.instances {
+            if instance.process.is_none() {
+                continue;
+            }
+            let found = self.driver.artifact(&instance.running.order);
+            let what = match &found {
+                Ok(digest) => format!("its artifact on disk is now {digest}"),
+                Err(error) => error.to_string(),
+            };
+            let found = found.ok();
+            if found != instance.artifact_sha256 {
+                tell(told, now, Some(name), what);
+                instance.artifact_sha256 = found;
             }
         }
     }
