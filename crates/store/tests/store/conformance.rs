@@ -24,6 +24,7 @@ macro_rules! checks {
         }
     };
 }
+pub(crate) use checks;
 
 macro_rules! on_files_and_memory {
     ($($group:ident::$check:ident,)*) => {

@@ -5,7 +5,9 @@
 )]
 
 mod conformance;
+mod killed;
 mod ledger;
+mod postgres;
 mod records;
 mod sqlite;
 mod support;
