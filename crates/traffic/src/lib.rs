@@ -1,1 +1,26 @@
 //! The router: weighted versions, bulkheads, deadlines and health that is measured, not claimed.
+//!
+//! **Guarantees.** The decisions of the data plane are pure functions and machines over explicit
+//! times: version by slots, backend by load, bulkheads, deadlines, retry budgets, health, bounded
+//! ejection. **Never** trusts a claim against a measurement.
+//!
+//! ```
+//! use mainstay_traffic::Compartment;
+//! assert!(Compartment::default().enter(0).is_none());
+//! ```
+
+mod balance;
+mod bulkhead;
+mod deadline;
+mod ejection;
+mod health;
+mod retry;
+mod split;
+
+pub use balance::{Candidate, pick};
+pub use bulkhead::{Compartment, Permit};
+pub use deadline::{DEADLINE_HEADER, budget};
+pub use ejection::{EjectionInput, EjectionPlan, plan_ejections};
+pub use health::{BackendHealth, Outcome};
+pub use retry::RetryBudget;
+pub use split::{SLOTS, SlotTable, unit_hash};
