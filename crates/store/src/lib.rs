@@ -5,6 +5,10 @@
 //! changes nothing; projections move in the same transaction as the entries they are folded from;
 //! a lease's epoch grows whenever it changes hands. The three engines pass one conformance suite.
 //!
+//! An append that ended in `Unavailable` may have been written all the same, as a connection can die
+//! between the commit and its answer: read the stream again before deciding. A stream written to
+//! without an expectation grows at its end.
+//!
 //! Never: rewrites or deletes an entry, asks the database for the time, waits without a bound for
 //! room in the queue, keeps a token's secret.
 //!
