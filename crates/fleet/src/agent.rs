@@ -103,8 +103,10 @@ pub async fn run<D: Driver>(
     reports: mpsc::Sender<FromAgent>,
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
+    let clock = Clock::start();
+    let opened_at = clock.now();
     let mut host = tokio::task::spawn_blocking(move || {
-        Store::open(&settings.data).and_then(|store| Host::open(store, driver))
+        Store::open(&settings.data).and_then(|store| Host::open(store, driver, opened_at))
     })
     .await??;
     let mut outbox = Outbox::new(reports);
@@ -114,7 +116,6 @@ pub async fn run<D: Driver>(
         generation: host.desired().generation,
     });
     outbox.flush();
-    let clock = Clock::start();
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = 0_u64;

@@ -43,8 +43,11 @@ pub(crate) struct Host<D: Driver> {
 }
 
 impl<D: Driver> Host<D> {
-    pub(crate) fn open(store: Store, driver: D) -> Result<Self, StateError> {
-        let state: State<D::Handle> = store.load()?;
+    pub(crate) fn open(store: Store, driver: D, now: Time) -> Result<Self, StateError> {
+        let mut state: State<D::Handle> = store.load()?;
+        for held in state.instances.values_mut() {
+            held.running.life = held.running.life.clone().not_after(now);
+        }
         Ok(Self {
             driver,
             store,

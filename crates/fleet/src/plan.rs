@@ -61,6 +61,35 @@ pub enum Life {
     },
 }
 
+impl Life {
+    /// The same with no time after `now`: what was written down before the clock was set back would
+    /// otherwise delay a start or a kill by as much.
+    #[must_use]
+    pub fn not_after(self, now: Time) -> Self {
+        match self {
+            Self::Launching => Self::Launching,
+            Self::Alive { since } => Self::Alive {
+                since: since.min(now),
+            },
+            Self::Stopping {
+                asked_at,
+                killed_at,
+            } => Self::Stopping {
+                asked_at: asked_at.min(now),
+                killed_at: killed_at.map(|at| at.min(now)),
+            },
+            Self::Gone { at, ordered } => Self::Gone {
+                at: at.min(now),
+                ordered,
+            },
+            Self::Failed { at, because } => Self::Failed {
+                at: at.min(now),
+                because,
+            },
+        }
+    }
+}
+
 /// One instance as the planner needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {

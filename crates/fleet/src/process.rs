@@ -2,7 +2,8 @@
 //!
 //! **Guarantees.** `ARTIFACTS/VERSION/run` is executed as it is, in a process group of its own, its output
 //! appended to `DATA/logs/INSTANCE.log`; so it outlives its agent. Identity is measured from the kernel. A
-//! signal reaches the identified process or nobody. **Never** runs a shell, never hands on the agent's own
+//! signal reaches the identified process or nobody; what is left of the group of a process that ended is
+//! killed, unless an earlier agent had started it: then the number may belong to others. **Never** runs a shell, never hands on the agent's own
 //! environment beyond [`ENV_KEPT`], never calls `setsid`.
 //!
 //! ```
@@ -171,6 +172,8 @@ fn facts(process: &Process, port: u16) -> Result<Option<ProcessFacts>, SysError>
             rss_bytes: used.rss_bytes,
             open_files: used.open_fds,
         })),
+        // The memory goes before the process does, and a first thread may end before the others.
+        Err(error @ SysError::NoExecutable { .. }) if !handle.exited()? => Err(error),
         Err(error) => gone_or(error),
     }
 }

@@ -188,3 +188,21 @@ fn a_clock_that_steps_back_kills_nobody() {
     };
     assert_eq!(steps(None, Some((order("v1", 1), stopping, 0)), 0), vec![]);
 }
+
+#[test]
+fn a_back_off_written_down_before_the_clock_was_set_back_is_no_longer_than_itself() {
+    let gone = Life::Gone {
+        at: at(900_000),
+        ordered: false,
+    };
+    let have = |life: Life| Some((order("v1", 1), life, 1));
+    let waits = steps(Some(order("v1", 1)), have(gone.not_after(at(1_000))), 1_000);
+    let until = at(1_500);
+    assert_eq!(
+        waits,
+        vec![Step::Wait(Wait {
+            instance: name(),
+            until
+        })]
+    );
+}
