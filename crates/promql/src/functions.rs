@@ -262,7 +262,7 @@ static FUNCTIONS: &[Function] = &[
 ];
 
 /// Functions of Prometheus that this engine lacks.
-const ELSEWHERE: [&str; 12] = [
+const ELSEWHERE: [&str; 14] = [
     "histogram_avg",
     "histogram_count",
     "histogram_fraction",
@@ -273,8 +273,10 @@ const ELSEWHERE: [&str; 12] = [
     "holt_winters",
     "info",
     "max_of",
+    "min_of",
     "sort_by_label",
     "sort_by_label_desc",
+    "start_timestamp",
 ];
 
 pub(crate) fn find(name: &str) -> Option<&'static Function> {

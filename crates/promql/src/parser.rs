@@ -188,6 +188,9 @@ impl Parser {
             check::binary(&binary, op_span)?;
             left = Self::node(ExprKind::Binary(Box::new(binary)), span)?;
         }
+        if self.is_sign("</") || self.is_sign(">/") {
+            return Fault::unsupported(self.span(), "operators that trim histograms");
+        }
         self.depth -= 1;
         Ok(left)
     }

@@ -200,6 +200,9 @@ pub(crate) fn stddev(w: &Window<'_>) -> Option<f64> {
 
 /// Median of the absolute distances from the median.
 pub(crate) fn mad(w: &Window<'_>) -> Option<f64> {
+    if w.values.iter().any(|v| v.is_nan()) {
+        return Some(f64::NAN);
+    }
     let mut values = w.values.to_vec();
     let median = kahan::quantile(0.5, &mut values);
     let mut distances: Vec<f64> = w.values.iter().map(|v| (v - median).abs()).collect();

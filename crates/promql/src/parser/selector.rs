@@ -11,7 +11,7 @@ use crate::{MatchOp, Matcher, Span};
 const MAX_MS: f64 = 1e15;
 
 /// Words that start a duration expression, which is not supported.
-const DURATION_WORDS: [&str; 4] = ["step", "range", "min", "max"];
+const DURATION_WORDS: [&str; 6] = ["step", "range", "min", "max", "min_of", "max_of"];
 
 impl Parser {
     pub(super) fn selector(&mut self, name: Option<String>) -> Outcome<Expr> {
@@ -173,11 +173,16 @@ impl Parser {
         }
     }
 
-    fn close_bracket(&mut self) -> Outcome<Span> {
+    fn no_arithmetic(&self) -> Outcome<()> {
         let arithmetic = ["+", "-", "*", "/", "%", "^"];
         if arithmetic.iter().any(|sign| self.is_sign(sign)) {
             return Fault::unsupported(self.span(), "duration expressions");
         }
+        Ok(())
+    }
+
+    fn close_bracket(&mut self) -> Outcome<Span> {
+        self.no_arithmetic()?;
         self.want_sign("]")
     }
 
@@ -195,6 +200,7 @@ impl Parser {
     fn positive_ms(&mut self, what: &str) -> Outcome<i64> {
         let span = self.span();
         let ms = self.signed_ms(what)?;
+        self.no_arithmetic()?;
         if ms <= 0 {
             return Fault::invalid(span, format!("{what} must be greater than zero"));
         }
