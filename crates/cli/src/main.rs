@@ -1,1 +1,24 @@
-fn main() {}
+//! The `mainstay` binary: the server, and the client that speaks to it.
+//!
+//! ```text
+//! mainstay serve --data-dir ./data &
+//! mainstay apply -f site.yaml
+//! mainstay get services
+//! ```
+
+mod args;
+mod client;
+mod commands;
+mod config;
+mod output;
+mod platform;
+mod yaml;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    commands::main()
+}

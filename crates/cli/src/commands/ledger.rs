@@ -1,0 +1,92 @@
+//! `ledger verify` and `ledger show`.
+
+use std::process::ExitCode;
+
+use mainstay_store::StoreError;
+use serde_json::{Value, json};
+
+use crate::{
+    args::{Format, Global, LedgerCommand},
+    client::Client,
+    output, platform,
+};
+
+pub(crate) async fn run(global: &Global, command: LedgerCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        LedgerCommand::Verify {
+            data_dir: Some(data_dir),
+        } => {
+            anyhow::ensure!(
+                data_dir.join("mainstay.db").exists(),
+                "there is no ledger in {}",
+                data_dir.display()
+            );
+            let store = platform::open_data_dir(&data_dir).await?;
+            let answer = match store.verify().await {
+                Ok((entries, head)) => json!({ "holds": true, "entries": entries, "head": head }),
+                Err(StoreError::Broken(broken)) => json!({ "holds": false, "broken": broken }),
+                Err(error) => return Err(error.into()),
+            };
+            store.close().await;
+            report(global.output, &answer)
+        }
+        LedgerCommand::Verify { data_dir: None } => {
+            let answer: Value = Client::new(global)?.get("/api/v1/ledger/verify").await?;
+            report(global.output, &answer)
+        }
+        LedgerCommand::Show { since, limit } => {
+            let entries: Vec<Value> = Client::new(global)?
+                .get(&format!("/api/v1/ledger?since={since}&limit={limit}"))
+                .await?;
+            show(global.output, &entries)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn report(format: Format, answer: &Value) -> anyhow::Result<ExitCode> {
+    let holds = answer["holds"] == json!(true);
+    if !output::value(format, answer)? {
+        let line = if holds {
+            format!(
+                "ok: {} entries, head {}",
+                answer["entries"],
+                answer["head"].as_str().unwrap_or_default()
+            )
+        } else {
+            let broken = &answer["broken"];
+            format!(
+                "broken at entry {}: {}",
+                broken["seq"],
+                broken["what"].as_str().unwrap_or_default()
+            )
+        };
+        output::print(&line)?;
+    }
+    Ok(if holds {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
+}
+
+fn show(format: Format, entries: &[Value]) -> anyhow::Result<()> {
+    if output::value(format, &json!(entries))? {
+        return Ok(());
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let rows: Vec<Vec<String>> = entries
+        .iter()
+        .map(|entry| {
+            vec![
+                entry["seq"].to_string(),
+                output::time(&entry["at"]),
+                text(&entry["actor"]["id"]),
+                text(&entry["kind"]),
+                text(&entry["stream"]),
+                text(&entry["hash"]).chars().take(12).collect(),
+            ]
+        })
+        .collect();
+    output::table(&["SEQ", "AT", "ACTOR", "KIND", "STREAM", "HASH"], &rows)
+}

@@ -1,0 +1,99 @@
+//! One file a family of commands.
+
+mod changes;
+mod ledger;
+mod resources;
+mod serve;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::{
+    args::{ChangeCommand, Cli, Command, ConfigCommand},
+    client::Client,
+    config::Config,
+    output,
+};
+
+/// Reads the command line and runs it.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::new(error)),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(2)
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Serve(serve) => serve::serve(serve).await?,
+        Command::Up { listen, data_dir } => serve::up(listen, data_dir).await?,
+        Command::Apply {
+            files,
+            reason,
+            dry_run,
+        } => resources::apply(&global, &files, reason, dry_run).await?,
+        Command::Diff { files } => return resources::diff(&global, &files).await,
+        Command::Get { kind, name } => resources::get(&global, kind, name).await?,
+        Command::Describe { kind, name } => resources::describe(&global, kind, &name).await?,
+        Command::Delete { kind, name } => resources::delete(&global, kind, &name).await?,
+        Command::Explain { kind } => output::print(&serde_json::to_string_pretty(
+            &mainstay_server::schema(kind),
+        )?)?,
+        Command::Changes {
+            kind,
+            state,
+            service,
+            limit,
+        } => {
+            changes::list(
+                &global,
+                &changes::Filter {
+                    kind,
+                    state,
+                    service,
+                    limit,
+                },
+            )
+            .await?;
+        }
+        Command::Change(ChangeCommand::Record {
+            title,
+            reason,
+            services,
+        }) => {
+            changes::record(&Client::new(&global)?, title, reason, services).await?;
+        }
+        Command::Why { change } => changes::why(&global, &change).await?,
+        Command::Ledger(command) => return ledger::run(&global, command).await,
+        Command::Token(command) => token::run(command).await?,
+        Command::Config(ConfigCommand::Check { file }) => {
+            Config::read(&file)?;
+            output::print(&format!("{}: ok", file.display()))?;
+        }
+        Command::Completion { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "mainstay",
+                &mut std::io::stdout(),
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,245 @@
+//! `apply`, `diff`, `get`, `describe`, `delete`.
+
+use std::process::ExitCode;
+
+use mainstay_core::{Kind, Name, resource};
+use mainstay_server::{ApplyRequest, ApplyResponse};
+use serde_json::{Value, json};
+
+use crate::{
+    args::{Files, Global},
+    client::Client,
+    output, yaml,
+};
+
+pub(crate) async fn apply(
+    global: &Global,
+    files: &Files,
+    reason: String,
+    dry_run: bool,
+) -> anyhow::Result<()> {
+    let request = ApplyRequest {
+        resources: yaml::read(&files.paths)?,
+        reason,
+        dry_run,
+    };
+    let response: ApplyResponse = Client::new(global)?.post("/api/v1/apply", &request).await?;
+    if output::value(global.output, &json!(response))? {
+        return Ok(());
+    }
+    let suffix = if dry_run { " (dry run)" } else { "" };
+    for result in &response.results {
+        output::print(&format!(
+            "{}/{} {}{suffix}",
+            result.kind.as_str().to_lowercase(),
+            result.name,
+            result.outcome
+        ))?;
+    }
+    match &response.change {
+        Some(change) => output::print(&format!("change {change}")),
+        None => Ok(()),
+    }
+}
+
+pub(crate) async fn diff(global: &Global, files: &Files) -> anyhow::Result<ExitCode> {
+    let resources = yaml::read(&files.paths)?;
+    let request = ApplyRequest {
+        resources: resources.clone(),
+        reason: String::new(),
+        dry_run: true,
+    };
+    let response: ApplyResponse = Client::new(global)?.post("/api/v1/apply", &request).await?;
+    let mut differs = false;
+    for (wanted, result) in resources.iter().zip(&response.results) {
+        if result.outcome == "unchanged" {
+            continue;
+        }
+        differs = true;
+        output::print(&format!(
+            "{}/{} would be {}",
+            result.kind.as_str().to_lowercase(),
+            result.name,
+            result.outcome
+        ))?;
+        let before = result
+            .before
+            .as_ref()
+            .map_or(Value::Null, |before| json!(before));
+        let mut lines = Vec::new();
+        compare("", &before, &json!(wanted), &mut lines);
+        lines.iter().try_for_each(|line| output::print(line))?;
+    }
+    Ok(if differs {
+        ExitCode::from(1)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// One line for every leaf that differs.
+fn compare(path: &str, before: &Value, after: &Value, lines: &mut Vec<String>) {
+    match (before, after) {
+        (before, after) if before == after => {}
+        (Value::Object(old), Value::Object(new)) => {
+            let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            for key in keys {
+                let side = |map: &serde_json::Map<String, Value>| {
+                    map.get(key).cloned().unwrap_or(Value::Null)
+                };
+                compare(&format!("{path}.{key}"), &side(old), &side(new), lines);
+            }
+        }
+        (before, after) => {
+            if !before.is_null() {
+                lines.push(format!("- {path}: {before}"));
+            }
+            if !after.is_null() {
+                lines.push(format!("+ {path}: {after}"));
+            }
+        }
+    }
+}
+
+pub(crate) async fn get(global: &Global, kind: Kind, name: Option<Name>) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let list: Vec<Value> = match name {
+        None => {
+            client
+                .get(&format!("/api/v1/resources/{}", kind.plural()))
+                .await?
+        }
+        Some(name) => vec![
+            client
+                .get(&format!("/api/v1/resources/{}/{name}", kind.plural()))
+                .await?,
+        ],
+    };
+    if output::value(global.output, &json!(list))? {
+        return Ok(());
+    }
+    if list.is_empty() {
+        eprintln!("no {} declared", kind.plural());
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = list.iter().map(|resource| row(kind, resource)).collect();
+    output::table(header(kind), &rows)
+}
+
+fn header(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Service => &[
+            "NAME",
+            "OWNER",
+            "TIER",
+            "INSTANCES",
+            "CALLS",
+            "APPLIED",
+            "BY",
+        ],
+        Kind::Fabric => &["NAME", "LISTEN", "APPLIED", "BY"],
+        Kind::Host => &["NAME", "FABRIC", "APPLIED", "BY"],
+        Kind::RolloutPolicy => &["NAME", "STRATEGY", "APPLIED", "BY"],
+        Kind::Guard => &["NAME", "EXPR", "OP", "LIMIT", "APPLIED", "BY"],
+        Kind::Freeze => &["NAME", "REASON", "APPLIED", "BY"],
+    }
+}
+
+fn row(kind: Kind, resource: &Value) -> Vec<String> {
+    let spec = &resource["spec"];
+    let text = |field: &str| match &spec[field] {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let mut cells = vec![
+        resource["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+    ];
+    match kind {
+        Kind::Service => {
+            let instances = spec["instances"]
+                .as_object()
+                .map_or(0, |map| map.values().filter_map(Value::as_u64).sum());
+            let calls: Vec<&str> = spec["dependencies"]
+                .as_array()
+                .map(|edges| {
+                    edges
+                        .iter()
+                        .filter_map(|edge| edge["service"].as_str())
+                        .collect()
+                })
+                .unwrap_or_default();
+            let calls = if calls.is_empty() {
+                "-".to_owned()
+            } else {
+                calls.join(",")
+            };
+            cells.extend([text("owner"), text("tier"), instances.to_string(), calls]);
+        }
+        Kind::Fabric => cells.push(text("listen")),
+        Kind::Host => cells.push(text("fabric")),
+        Kind::RolloutPolicy => cells.push(text("strategy")),
+        Kind::Guard => cells.extend([text("expr"), text("op"), text("limit")]),
+        Kind::Freeze => cells.push(text("reason")),
+    }
+    cells.push(output::time(&resource["status"]["appliedAt"]));
+    cells.push(
+        resource["status"]["appliedBy"]["id"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+    );
+    cells
+}
+
+pub(crate) async fn describe(global: &Global, kind: Kind, name: &Name) -> anyhow::Result<()> {
+    let resource: Value = Client::new(global)?
+        .get(&format!("/api/v1/resources/{}/{name}", kind.plural()))
+        .await?;
+    if !output::value(global.output, &resource)? {
+        output::value(crate::args::Format::Yaml, &resource)?;
+        output::print(&format!(
+            "# history: mainstay ledger show, stream {}",
+            resource::resource_stream(kind, name)
+        ))?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn delete(global: &Global, kind: Kind, name: &Name) -> anyhow::Result<()> {
+    let path = format!("/api/v1/resources/{}/{name}/delete", kind.plural());
+    let response: Value = Client::new(global)?.post(&path, &json!({})).await?;
+    if !output::value(global.output, &response)? {
+        let change = response["change"].as_str().unwrap_or_default();
+        output::print(&format!(
+            "{}/{name} deleted\nchange {change}",
+            kind.as_str().to_lowercase()
+        ))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_diff_names_each_leaf_that_differs_and_no_other() {
+        let mut lines = Vec::new();
+        let before = json!({"spec": {"tier": 1, "owner": "feed", "old": true}});
+        let after = json!({"spec": {"tier": 2, "owner": "feed", "new": "x"}});
+        compare("", &before, &after, &mut lines);
+        assert_eq!(
+            lines,
+            [
+                "+ .spec.new: \"x\"",
+                "- .spec.old: true",
+                "- .spec.tier: 1",
+                "+ .spec.tier: 2"
+            ]
+        );
+    }
+}
