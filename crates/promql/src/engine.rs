@@ -24,6 +24,9 @@ use crate::functions::{Kind, Special};
 use crate::{Error, InstantSeries, QueryResult, RangeSeries, Sample, Span, Storage, parse};
 use std::cell::Cell;
 
+/// About 32,000 years: far enough for sums with offsets and ranges not to overflow.
+const MAX_TIME_MS: i64 = 1_000_000_000_000_000;
+
 /// What a query may use, and its defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
@@ -122,6 +125,7 @@ impl Engine {
         expr: &Expr,
         steps: Steps,
     ) -> Outcome<QueryResult> {
+        in_time(expr, &[steps.start_ms])?;
         let used = Cell::new(0);
         let evaluator = Evaluator {
             storage,
@@ -176,6 +180,7 @@ impl Engine {
                 format!("a range query needs a scalar or an instant vector, not a {found}");
             return Fault::invalid(expr.span, message);
         }
+        in_time(expr, &[start_ms, end_ms, step_ms])?;
         if step_ms <= 0 || end_ms < start_ms {
             let message = "the step must be positive and the end not before the start";
             return Fault::invalid(Span::default(), message);
@@ -219,6 +224,14 @@ impl Engine {
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(QueryResult::Matrix(series))
     }
+}
+
+fn in_time(expr: &Expr, times_ms: &[i64]) -> Outcome<()> {
+    let allowed = -MAX_TIME_MS..=MAX_TIME_MS;
+    if times_ms.iter().all(|t| allowed.contains(t)) {
+        return Ok(());
+    }
+    Fault::invalid(expr.span, "the query's time is out of range")
 }
 
 fn samples(values: &[Option<f64>], steps: Steps) -> Vec<Sample> {

@@ -1,5 +1,6 @@
 //! Tests of the crate from outside.
 
+mod limits;
 mod parse_differential;
 mod promqltest;
 mod script;

@@ -1,0 +1,54 @@
+//! A query over a limit is an error that names the limit.
+
+use mainstay_promql::{
+    Engine, EngineOptions, ErrorKind, Labels, Matcher, Query, Series, Storage, StorageError,
+};
+
+struct OneSeries;
+
+impl Storage for OneSeries {
+    fn select(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, StorageError> {
+        Ok(vec![Series {
+            labels: Labels::from_pairs([("__name__", "a")]),
+            timestamps: vec![0].into(),
+            values: vec![1.0].into(),
+        }])
+    }
+}
+
+#[test]
+fn too_many_steps_or_samples_name_their_limit() {
+    let query = Query::parse("a + a").unwrap();
+    let engine = Engine::new(EngineOptions::default());
+    let error = engine.range(&OneSeries, &query, 0, 11_000, 1).unwrap_err();
+    assert!(matches!(
+        error.kind,
+        ErrorKind::Limit {
+            what: "steps",
+            value: 11_001,
+            ..
+        }
+    ));
+    let small = Engine::new(EngineOptions {
+        max_samples: 100,
+        ..EngineOptions::default()
+    });
+    let error = small.range(&OneSeries, &query, 0, 999, 1).unwrap_err();
+    assert!(matches!(
+        error.kind,
+        ErrorKind::Limit {
+            what: "samples",
+            ..
+        }
+    ));
+}
+
+#[test]
+fn times_at_the_edge_of_the_integers_are_refused() {
+    let query = Query::parse("a[5m:1s]").unwrap();
+    let engine = Engine::new(EngineOptions::default());
+    for at in [i64::MIN, i64::MAX] {
+        let error = engine.instant(&OneSeries, &query, at).unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::Invalid(_)));
+    }
+}
