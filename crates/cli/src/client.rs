@@ -109,8 +109,15 @@ fn explain(problem: &Value) -> anyhow::Error {
     anyhow!("{}", lines.join("\n"))
 }
 
+/// The operating system's user: a claim, marked unverified by the server.
 fn os_user() -> String {
-    std::env::var("USER")
+    use std::os::unix::fs::MetadataExt as _;
+    let named = std::env::var("USER")
         .or_else(|_| std::env::var("LOGNAME"))
-        .unwrap_or_else(|_| "unknown".to_owned())
+        .ok()
+        .filter(|name| !name.is_empty());
+    let by_uid = || std::fs::metadata("/proc/self").map(|me| format!("uid-{}", me.uid()));
+    named
+        .or_else(|| by_uid().ok())
+        .unwrap_or_else(|| "unknown".to_owned())
 }

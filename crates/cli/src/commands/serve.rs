@@ -1,6 +1,6 @@
 //! `serve` and `up`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{io::IsTerminal as _, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
 use mainstay_server::{ApplyRequest, ApplyResponse};
@@ -91,6 +91,7 @@ fn log_to_stderr() {
     // An error only means that a subscriber is installed already.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .try_init();
 }

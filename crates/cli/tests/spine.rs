@@ -1,0 +1,333 @@
+//! The real binary as its user runs it: a server, a client, wrong input, and a kill half-way.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_mainstay");
+
+struct Server {
+    child: Child,
+    url: String,
+    dir: PathBuf,
+}
+
+impl Server {
+    fn start(dir: &Path) -> Self {
+        let mut child = Command::new(BINARY)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(dir)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let url = lines
+            .map_while(Result::ok)
+            .find_map(|line| {
+                line.split_once("listening on ")
+                    .map(|(_, url)| url.trim().to_owned())
+            })
+            .expect("the server says where it listens");
+        Self {
+            child,
+            url,
+            dir: dir.to_owned(),
+        }
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(BINARY)
+            .args(args)
+            .args(["--server", &self.url])
+            .output()
+            .unwrap()
+    }
+
+    fn apply(&self, yaml: &str) -> Output {
+        let file = self.dir.join("input.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        self.run(&["apply", "-f", file.to_str().unwrap()])
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let output = self.run(&[args, &["--output", "json"]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // An error means that it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn fabric(name: &str) -> String {
+    format!("apiVersion: mainstay/v1\nkind: Fabric\nmetadata: {{name: {name}}}\nspec: {{}}\n")
+}
+
+fn service(name: &str, rest: &str) -> String {
+    format!(
+        "apiVersion: mainstay/v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{owner: team, {rest}}}\n"
+    )
+}
+
+#[test]
+fn what_is_applied_is_listed_recorded_as_one_change_and_the_chain_holds() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    let output = server.apply(&format!(
+        "{}---\n{}",
+        service("feed", "instances: {lax: 3}"),
+        fabric("lax")
+    ));
+    assert!(output.status.success(), "{}", stderr(&output));
+
+    let services = server.json(&["get", "services"]);
+    assert_eq!(services[0]["apiVersion"], "mainstay/v1");
+    assert_eq!(services[0]["metadata"]["name"], "feed");
+    assert_eq!(services, server.json(&["get", "service"]));
+
+    let changes = server.json(&["changes"]);
+    assert_eq!(changes.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&changes[0]["state"], &changes[0]["change"]["kind"]),
+        (&"done".into(), &"apply".into())
+    );
+    assert_eq!(changes[0]["change"]["actor"]["verified"], false);
+    assert_eq!(server.json(&["ledger", "verify"])["entries"], 4);
+
+    let again = server.apply(&fabric("lax"));
+    assert!(String::from_utf8_lossy(&again.stdout).contains("fabric/lax unchanged"));
+    assert_eq!(
+        server.json(&["changes"]).as_array().unwrap().len(),
+        1,
+        "nothing changed, so no change"
+    );
+}
+
+#[test]
+fn a_catalog_that_cannot_hold_is_refused_whole_with_field_and_remedy() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    let refused = |yaml: &str, wanted: &[&str]| {
+        let output = server.apply(yaml);
+        assert_eq!(output.status.code(), Some(2));
+        for text in wanted {
+            assert!(
+                stderr(&output).contains(text),
+                "{text} in {}",
+                stderr(&output)
+            );
+        }
+    };
+    refused(
+        &service("feed", "instances: {nowhere: 3}"),
+        &["spec.instances.nowhere", "there is no fabric", "remedy"],
+    );
+    let call = |to: &str, wait: &str| format!("dependencies: [{{service: {to}, timeout: {wait}}}]");
+    let cycle = format!(
+        "{}---\n{}",
+        service("a", &call("b", "1s")),
+        service("b", &call("a", "1s"))
+    );
+    refused(&cycle, &["cycle: a → b → a"]);
+    let outlives = format!(
+        "{}---\n{}---\n{}",
+        service("a", &call("b", "200ms")),
+        service("b", &call("c", "500ms")),
+        service("c", "tier: 1")
+    );
+    refused(&outlives, &["a → b", "b → c", "outlives"]);
+    refused(
+        &service("a", "instnaces: {}"),
+        &["input.yaml:4:", "instnaces"],
+    );
+    refused(
+        "apiVersion: mainstay/v1\nkind: Pod\nmetadata: {name: a}\nspec: {}\n",
+        &["input.yaml:2:", "Pod"],
+    );
+    assert_eq!(server.json(&["get", "services"]), Value::Array(vec![]));
+    assert_eq!(server.json(&["ledger", "verify"])["entries"], 0);
+}
+
+#[test]
+fn what_was_acknowledged_before_a_kill_is_there_after_it() {
+    let dir = TempDir::new().unwrap();
+    let mut server = Server::start(dir.path());
+    for n in 0..20 {
+        assert!(server.apply(&fabric(&format!("f{n}"))).status.success());
+    }
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+
+    let server = Server::start(dir.path());
+    assert_eq!(
+        server.json(&["get", "fabrics"]).as_array().unwrap().len(),
+        20
+    );
+    let verified = server.json(&["ledger", "verify"]);
+    assert_eq!(
+        (&verified["holds"], &verified["entries"]),
+        (&true.into(), &60.into())
+    );
+}
+
+#[test]
+fn a_fabric_that_services_stand_in_cannot_be_deleted() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    assert!(
+        server
+            .apply(&format!(
+                "{}---\n{}",
+                fabric("lax"),
+                service("feed", "instances: {lax: 1}")
+            ))
+            .status
+            .success()
+    );
+    let output = server.run(&["delete", "fabric", "lax"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("Service/feed spec.instances.lax"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(server.run(&["delete", "service", "feed"]).status.success());
+    assert!(server.run(&["delete", "fabric", "lax"]).status.success());
+    assert!(
+        server.apply(&fabric("lax")).status.success(),
+        "a deleted name may be declared again"
+    );
+}
+
+#[test]
+fn a_diff_ends_with_one_and_names_the_field_that_differs() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    assert!(server.apply(&service("feed", "tier: 1")).status.success());
+    let file = dir.path().join("wanted.yaml");
+    std::fs::write(&file, service("feed", "tier: 0")).unwrap();
+    let output = server.run(&["diff", "-f", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("- .spec.tier: 1") && text.contains("+ .spec.tier: 0"),
+        "{text}"
+    );
+    assert_eq!(
+        server.json(&["get", "service", "feed"])[0]["spec"]["tier"],
+        1,
+        "a diff writes nothing"
+    );
+}
+
+#[test]
+fn without_a_token_no_server_listens_beyond_loopback() {
+    let dir = TempDir::new().unwrap();
+    let output = Command::new(BINARY)
+        .args(["serve", "--listen", "0.0.0.0:0", "--data-dir"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("mainstay token create"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_missing_server_is_named_with_the_remedy() {
+    let output = Command::new(BINARY)
+        .args(["get", "services", "--server", "http://127.0.0.1:1"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("no server answers at http://127.0.0.1:1"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+/// One request as another site's page would have the browser send it.
+fn ask(url: &str, headers: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    write!(
+        stream,
+        "GET /api/v1/changes HTTP/1.1\r\n{headers}Connection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_page_of_another_site_cannot_reach_an_open_server_by_rebinding_a_name() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    let code = |headers: &str| {
+        ask(&server.url, headers)
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(code("Host: localhost\r\n"), "200");
+    assert_eq!(code("Host: evil.example\r\n"), "403");
+    assert_eq!(
+        code("Host: localhost\r\nOrigin: http://evil.example\r\n"),
+        "403"
+    );
+    assert_eq!(
+        code("Host: localhost\r\nAuthorization: Bearer mst_guess\r\n"),
+        "401"
+    );
+    assert!(ask(&server.url, "Host: evil.example\r\n").contains("application/problem+json"));
+}
+
+#[test]
+fn a_token_names_the_actor_and_its_scope_is_kept() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    let make = |name: &str, scope: &str| {
+        let output = Command::new(BINARY)
+            .args(["token", "create", name, "--scope", scope, "--data-dir"])
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let (reader, writer) = (make("dashboard", "read"), make("deployer", "write"));
+    let record = |token: &str| server.run(&["change", "record", "dns moved", "--token", token]);
+    let refused = record(&reader);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        stderr(&refused).contains("lacks the scope `write`"),
+        "{}",
+        stderr(&refused)
+    );
+    assert!(record(&writer).status.success());
+    let changes = server.json(&["changes", "--kind", "recorded"]);
+    assert_eq!(
+        changes[0]["change"]["actor"],
+        serde_json::json!({"id": "deployer", "verified": true})
+    );
+}
