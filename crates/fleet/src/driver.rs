@@ -25,6 +25,8 @@ pub enum Ask {
 pub enum Observation {
     /// It is there.
     Alive(ProcessFacts),
+    /// It is there, and was not looked at closely.
+    Still,
     /// It is not there any more.
     Gone {
         /// How it ended, where that is known.
@@ -128,8 +130,9 @@ pub trait Driver: Send + 'static {
     fn start(&mut self, order: &DesiredInstance, port: u16) -> Result<Self::Handle, StartError>;
     /// Asks a process to go; nobody else can be hit.
     fn signal(&mut self, handle: &Self::Handle, ask: Ask) -> Result<(), AskError>;
-    /// Looks at a process, and whether it listens on `port`.
-    fn observe(&mut self, handle: &Self::Handle, port: u16) -> Observation;
+    /// Looks whether a process is there, and with `closely` what it runs, uses, and whether it listens on
+    /// `port`.
+    fn observe(&mut self, handle: &Self::Handle, port: u16, closely: bool) -> Observation;
     /// The process an earlier agent started for an order but did not live to write down.
     fn adopt(&mut self, order: &DesiredInstance) -> Option<Self::Handle>;
     /// SHA-256 of what the process ran when it was started.

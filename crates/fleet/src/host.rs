@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
 };
 
-use mainstay_core::{InstanceName, Time};
+use mainstay_core::{InstanceName, Span, Time};
 use mainstay_wire::agent::{
     DesiredInstance, DesiredSet, FromAgent, InstanceReport, InstanceState, ProcessFacts,
 };
@@ -19,6 +19,9 @@ use crate::{
     plan::{Life, Running, STABLE_AFTER, Step, back_off, plan},
     state::{Instance, State, StateError, Store},
 };
+
+/// How long a new process is expected to begin listening at any moment.
+const STARTING_FOR: Span = Span::from_secs(5);
 
 /// What one turn found worth telling.
 #[derive(Debug, Default)]
@@ -75,7 +78,7 @@ impl<D: Driver> Host<D> {
                 Err(refused) => tracing::warn!(%refused, "an order was refused"),
             }
         }
-        self.look(now, &mut told);
+        self.look(now, whole, &mut told);
         if whole {
             self.look_at_artifacts(now, &mut told);
             self.look_for_strays(now, &mut told);
@@ -116,7 +119,7 @@ impl<D: Driver> Host<D> {
         }
     }
 
-    fn look(&mut self, now: Time, told: &mut Told) {
+    fn look(&mut self, now: Time, whole: bool, told: &mut Told) {
         for (name, instance) in &mut self.state.instances {
             self.driver.tend(name);
             if instance.running.life == Life::Launching && instance.process.is_none() {
@@ -137,7 +140,17 @@ impl<D: Driver> Host<D> {
             let (Some(process), Some(port)) = (&instance.process, instance.port) else {
                 continue;
             };
-            match self.driver.observe(process, port) {
+            // What is about to listen is looked at closely each time, the rest once a second.
+            let young = matches!(instance.running.life, Life::Alive { since }
+                if now.since(since) < STARTING_FOR);
+            let facts = self.facts.get(name);
+            let closely = whole
+                || facts.is_none()
+                || (young && facts.is_some_and(|facts| facts.listening_port.is_none()));
+            match self.driver.observe(process, port, closely) {
+                Observation::Still => {
+                    self.unseen.remove(name);
+                }
                 Observation::Alive(facts) => {
                     self.unseen.remove(name);
                     let seen = Some(facts.exe_sha256.clone());

@@ -145,15 +145,19 @@ impl ProcessDriver {
     }
 }
 
+/// A handle on the process, unless it has ended.
+fn is_there(process: &Process) -> Result<Option<PidFd>, SysError> {
+    match PidFd::open_identified(&process.identity()) {
+        Ok(handle) => Ok((!handle.exited()?).then_some(handle)),
+        Err(error) => gone_or(error),
+    }
+}
+
 fn facts(process: &Process, port: u16) -> Result<Option<ProcessFacts>, SysError> {
     let identity = process.identity();
-    let handle = match PidFd::open_identified(&identity) {
-        Ok(handle) => handle,
-        Err(error) => return gone_or(error),
-    };
-    if handle.exited()? {
+    let Some(handle) = is_there(process)? else {
         return Ok(None);
-    }
+    };
     let measured = mainstay_sys::identify(process.pid).and_then(|now| {
         let used = mainstay_sys::resources(process.pid)?;
         let listens = mainstay_sys::owns_listening_socket(process.pid, port)?;
@@ -316,9 +320,14 @@ impl Driver for ProcessDriver {
         }
     }
 
-    fn observe(&mut self, process: &Process, port: u16) -> Observation {
-        match facts(process, port) {
-            Ok(Some(facts)) => Observation::Alive(facts),
+    fn observe(&mut self, process: &Process, port: u16, closely: bool) -> Observation {
+        let seen = if closely {
+            facts(process, port).map(|facts| facts.map(Observation::Alive))
+        } else {
+            is_there(process).map(|there| there.map(|_| Observation::Still))
+        };
+        match seen {
+            Ok(Some(seen)) => seen,
             Ok(None) => Observation::Gone {
                 how: self.bury(process),
             },
