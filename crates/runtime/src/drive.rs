@@ -11,7 +11,10 @@ use mainstay_core::{
 use tokio::{sync::mpsc, task::JoinSet, time};
 use tokio_util::sync::CancellationToken;
 
-use crate::turn::{Dispatch, Inbox, Runtime, leader_stream};
+use crate::{
+    message::{Dispatch, Inbox},
+    turn::{Runtime, leader_stream},
+};
 
 /// How often the ledger is asked for entries that others wrote.
 const TAIL_EVERY: Span = Span::from_millis(250);

@@ -19,8 +19,10 @@
 
 mod drive;
 mod hosted;
+mod message;
 mod turn;
 
 pub use drive::{DriveError, Performer, Shell, drive, lead};
 pub use hosted::{Codecs, HostError};
-pub use turn::{Dispatch, Inbox, Runtime, Ticket, leader_stream};
+pub use message::{Dispatch, Inbox, Ticket};
+pub use turn::{Runtime, leader_stream};

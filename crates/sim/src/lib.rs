@@ -12,7 +12,9 @@
 //! ```
 
 mod ledger;
+mod report;
 mod walk;
 mod world;
 
-pub use world::{Fault, Invariant, Planted, Report, Violation, World};
+pub use report::{Fault, Invariant, Planted, Report, Violation};
+pub use world::World;
