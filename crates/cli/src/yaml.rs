@@ -172,13 +172,13 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_named_with_file_and_line_of_its_document() {
-        let service = "apiVersion: mainstay/v1\nkind: Service\nmetadata: {name: feed}\nspec:\n  owner: feed\n  instnaces: {lax: 3}\n";
+        let service = "apiVersion: mainstay/v1\nkind: Service\nmetadata: {name: feed}\nspec:\n  owner: feed\n  replicas: {lax: 3}\n";
         let error = parse("site.yaml", &format!("{FABRIC}---\n{service}"))
             .unwrap_err()
             .to_string();
         assert!(error.starts_with("site.yaml:11:"), "{error}");
         assert!(
-            error.contains("instnaces") && error.contains("instances"),
+            error.contains("replicas") && error.contains("instances"),
             "{error}"
         );
     }

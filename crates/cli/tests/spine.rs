@@ -151,8 +151,8 @@ fn a_catalog_that_cannot_hold_is_refused_whole_with_field_and_remedy() {
     );
     refused(&outlives, &["a → b", "b → c", "outlives"]);
     refused(
-        &service("a", "instnaces: {}"),
-        &["input.yaml:4:", "instnaces"],
+        &service("a", "replicas: {}"),
+        &["input.yaml:4:", "replicas"],
     );
     refused(
         "apiVersion: mainstay/v1\nkind: Pod\nmetadata: {name: a}\nspec: {}\n",

@@ -1,7 +1,7 @@
 //! Why the store did not do what was asked.
 //!
 //! Guarantees: the database's own error stays attached as source and is not repeated in the text.
-//! Example: `StoreError::UnknownProjection("resurces")` prints `no projection is called resurces`.
+//! Example: `StoreError::UnknownProjection("gadgets")` prints `no projection is called gadgets`.
 
 use std::path::PathBuf;
 

@@ -1,1 +1,0 @@
-//! Rollouts: plans, the machine that walks them, the canary judge.
