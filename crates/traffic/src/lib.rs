@@ -9,6 +9,7 @@
 //! assert!(Compartment::default().enter(0).is_none());
 //! ```
 
+mod adapter;
 mod balance;
 mod bulkhead;
 mod deadline;
@@ -17,6 +18,7 @@ mod health;
 mod retry;
 mod split;
 
+pub use adapter::{Router, RouterError};
 pub use balance::{Candidate, pick};
 pub use bulkhead::{Compartment, Permit};
 pub use deadline::{DEADLINE_HEADER, budget};
