@@ -212,6 +212,14 @@ async fn a_hung_service_exhausts_only_its_own_share() {
         refused += u32::from(text.starts_with("HTTP/1.1 503") && text.contains("retry-after"));
     }
     assert_eq!((late, refused), (4, 8));
+    let metrics = router.metrics();
+    for line in [
+        "mainstay_router_offered_total{service=\"hung\"} 12",
+        "mainstay_router_rejects_total{service=\"hung\",reason=\"bulkhead\"} 8",
+        "route=\"/hung/\",code=\"504\"} 4",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in {metrics}");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 //! # Ok(()) }
 //! ```
 
+mod metrics;
 mod proxy;
 mod state;
 
@@ -151,6 +152,11 @@ impl Router {
         }
         self.shared.snapshot.store(Arc::new(before.next(table)));
         Ok(())
+    }
+
+    /// Its metrics, in the Prometheus text format.
+    pub fn metrics(&self) -> String {
+        metrics::text(&self.shared)
     }
 
     /// What the router sees now.
