@@ -1,6 +1,25 @@
 //! Monitoring: scraping, signals and exact counts.
 //!
-//! Guarantees: what a target says is taken whole or refused with its place; what is refused is counted. It
-//! never invents a sample.
+//! Guarantees: what a target says is taken whole or refused with its place; a series that is gone is marked
+//! as gone; what is refused is counted. Counts add up samples that exist. It never invents a sample, never
+//! reads a clock of its own, and never calls a value measured to which no sample contributed.
+//!
+//! ```
+//! use mainstay_core::Time;
+//! use mainstay_ekg::Ekg;
+//! use mainstay_tsdb::{Head, HeadLimits};
+//! let ekg = Ekg::over(Head::new(HeadLimits::default()));
+//! let answer = ekg.query("1 + 1", Time::from_millis(5_000));
+//! assert_eq!(answer["data"]["result"], serde_json::json!([5, "2"]));
+//! assert!(ekg.eval("1 + 1", Time::from_millis(5_000)).is_none());
+//! ```
 
+pub mod adapter;
+mod answer;
+mod handle;
+mod storage;
 pub mod text;
+mod window;
+
+pub use handle::{Ekg, QueryError, Refusals};
+pub use window::{Coverage, WindowCount};

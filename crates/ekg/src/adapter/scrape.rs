@@ -1,0 +1,235 @@
+//! The scraper: asks a changing set of targets, each in its own rhythm.
+//!
+//! Guarantees: a target's first scrape falls somewhere in the first interval, by a hash of its name, so that
+//! targets do not all answer at once; scrapes of one target never overlap; no more than
+//! [`ScrapeConfig::concurrent`] requests are under way. A target that leaves the set gets staleness markers.
+//! It never retries: the next interval does.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use mainstay_core::{Span, ports::Clock};
+use mainstay_tsdb::Labels;
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Target, Writer,
+    batch::Memory,
+    fetch::{HttpClient, ScrapeError, fetch},
+};
+use crate::{
+    Refusals,
+    text::{TextLimits, scan},
+};
+
+/// How targets are scraped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrapeConfig {
+    /// Time between two scrapes of one target.
+    pub interval: Span,
+    /// Time an answer may take.
+    pub deadline: Span,
+    /// Bytes of one body.
+    pub body_bytes: usize,
+    /// Requests under way at once.
+    pub concurrent: usize,
+    /// Targets; those above are refused and counted.
+    pub targets: usize,
+    /// Whether a sample's own label stands where the target has one of the same name.
+    pub honor_labels: bool,
+    /// Limits of a body's content.
+    pub text: TextLimits,
+}
+
+impl Default for ScrapeConfig {
+    /// Each second, 800 ms to answer, 8 MiB, 64 at once of 2,000 targets.
+    fn default() -> Self {
+        Self {
+            interval: Span::from_secs(1),
+            deadline: Span::from_millis(800),
+            body_bytes: 8 << 20,
+            concurrent: 64,
+            targets: 2_000,
+            honor_labels: false,
+            text: TextLimits::default(),
+        }
+    }
+}
+
+/// Scrapes targets into a writer.
+pub struct Scraper {
+    writer: Writer,
+    clock: Arc<dyn Clock>,
+    config: ScrapeConfig,
+    client: HttpClient,
+    requests: Semaphore,
+}
+
+type Key = (String, Labels);
+
+impl Scraper {
+    /// A scraper that writes through `writer` and dates samples by `clock`.
+    pub fn new(writer: Writer, clock: Arc<dyn Clock>, config: ScrapeConfig) -> Self {
+        Self {
+            writer,
+            clock,
+            config,
+            client: Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(1)
+                .build_http(),
+            requests: Semaphore::new(config.concurrent.clamp(1, Semaphore::MAX_PERMITS)),
+        }
+    }
+
+    /// Follows the set of targets until `stop`; if nobody can change the set any more, it stays as it is.
+    pub async fn run(self, mut targets: watch::Receiver<Vec<Target>>, stop: CancellationToken) {
+        let scraper = Arc::new(self);
+        let mut followed: BTreeMap<Key, CancellationToken> = BTreeMap::new();
+        let mut tasks = JoinSet::new();
+        let (mut open, mut changed) = (true, true);
+        loop {
+            if std::mem::take(&mut changed) {
+                let wanted = scraper.wanted(&targets.borrow_and_update());
+                let (stay, leave): (BTreeMap<_, _>, BTreeMap<_, _>) = followed
+                    .into_iter()
+                    .partition(|(k, _)| wanted.contains_key(k));
+                followed = stay;
+                for gone in leave.into_values() {
+                    gone.cancel();
+                }
+                for (key, target) in wanted {
+                    followed.entry(key).or_insert_with(|| {
+                        let gone = stop.child_token();
+                        let scraper = Arc::clone(&scraper);
+                        tasks.spawn(scraper.follow(target, gone.clone(), stop.clone()));
+                        gone
+                    });
+                }
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                result = targets.changed(), if open => (open, changed) = (result.is_ok(), result.is_ok()),
+                Some(ended) = tasks.join_next() => report(ended),
+            }
+        }
+        while let Some(ended) = tasks.join_next().await {
+            report(ended);
+        }
+    }
+
+    fn wanted(&self, targets: &[Target]) -> BTreeMap<Key, Target> {
+        let mut wanted: BTreeMap<Key, Target> =
+            targets.iter().map(|t| (t.key(), t.clone())).collect();
+        let over = wanted.len().saturating_sub(self.config.targets);
+        if over > 0 {
+            tracing::warn!(
+                over,
+                limit = self.config.targets,
+                "targets above the limit are not scraped"
+            );
+            self.writer.refuse(&Refusals {
+                targets: over as u64,
+                ..Refusals::default()
+            });
+        }
+        for _ in 0..over {
+            wanted.pop_last();
+        }
+        wanted
+    }
+
+    async fn follow(
+        self: Arc<Self>,
+        target: Target,
+        gone: CancellationToken,
+        stop: CancellationToken,
+    ) {
+        let interval = self
+            .config
+            .interval
+            .duration()
+            .max(Duration::from_millis(1));
+        let mut ticks = interval_at(Instant::now() + offset(&target, interval), interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut memory = Memory::new(target.labels().clone(), self.config.honor_labels);
+        while gone.run_until_cancelled(ticks.tick()).await.is_some() {
+            if !self.scrape(&target, &mut memory, &gone).await {
+                return;
+            }
+        }
+        if !stop.is_cancelled() {
+            let now = self.clock.now();
+            // The writer ends with the process only, and then there is nobody to read the markers.
+            let _ = self.writer.append(now, memory.gone(now)).await;
+        }
+    }
+
+    /// Whether to go on.
+    async fn scrape(&self, target: &Target, memory: &mut Memory, gone: &CancellationToken) -> bool {
+        let Some(Ok(permit)) = gone.run_until_cancelled(self.requests.acquire()).await else {
+            return true;
+        };
+        let (at, started) = (self.clock.now(), Instant::now());
+        let deadline = self.config.deadline;
+        let request = fetch(&self.client, target.url(), self.config.body_bytes);
+        let body =
+            timeout(deadline.duration(), request)
+                .await
+                .unwrap_or(Err(ScrapeError::Deadline {
+                    within_ms: deadline.millis(),
+                }));
+        drop(permit);
+        let seconds = started.elapsed().as_secs_f64();
+        let seen = body.as_ref().map(|body| scan(body, &self.config.text));
+        let seen = match &seen {
+            Ok(Ok(seen)) => Some(seen),
+            Ok(Err(error)) => {
+                tracing::warn!(url = %target.url(), %error, "a target does not speak the text format");
+                None
+            }
+            Err(error) => {
+                tracing::debug!(url = %target.url(), %error, "a target does not answer");
+                None
+            }
+        };
+        let mut refused = Refusals::default();
+        let batch = memory.scraped(at, seconds, seen, &mut refused);
+        self.writer.refuse(&refused);
+        match self.writer.append(at, batch).await {
+            Ok(more) => {
+                refused.add(&more);
+                if refused.total() > 0 {
+                    tracing::warn!(url = %target.url(), ?refused, "samples refused");
+                    memory.forget_answer();
+                }
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a target's task died");
+    }
+}
+
+/// Where in its interval a target is scraped.
+fn offset(target: &Target, interval: Duration) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    target.key().hash(&mut hasher);
+    let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(hasher.finish() % nanos.max(1))
+}

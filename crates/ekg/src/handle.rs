@@ -1,0 +1,223 @@
+//! The handle that everyone who asks holds.
+//!
+//! Guarantees: cheap to clone; an answer is Prometheus's JSON, errors included. Calls are synchronous and as
+//! long as the query is heavy: from an async context, ask on a blocking thread.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use mainstay_core::{Span, Time};
+use mainstay_promql::{Engine, Query, QueryResult, ast::ExprKind, ast::Modifiers};
+use mainstay_tsdb::{AppendError, Head, Matcher, MatcherError};
+use serde_json::{Map, Value};
+
+use crate::{WindowCount, answer, storage, storage::Reader};
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum QueryError {
+    /// The query is wrong, or too much.
+    #[error(transparent)]
+    Query(#[from] mainstay_promql::Error),
+    /// Something else than `name{label="value"}`.
+    #[error("1:1: `{0}` is not a selector without offset and @, such as `up{{job=\"shop\"}}`")]
+    NotASelector(String),
+    /// Nothing says which series.
+    #[error("1:1: no selector given; name at least one, such as `up`")]
+    NoSelector,
+    /// A regular expression the head cannot use.
+    #[error("1:1: {0}")]
+    Matcher(#[from] MatcherError),
+}
+
+/// Samples and targets refused since the start, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    /// Older than the newest of their series.
+    pub out_of_order: u64,
+    /// Another value at the time of the newest.
+    pub duplicate_time: u64,
+    /// One series too many.
+    pub series_limit: u64,
+    /// Too many or too long labels.
+    pub label_limit: u64,
+    /// Labels that cannot be joined with the target's.
+    pub labels: u64,
+    /// A time of their own that lies too far ahead.
+    pub far_ahead: u64,
+    /// Targets above the scraper's limit.
+    pub targets: u64,
+}
+
+impl Refusals {
+    /// All together.
+    pub fn total(&self) -> u64 {
+        let series = self.series_limit + self.label_limit + self.labels;
+        self.out_of_order + self.duplicate_time + series + self.far_ahead + self.targets
+    }
+
+    pub(crate) fn count(&mut self, error: &AppendError) {
+        *match error {
+            AppendError::OutOfOrder { .. } => &mut self.out_of_order,
+            AppendError::DuplicateTime { .. } => &mut self.duplicate_time,
+            AppendError::TooManySeries { .. } => &mut self.series_limit,
+            AppendError::TooManyLabels { .. } | AppendError::LabelsTooLong { .. } => {
+                &mut self.label_limit
+            }
+        } += 1;
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.out_of_order += other.out_of_order;
+        self.duplicate_time += other.duplicate_time;
+        self.series_limit += other.series_limit;
+        self.label_limit += other.label_limit;
+        self.labels += other.labels;
+        self.far_ahead += other.far_ahead;
+        self.targets += other.targets;
+    }
+}
+
+/// Monitoring's samples, shared.
+#[derive(Clone, Debug)]
+pub struct Ekg {
+    pub(crate) head: Arc<RwLock<Head>>,
+    pub(crate) refusals: Arc<Mutex<Refusals>>,
+    engine: Engine,
+}
+
+impl Ekg {
+    /// A handle over `head`; [`adapter::Writer`](crate::adapter::Writer) is what fills it.
+    pub fn over(head: Head) -> Self {
+        Self {
+            head: Arc::new(RwLock::new(head)),
+            refusals: Arc::default(),
+            engine: Engine::default(),
+        }
+    }
+
+    /// `/api/v1/query`.
+    pub fn query(&self, expr: &str, at: Time) -> Value {
+        match self.instant(expr, at) {
+            Ok((QueryResult::String(text), _)) => answer::success(answer::text(&text, at.millis())),
+            Ok((result, _)) => answer::success(answer::result(result)),
+            Err(error) => answer::failure(&error),
+        }
+    }
+
+    /// `/api/v1/query_range`: `start` to `end`, both included if the step reaches them.
+    pub fn query_range(&self, expr: &str, start: Time, end: Time, step: Span) -> Value {
+        let step_ms = i64::try_from(step.millis()).unwrap_or(i64::MAX);
+        let reader = Reader::new(&self.head);
+        let result = Query::parse(expr).and_then(|query| {
+            let (start_ms, end_ms) = (start.millis(), end.millis());
+            self.engine
+                .range(&reader, &query, start_ms, end_ms, step_ms)
+        });
+        match result {
+            Ok(result) => answer::success(answer::result(result)),
+            Err(error) => answer::failure(&error.into()),
+        }
+    }
+
+    /// `/api/v1/series`: label sets with a sample in the window that satisfy any of the selectors.
+    pub fn series(&self, selectors: &[&str], start: Time, end: Time) -> Value {
+        if selectors.is_empty() {
+            return answer::failure(&QueryError::NoSelector);
+        }
+        let found = self.matching(selectors, start, end, |labels| {
+            let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+            vec![labels.iter().map(pair).collect::<Vec<_>>()]
+        });
+        let object = |pairs: Vec<(String, String)>| -> Map<String, Value> {
+            pairs.into_iter().map(|(n, v)| (n, v.into())).collect()
+        };
+        answered(found.map(|sets| sets.into_iter().map(object).collect()))
+    }
+
+    /// `/api/v1/labels`: names of labels; of all series if no selector is given.
+    pub fn labels(&self, selectors: &[&str], start: Time, end: Time) -> Value {
+        if selectors.is_empty() {
+            let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
+            return answer::success(head.label_names().collect());
+        }
+        let names = self.matching(selectors, start, end, |labels| {
+            labels.iter().map(|(name, _)| name.to_owned()).collect()
+        });
+        answered(names.map(|names| names.into_iter().collect()))
+    }
+
+    /// `/api/v1/label/<name>/values`; of all series if no selector is given.
+    pub fn label_values(&self, name: &str, selectors: &[&str], start: Time, end: Time) -> Value {
+        if selectors.is_empty() {
+            let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
+            return answer::success(head.label_values(name).collect());
+        }
+        let values = self.matching(selectors, start, end, |labels| {
+            labels.get(name).map(str::to_owned).into_iter().collect()
+        });
+        answered(values.map(|values| values.into_iter().collect()))
+    }
+
+    /// How much the selected counters grew in `(from, to]`, exactly.
+    pub fn counts(&self, selector: &str, from: Time, to: Time) -> Result<WindowCount, QueryError> {
+        let matchers = matchers(selector)?;
+        let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(head.counts(&matchers, from.millis(), to.millis()).into())
+    }
+
+    /// What was refused since the start.
+    pub fn refusals(&self) -> Refusals {
+        *self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The result, and the time it is as old as, if any sample contributed.
+    pub(crate) fn instant(
+        &self,
+        expr: &str,
+        at: Time,
+    ) -> Result<(QueryResult, Option<Time>), QueryError> {
+        let query = Query::parse(expr)?;
+        let reader = Reader::new(&self.head);
+        let result = self.engine.instant(&reader, &query, at.millis())?;
+        Ok((result, reader.as_of_ms().map(Time::from_millis)))
+    }
+
+    fn matching<T: Ord>(
+        &self,
+        selectors: &[&str],
+        start: Time,
+        end: Time,
+        take: impl Fn(&mainstay_tsdb::Labels) -> Vec<T>,
+    ) -> Result<BTreeSet<T>, QueryError> {
+        let mut found = BTreeSet::new();
+        for selector in selectors {
+            let matchers = matchers(selector)?;
+            let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
+            let slices = head.select(&matchers, start.millis(), end.millis());
+            drop(head);
+            found.extend(slices.iter().flat_map(|slice| take(&slice.labels)));
+        }
+        Ok(found)
+    }
+}
+
+fn answered(result: Result<Value, QueryError>) -> Value {
+    match result {
+        Ok(data) => answer::success(data),
+        Err(error) => answer::failure(&error),
+    }
+}
+
+fn matchers(selector: &str) -> Result<Vec<Matcher>, QueryError> {
+    match &mainstay_promql::parse(selector)?.kind {
+        ExprKind::Selector(found) if found.modifiers == Modifiers::default() => {
+            Ok(storage::translated(&found.matchers)?)
+        }
+        _ => Err(QueryError::NotASelector(
+            selector.chars().take(80).collect(),
+        )),
+    }
+}

@@ -1,0 +1,6 @@
+//! Monitoring against real sockets, and its answers.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod answers;
+mod scraping;
