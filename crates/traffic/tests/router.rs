@@ -257,3 +257,35 @@ async fn a_lying_backend_is_found_out_and_leaves_rotation() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn without_protections_a_hung_service_takes_the_whole_router() {
+    let (hung, well) = (
+        upstream(Kind::Hung, "").await,
+        upstream(Kind::Well, "well").await,
+    );
+    let router = std::sync::Arc::new(router().await);
+    let services = vec![
+        service("hung", 700, &[("v1", &hung)], &[("v1", 10_000)]),
+        service("well", 5_000, &[("v1", &well)], &[("v1", 10_000)]),
+    ];
+    router
+        .apply(RouteTable {
+            protected: false,
+            ..table(1, services)
+        })
+        .unwrap();
+    for _ in 0..256 {
+        let router = std::sync::Arc::clone(&router);
+        tokio::spawn(async move { get(&router, "/hung/", "u").await });
+    }
+    let starved = async {
+        while !get(&router, "/well/", "u")
+            .await
+            .starts_with("HTTP/1.1 503")
+        {}
+    };
+    tokio::time::timeout(Duration::from_secs(10), starved)
+        .await
+        .unwrap();
+}

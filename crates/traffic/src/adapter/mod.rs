@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) sequence: AtomicU64,
     pub(crate) tasks: TaskTracker,
+    /// What all services share while the protections are off.
+    pub(crate) unprotected: crate::Compartment,
     applying: Mutex<()>,
     draws: AtomicU64,
     started: Instant,
@@ -112,6 +114,7 @@ impl Router {
             snapshot: ArcSwap::default(),
             sequence: AtomicU64::new(0),
             tasks: TaskTracker::new(),
+            unprotected: crate::Compartment::default(),
             applying: Mutex::default(),
             draws: AtomicU64::new(0),
             started: Instant::now(),

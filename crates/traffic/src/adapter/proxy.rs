@@ -25,6 +25,8 @@ use crate::{DEADLINE_HEADER, Outcome, Permit, budget, unit_hash};
 pub(crate) type ReplyBody = Either<Full<Bytes>, Relay>;
 type Reply = Response<ReplyBody>;
 
+/// Requests under way over all services while the protections are off.
+const UNPROTECTED_MAX: u32 = 256;
 const ROUTES_MAX: usize = 100;
 const HOP_BY_HOP: [&str; 7] = [
     "connection",
@@ -183,12 +185,15 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut request: Request<Incoming>) -
             "load is shed to save the rest",
         );
     }
-    let limit = if snapshot.protected {
-        service.routes.bulkhead.in_flight
+    let entered = if snapshot.protected {
+        service
+            .cell
+            .in_flight
+            .enter(service.routes.bulkhead.in_flight)
     } else {
-        u32::MAX
+        shared.unprotected.enter(UNPROTECTED_MAX)
     };
-    let Some(permit) = service.cell.in_flight.enter(limit) else {
+    let Some(permit) = entered else {
         service.cell.reject("bulkhead");
         return refuse(
             StatusCode::SERVICE_UNAVAILABLE,
