@@ -2,6 +2,8 @@
 //!
 //! A task reads the tree and reports; none of them edits a file. Example: `cargo xtask tidy`.
 
+mod bench;
+mod sim;
 mod tidy;
 
 use std::process::ExitCode;
@@ -20,10 +22,16 @@ struct Cli {
 enum Task {
     /// Check the rules that neither the compiler nor clippy knows.
     Tidy,
+    /// Run the benchmarks in release.
+    Bench(bench::Bench),
+    /// Run simulated worlds from seeds.
+    Sim(sim::Sim),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().task {
         Task::Tidy => tidy::run(),
+        Task::Bench(bench) => bench::run(&bench),
+        Task::Sim(sim) => Ok(sim::run(&sim)),
     }
 }
