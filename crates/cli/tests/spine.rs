@@ -1,5 +1,7 @@
 //! The real binary as its user runs it: a server, a client, wrong input, and a kill half-way.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails ends its test")]
+
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},

@@ -58,8 +58,8 @@ fn each_refusal_names_its_line_and_column() {
         ),
         ("a 1\nb 1\nc 1\n", "3:1: more than 2 samples"),
         (
-            "# TYPE a guage\n",
-            "1:10: `guage` is not a type: counter, gauge, histogram, summary and untyped are",
+            "# TYPE a gadget\n",
+            "1:10: `gadget` is not a type: counter, gauge, histogram, summary and untyped are",
         ),
         (
             "# TYPE a gauge\n# TYPE a gauge\n",
