@@ -4,9 +4,10 @@
 //! whoever is away, and once ended it stays ended, whatever the clock does.
 
 use mainstay_core::{
-    Actor, ChangeKind, ChangeState, Finding, Name, Outcome, ServiceName, Time,
+    Actor, Change, ChangeId, ChangeKind, ChangeState, Entry, Finding, Name, NameError, NewEntry,
+    Outcome, ServiceName, Time,
     catalog::{FreezeException, FreezeSpec},
-    change::Moved,
+    change::{MOVED, Moved},
 };
 use serde::{Deserialize, Serialize};
 
@@ -157,6 +158,65 @@ pub enum Event {
         reason: String,
     },
 }
+
+/// The id of the change that a freeze is: its name, and the version of its resource that declared it.
+pub fn change_id(name: &Name, version: u64) -> Result<ChangeId, NameError> {
+    ChangeId::new(format!("freeze-{name}-{version}"))
+}
+
+/// What lifting the freeze whose stream is `entries` adds to that stream; nothing once it has ended.
+pub fn lift_entries(
+    entries: &[Entry],
+    now: Time,
+    actor: &Actor,
+    reason: &str,
+) -> Result<Vec<NewEntry>, Refusal> {
+    let undecodable = |error: serde_json::Error| Refusal {
+        signal: "freeze".to_owned(),
+        value: error.to_string(),
+        limit: "a stream that this version reads".to_owned(),
+        remedy: "run `mainstay ledger verify`".to_owned(),
+    };
+    let Some(first) = entries.first() else {
+        return Ok(Vec::new());
+    };
+    let opened: Change = serde_json::from_str(&first.body).map_err(undecodable)?;
+    let plan = serde_json::from_str(&opened.plan.body).map_err(undecodable)?;
+    let mut state = Freeze::open(plan, opened.opened_at)?;
+    for entry in entries.iter().filter(|entry| entry.kind == EVENT) {
+        Freeze::evolve(
+            &mut state,
+            &serde_json::from_str(&entry.body).map_err(undecodable)?,
+        );
+    }
+    if matches!(state, State::Ended { .. }) {
+        return Ok(Vec::new());
+    }
+    let lift = Input::Lift {
+        actor: actor.clone(),
+        reason: reason.to_owned(),
+    };
+    let events = Freeze::decide(&state, now, lift)?;
+    let mut bodies = Vec::new();
+    for event in &events {
+        Freeze::evolve(&mut state, event);
+        bodies.push((EVENT, serde_json::to_string(event).map_err(undecodable)?));
+    }
+    bodies.push((
+        MOVED,
+        serde_json::to_string(&Freeze::standing(&state)).map_err(undecodable)?,
+    ));
+    let entry = |(kind, body): (&str, String)| NewEntry {
+        stream: opened.stream(),
+        kind: kind.to_owned(),
+        schema: Freeze::SCHEMA,
+        body,
+    };
+    Ok(bodies.into_iter().map(entry).collect())
+}
+
+/// Kind of the entries that hold a freeze's events.
+const EVENT: &str = "freeze.event";
 
 /// What a freeze is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,19 +3,26 @@
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
+use mainstay_change::{EffectId, freeze::Freeze};
 use mainstay_core::{
-    Append, ChangeId, Entry, StreamId, Time,
+    Actor, Append, ChangeId, Entry, StreamId, Time,
     ports::{BoxFuture, Clock, Identity, Ledger, LedgerError, Tables, TokenHolder},
 };
+use mainstay_runtime::{Codecs, DriveError, Inbox, Performer, Runtime, Shell, drive, lead};
 use mainstay_server::{Access, App};
-use mainstay_store::{Options, Store, StoreError};
-use tokio::net::TcpListener;
+use mainstay_store::{ChangeSummary, Options, Store, StoreError};
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Letters of a change's id: none that looks like another.
 const ID_LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
 /// Letters in an id: 10 of 32 make a collision within a million changes less likely than 1 in 2,000.
 const ID_LENGTH: usize = 10;
+
+/// Entries that may wait for the runtime; a person's order beyond it is refused.
+const INPUTS_MAX: usize = 256;
+/// Open changes asked for at once.
+const OPEN_PAGE: usize = 1_000;
 
 struct SystemClock;
 
@@ -93,6 +100,69 @@ impl Identity for Ports {
     }
 }
 
+/// Freezes want nothing done; a kind of change that does brings its own hands.
+struct NoHands;
+
+impl Performer for NoHands {
+    fn perform(&self, change: ChangeId, id: EffectId, _: String) -> BoxFuture<'_, Vec<Inbox>> {
+        tracing::error!(%change, ?id, "nothing here can do this effect");
+        Box::pin(async { Vec::new() })
+    }
+}
+
+/// Takes the leadership, and what is needed to walk all open changes from there.
+async fn take_over(store: &Store) -> anyhow::Result<(Runtime, Shell, mpsc::Sender<Inbox>)> {
+    let ports = Ports(store.clone());
+    let leadership = lead(&ports, Actor::system(), now()).await?;
+    let since = *store.subscribe().borrow();
+    let runtime = Runtime::new(Codecs::new().with::<Freeze>(), Actor::system(), leadership);
+    let (sender, inputs) = mpsc::channel(INPUTS_MAX);
+    let shell = Shell {
+        ledger: Arc::new(ports),
+        clock: Arc::new(SystemClock),
+        performer: Arc::new(NoHands),
+        inputs,
+        open: open_changes(store).await?,
+        since,
+    };
+    Ok((runtime, shell, sender))
+}
+
+async fn walk_changes(
+    runtime: Runtime,
+    shell: Shell,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    match drive(runtime, shell, stop).await {
+        Err(DriveError::Fenced) => {
+            tracing::warn!("another server walks the changes now; this one goes on answering");
+            Ok(())
+        }
+        ended => Ok(ended?),
+    }
+}
+
+async fn open_changes(store: &Store) -> anyhow::Result<Vec<ChangeId>> {
+    let mut open = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = store
+            .list("changes", "", after.as_deref(), OPEN_PAGE)
+            .await?;
+        let Some(last) = page.last() else {
+            return Ok(open);
+        };
+        after = Some(last.key.clone());
+        for row in page {
+            let summary: ChangeSummary = serde_json::from_str(&row.body)
+                .with_context(|| format!("change {} cannot be read", row.key))?;
+            if !summary.state.is_final() {
+                open.push(summary.change.id);
+            }
+        }
+    }
+}
+
 fn unavailable(error: StoreError) -> LedgerError {
     LedgerError::Unavailable(format!("{:#}", anyhow::Error::new(error)))
 }
@@ -121,6 +191,7 @@ pub(crate) struct Running {
     /// Where.
     pub(crate) address: SocketAddr,
     stop: CancellationToken,
+    walk: tokio::task::JoinHandle<anyhow::Result<()>>,
     task: tokio::task::JoinHandle<std::io::Result<()>>,
     store: Store,
 }
@@ -158,13 +229,22 @@ pub(crate) async fn start(
     };
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
+    let (runtime, shell, _inputs) = take_over(&store).await?;
+    let walk = tokio::spawn(walk_changes(runtime, shell, stop.clone()));
     let task = tokio::spawn(mainstay_server::serve(listener, app, stop.clone()));
     Ok(Running {
         address,
         stop,
+        walk,
         task,
         store,
     })
+}
+
+/// Comes back only when the walk failed.
+async fn walked(walk: &mut tokio::task::JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
+    walk.await.context("the task that walks changes died")??;
+    std::future::pending().await
 }
 
 impl Running {
@@ -173,6 +253,8 @@ impl Running {
         let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
             ended = &mut self.task => ended??,
+            // A walk that was fenced has ended well: the API goes on. Any other end is a failure.
+            Err(error) = walked(&mut self.walk) => return Err(error),
             _ = tokio::signal::ctrl_c() => self.finish().await?,
             _ = term.recv() => self.finish().await?,
         }

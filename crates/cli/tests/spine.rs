@@ -108,7 +108,11 @@ fn what_is_applied_is_listed_recorded_as_one_change_and_the_chain_holds() {
         (&"done".into(), &"apply".into())
     );
     assert_eq!(changes[0]["change"]["actor"]["verified"], false);
-    assert_eq!(server.json(&["ledger", "verify"])["entries"], 4);
+    assert_eq!(
+        server.json(&["ledger", "verify"])["entries"],
+        5,
+        "one of them takes the leadership"
+    );
 
     let again = server.apply(&fabric("lax"));
     assert!(String::from_utf8_lossy(&again.stdout).contains("fabric/lax unchanged"));
@@ -161,7 +165,7 @@ fn a_catalog_that_cannot_hold_is_refused_whole_with_field_and_remedy() {
         &["input.yaml:2:", "Pod"],
     );
     assert_eq!(server.json(&["get", "services"]), Value::Array(vec![]));
-    assert_eq!(server.json(&["ledger", "verify"])["entries"], 0);
+    assert_eq!(server.json(&["ledger", "verify"])["entries"], 1);
 }
 
 #[test]
@@ -182,7 +186,7 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
     let verified = server.json(&["ledger", "verify"]);
     assert_eq!(
         (&verified["holds"], &verified["entries"]),
-        (&true.into(), &60.into())
+        (&true.into(), &62.into())
     );
 }
 
@@ -332,4 +336,78 @@ fn a_token_names_the_actor_and_its_scope_is_kept() {
         changes[0]["change"]["actor"],
         serde_json::json!({"id": "deployer", "verified": true})
     );
+}
+
+fn freeze(name: &str, rest: &str) -> String {
+    format!(
+        "apiVersion: mainstay/v1\nkind: Freeze\nmetadata: {{name: {name}}}\nspec: {{reason: holidays{rest}}}\n"
+    )
+}
+
+/// Asks until the state of change `id` is `wanted`.
+fn wait_for(server: &Server, id: &str, wanted: &str) -> Value {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let change = server.json(&["why", id]);
+        let kinds = change["entries"].as_array().unwrap();
+        let began = kinds
+            .iter()
+            .any(|entry| entry["body"].as_str().unwrap().contains("began"));
+        if change["summary"]["state"] == wanted && (began || wanted != "running") {
+            return change;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{id} never came to {wanted}: {change}"
+        );
+    }
+}
+
+#[test]
+fn a_freeze_is_walked_by_the_runtime_survives_a_kill_and_ends_with_its_resource() {
+    let dir = TempDir::new().unwrap();
+    let mut server = Server::start(dir.path());
+    assert!(server.apply(&freeze("holidays", "")).status.success());
+    wait_for(&server, "freeze-holidays-1", "running");
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+
+    let server = Server::start(dir.path());
+    assert_eq!(
+        server
+            .json(&["changes", "--kind", "freeze", "--state", "running"])
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let edited = server.apply(&freeze("holidays", ", until: 99999999999999"));
+    assert!(
+        stderr(&edited).contains("delete it and declare another"),
+        "{}",
+        stderr(&edited)
+    );
+    assert!(
+        server
+            .run(&["delete", "freeze", "holidays"])
+            .status
+            .success()
+    );
+    wait_for(&server, "freeze-holidays-1", "done");
+
+    let past = server.apply(&freeze("late", ", until: 1000"));
+    assert!(stderr(&past).contains("spec.until"), "{}", stderr(&past));
+    let soon = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_millis()
+        + 1_500;
+    assert!(
+        server
+            .apply(&freeze("brief", &format!(", until: {soon}")))
+            .status
+            .success()
+    );
+    wait_for(&server, "freeze-brief-1", "done");
+    assert_eq!(server.json(&["ledger", "verify"])["holds"], true);
 }

@@ -41,6 +41,10 @@ pub struct Shell {
     pub performer: Arc<dyn Performer>,
     /// Inputs from people and schedules.
     pub inputs: mpsc::Receiver<Inbox>,
+    /// Changes that are open as of `since`.
+    pub open: Vec<ChangeId>,
+    /// The position in the ledger from which entries are new.
+    pub since: u64,
 }
 
 /// Why the shell ended before it was told to.
@@ -87,8 +91,12 @@ pub async fn drive(
     stop: CancellationToken,
 ) -> Result<(), DriveError> {
     let mut effects: JoinSet<Vec<Inbox>> = JoinSet::new();
-    let mut inbox = Vec::new();
-    let mut tail_seq = 0;
+    let as_of_start = |change| Inbox::Seen { change, version: 1 };
+    let mut inbox: Vec<Inbox> = std::mem::take(&mut shell.open)
+        .into_iter()
+        .map(as_of_start)
+        .collect();
+    let mut tail_seq = shell.since;
     let mut inputs_open = true;
     loop {
         tail(&shell, &mut tail_seq, &mut inbox).await;

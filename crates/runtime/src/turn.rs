@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use mainstay_change::{EffectId, Refusal};
 use mainstay_core::{
     Actor, Append, Change, ChangeId, ChangeState, Entry, Expected, NewEntry, Span, StreamId, Time,
-    change::{MOVED, OPENED, change_stream},
+    change::{MOVED, Moved, OPENED, change_stream},
     ledger::{APPEND_ENTRIES_MAX, BODY_BYTES_MAX},
 };
 
@@ -199,6 +199,18 @@ impl Runtime {
         if matches!(open.waits, Waits::Append(_)) || (entries.len() as u64) < open.version {
             return;
         }
+        if entries
+            .iter()
+            .rev()
+            .find_map(moved)
+            .is_some_and(ChangeState::is_final)
+        {
+            // Ended, perhaps in the append that opened it: nothing is left to host.
+            let waiting = std::mem::take(&mut open.inputs);
+            out.extend(waiting.iter().map(|_| refuse_input(id.clone(), false)));
+            self.open.remove(id);
+            return;
+        }
         let opened = entries
             .first()
             .filter(|entry| entry.kind == OPENED)
@@ -314,6 +326,14 @@ impl Runtime {
 fn waiting(open: &mut BTreeMap<ChangeId, Open>, ticket: Ticket) -> Option<(&ChangeId, &mut Open)> {
     open.iter_mut()
         .find(|(_, open)| open.waits == Waits::Append(ticket))
+}
+
+/// The state that an entry moves its change to, if it does.
+fn moved(entry: &Entry) -> Option<ChangeState> {
+    let body = (entry.kind == MOVED).then_some(entry.body.as_str())?;
+    serde_json::from_str::<Moved>(body)
+        .ok()
+        .map(|moved| moved.state)
 }
 
 fn refuse_input(change: ChangeId, open: bool) -> Dispatch {

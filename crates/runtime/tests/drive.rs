@@ -192,6 +192,8 @@ fn shell(ledger: &Arc<Memory>) -> (mpsc::Sender<Inbox>, Shell) {
         clock: Arc::new(At(10)),
         performer: Arc::new(NoHands),
         inputs,
+        open: Vec::new(),
+        since: 0,
     };
     (sender, shell)
 }

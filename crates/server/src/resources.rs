@@ -7,11 +7,15 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
+use mainstay_change::{
+    Machine as _,
+    freeze::{self, Freeze},
+};
 use mainstay_core::{
     Actor, Append, BlastRadius, Change, ChangeId, ChangeKind, ChangeState, Expected, Hash, Kind,
     Name, NewEntry, Resource, ServiceName,
-    catalog::Spec,
-    change::Plan,
+    catalog::{FreezeSpec, Spec},
+    change::{Plan, change_stream},
     graph::Catalog,
     resource::{API_VERSION, APPLIED, DELETED},
 };
@@ -139,12 +143,17 @@ pub(crate) async fn delete(
         String::new(),
         std::slice::from_ref(&row.resource),
     );
-    let gone = entry_of(DELETED, &row.resource);
-    let expected = Expected {
+    let mut entries = vec![entry_of(DELETED, &row.resource)];
+    let mut expected = vec![Expected {
         stream: row.resource.stream(),
         version: row.version,
-    };
-    commit(&app, actor, &change, vec![gone], vec![expected]).await?;
+    }];
+    if kind == Kind::Freeze {
+        let (lifted, seen) = lift(&app, &name, row.version, &actor).await?;
+        entries.extend(lifted);
+        expected.extend(seen);
+    }
+    commit(&app, actor, &change, entries, expected).await?;
     Ok(Json(json!({ "change": change.id })))
 }
 
@@ -166,6 +175,17 @@ pub(crate) async fn apply(
         .iter()
         .map(|resource| compare(resource, &current, request.dry_run))
         .collect();
+    for (resource, result) in request.resources.iter().zip(&results) {
+        if resource.kind == Kind::Freeze && result.outcome == "configured" {
+            let title = format!("{} holds as it was declared", label(resource));
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
+                "freeze",
+                title,
+                "delete it and declare another",
+            ));
+        }
+    }
     let changed: Vec<Resource> = request
         .resources
         .iter()
@@ -191,15 +211,104 @@ pub(crate) async fn apply(
             version: stream_version(&app, resource).await?,
         });
     }
-    let entries = changed
+    let mut entries: Vec<NewEntry> = changed
         .iter()
         .map(|resource| entry_of(APPLIED, resource))
         .collect();
+    for (resource, seen) in changed.iter().zip(expected.clone()) {
+        if resource.kind == Kind::Freeze {
+            let frozen = freeze(resource, seen.version + 1, &change)?;
+            expected.push(Expected {
+                stream: frozen.stream(),
+                version: 0,
+            });
+            entries.push(open_entry(&frozen));
+        }
+    }
     commit(&app, actor, &change, entries, expected).await?;
     Ok(Json(ApplyResponse {
         change: Some(change.id),
         results,
     }))
+}
+
+/// The change that a newly declared freeze is: the runtime walks it from here on.
+fn freeze(resource: &Resource, version: u64, apply: &Change) -> Result<Change, Problem> {
+    let name = &resource.metadata.name;
+    let spec = FreezeSpec::deserialize(&resource.spec)
+        .map_err(|error| unreadable(&label(resource), &error))?;
+    let id = freeze::change_id(name, version).map_err(|error| {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-resource",
+            error.to_string(),
+            "choose a shorter name",
+        )
+    })?;
+    Freeze::open(spec.clone(), apply.opened_at).map_err(|refusal| {
+        let title = format!(
+            "{} spec.{}: {} where {} is needed",
+            label(resource),
+            refusal.signal,
+            refusal.value,
+            refusal.limit
+        );
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-resource",
+            title,
+            refusal.remedy,
+        )
+    })?;
+    Ok(Change {
+        id,
+        kind: ChangeKind::Freeze,
+        title: format!("freeze {name}"),
+        reason: spec.reason.chars().take(1_000).collect(),
+        blast_radius: BlastRadius {
+            services: spec
+                .services
+                .iter()
+                .take(NAMED_SERVICES_MAX)
+                .cloned()
+                .collect(),
+            ..BlastRadius::default()
+        },
+        plan: Plan {
+            kind: Freeze::KIND.to_owned(),
+            schema: Freeze::SCHEMA,
+            body: json!(spec).to_string(),
+        },
+        ..apply.clone()
+    })
+}
+
+/// What ends the freeze `name` in its own stream, and the version of that stream it was read at.
+async fn lift(
+    app: &App,
+    name: &Name,
+    version: u64,
+    actor: &Actor,
+) -> Result<(Vec<NewEntry>, Option<Expected>), Problem> {
+    let Ok(id) = freeze::change_id(name, version) else {
+        return Ok((Vec::new(), None));
+    };
+    let stream = change_stream(&id);
+    let entries = app.ledger.stream(&stream).await?;
+    let lifted = freeze::lift_entries(&entries, app.clock.now(), actor, "its resource was deleted")
+        .map_err(|refusal| {
+            Problem::new(
+                StatusCode::CONFLICT,
+                "freeze",
+                refusal.to_string(),
+                refusal.remedy,
+            )
+        })?;
+    let seen = Expected {
+        stream,
+        version: entries.len() as u64,
+    };
+    Ok((lifted, Some(seen)))
 }
 
 fn check_shape(request: &ApplyRequest) -> Result<(), Problem> {
