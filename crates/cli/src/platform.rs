@@ -226,6 +226,11 @@ pub(crate) async fn start(
         } else {
             Access::Tokens
         },
+        changes: Arc::new(crate::unwired::Unwired),
+        views: Arc::new(crate::unwired::Unwired),
+        queries: Arc::new(crate::unwired::Unwired),
+        agents: Arc::new(crate::unwired::Unwired),
+        routers: Arc::new(crate::unwired::Unwired),
     };
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();

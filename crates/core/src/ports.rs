@@ -1,8 +1,8 @@
 //! The ports through which production is read and moved. One appears when its first two sides exist.
 
-use std::{future::Future, pin::Pin};
+use std::{collections::BTreeMap, future::Future, pin::Pin};
 
-use crate::{Append, Entry, StreamId, Time};
+use crate::{Actor, Append, ChangeId, Entry, Measured, StreamId, Time, Verdict};
 
 /// What an I/O port returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -106,4 +106,105 @@ pub trait Identity: Send + Sync {
         &'a self,
         secret: &'a str,
     ) -> BoxFuture<'a, Result<Option<TokenHolder>, LedgerError>>;
+}
+
+/// How much one counter grew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grown {
+    /// Its labels, `__name__` included.
+    pub labels: BTreeMap<String, String>,
+    /// The exact increase, resets included.
+    pub by: u64,
+}
+
+/// How much the counters of one selector grew in a window.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Those with a sample in the window, in the order of their labels.
+    pub series: Vec<Grown>,
+    /// Whether each was counted from a known beginning.
+    pub whole: bool,
+}
+
+/// What is measured of production, dated by the newest sample of the stalest contributing series.
+pub trait Signals: Send + Sync {
+    /// The values of a PromQL expression; `None` where no sample contributed.
+    fn eval<'a>(&'a self, expr: &'a str, at: Time) -> BoxFuture<'a, Option<Measured<Vec<f64>>>>;
+    /// Exact growth in `(from, to]` of the counters of `name{label="value"}`, never extrapolated; `None`
+    /// where no sample contributed.
+    fn counts<'a>(
+        &'a self,
+        selector: &'a str,
+        from: Time,
+        to: Time,
+    ) -> BoxFuture<'a, Option<Measured<Growth>>>;
+}
+
+/// What kind of a no it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum No {
+    /// There is no such thing.
+    Unknown,
+    /// The request makes no sense as it stands.
+    Invalid,
+    /// It clashes with what is under way.
+    Conflict,
+    /// The guard denies it.
+    Denied,
+    /// It cannot be decided now.
+    Unavailable,
+}
+
+/// Why a change was not opened or not steered.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{what}")]
+pub struct Declined {
+    /// What kind of a no it is.
+    pub no: No,
+    /// A stable code, such as `unknown-service`.
+    pub code: &'static str,
+    /// What is wrong, in a sentence.
+    pub what: String,
+    /// What would mend it.
+    pub remedy: String,
+    /// The verdict that denies it, with its numbers.
+    pub verdict: Option<Box<Verdict>>,
+}
+
+impl Declined {
+    /// A no without a verdict.
+    pub fn new(no: No, code: &'static str, what: impl Into<String>, remedy: &str) -> Self {
+        Self {
+            no,
+            code,
+            what: what.into(),
+            remedy: remedy.to_owned(),
+            verdict: None,
+        }
+    }
+}
+
+/// Opens changes and steers open ones. Requests and answers are JSON that the owning pillar reads.
+pub trait Changes: Send + Sync {
+    /// Plans and opens a change of `kind`, such as `rollout`.
+    fn propose(
+        &self,
+        kind: String,
+        actor: Actor,
+        request: String,
+    ) -> BoxFuture<'_, Result<String, Declined>>;
+    /// Tells an open change something, such as `pause` or `abort`.
+    fn steer(
+        &self,
+        change: ChangeId,
+        verb: String,
+        actor: Actor,
+        reason: String,
+    ) -> BoxFuture<'_, Result<String, Declined>>;
+}
+
+/// Live views that are measured or folded, not stored: `instances`, `rollouts`, `status`.
+pub trait Views: Send + Sync {
+    /// JSON; `None` where there is no such view, or nothing under `key`.
+    fn view<'a>(&'a self, name: &'a str, key: Option<&'a str>) -> BoxFuture<'a, Option<String>>;
 }

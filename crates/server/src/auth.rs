@@ -20,6 +20,8 @@ pub enum Scope {
     Read,
     /// Changes production.
     Write,
+    /// Reports for a host or a fabric, and takes its orders.
+    Host,
 }
 
 impl Scope {
@@ -28,12 +30,14 @@ impl Scope {
         match self {
             Self::Read => has("read") || has("write") || has("admin"),
             Self::Write => has("write") || has("admin"),
+            Self::Host => has("host") || has("admin"),
         }
     }
     fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Write => "write",
+            Self::Host => "host",
         }
     }
 }

@@ -5,24 +5,29 @@
 //! by rebinding a name. Bodies are bounded. Whatever changes production is in the ledger before the
 //! response says so. **Never** decides anything about a rollout: it validates, writes and reads.
 
+mod actions;
 mod auth;
 mod changes;
 mod ledger;
+mod metrics;
 mod problem;
 mod resources;
+mod streams;
 
 use std::sync::Arc;
 
 use axum::{Router, extract::DefaultBodyLimit, routing};
 use mainstay_core::{
     ChangeId,
-    ports::{Clock, Identity, Ledger, Tables},
+    ports::{Changes, Clock, Identity, Ledger, Tables, Views},
 };
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 pub use auth::{Access, Scope};
+pub use metrics::{Queries, Window};
 pub use resources::{Applied, ApplyRequest, ApplyResponse, schema};
+pub use streams::Streams;
 
 /// Largest body of a request, in bytes: a whole site in one apply.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -44,12 +49,23 @@ pub struct App {
     pub newest: watch::Receiver<u64>,
     /// Who may ask.
     pub access: Access,
+    /// Opens changes and steers them.
+    pub changes: Arc<dyn Changes>,
+    /// What is measured and folded, live.
+    pub views: Arc<dyn Views>,
+    /// Answers PromQL.
+    pub queries: Arc<dyn Queries>,
+    /// Attends to agents that connect.
+    pub agents: Arc<dyn Streams>,
+    /// Attends to routers that connect.
+    pub routers: Arc<dyn Streams>,
 }
 
 /// All routes.
 pub fn router(app: App) -> Router {
     let read = |route| auth::guarded(route, &app, Scope::Read);
     let write = |route| auth::guarded(route, &app, Scope::Write);
+    let host = |route| auth::guarded(route, &app, Scope::Host);
     Router::new()
         .route("/-/ready", routing::get(async || "ready\n"))
         .route("/-/healthy", routing::get(async || "healthy\n"))
@@ -79,6 +95,44 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/ledger", read(routing::get(ledger::since)))
         .route("/api/v1/ledger/feed", read(routing::get(ledger::feed)))
         .route("/api/v1/ledger/verify", read(routing::get(ledger::verify)))
+        .route(
+            "/api/v1/actions/{kind}",
+            write(routing::post(actions::propose)),
+        )
+        .route(
+            "/api/v1/changes/{id}/{verb}",
+            write(routing::post(actions::steer)),
+        )
+        .route("/api/v1/views/{name}", read(routing::get(actions::view)))
+        .route(
+            "/api/v1/views/{name}/{key}",
+            read(routing::get(actions::view_of)),
+        )
+        .route(
+            "/api/v1/query",
+            read(routing::get(metrics::query).post(metrics::query_form)),
+        )
+        .route(
+            "/api/v1/query_range",
+            read(routing::get(metrics::query_range).post(metrics::query_range_form)),
+        )
+        .route(
+            "/api/v1/series",
+            read(routing::get(metrics::series).post(metrics::series_form)),
+        )
+        .route(
+            "/api/v1/labels",
+            read(routing::get(metrics::labels).post(metrics::labels_form)),
+        )
+        .route(
+            "/api/v1/label/{name}/values",
+            read(routing::get(metrics::label_values)),
+        )
+        .route("/api/v1/streams/agent", host(routing::get(streams::agent)))
+        .route(
+            "/api/v1/streams/router",
+            host(routing::get(streams::router)),
+        )
         .fallback(problem::not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)

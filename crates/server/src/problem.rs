@@ -5,7 +5,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use mainstay_core::ports::LedgerError;
+use mainstay_core::{Verdict, ports::LedgerError};
 use serde::Serialize;
 
 /// One place in a request that is wrong.
@@ -31,6 +31,8 @@ pub(crate) struct Problem {
     remedy: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Place>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<Verdict>,
     #[serde(skip)]
     retry_after_secs: Option<u64>,
 }
@@ -49,8 +51,14 @@ impl Problem {
             title: title.into(),
             remedy: remedy.into(),
             errors: Vec::new(),
+            verdict: None,
             retry_after_secs: None,
         }
+    }
+    /// Shows the verdict that denies it.
+    pub(crate) fn because(mut self, verdict: Option<Verdict>) -> Self {
+        self.verdict = verdict;
+        self
     }
     /// Names the places.
     pub(crate) fn at(mut self, errors: Vec<Place>) -> Self {
