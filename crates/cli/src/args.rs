@@ -14,7 +14,7 @@ use mainstay_core::{ChangeId, Kind, Name, ServiceName};
     max_term_width = 100
 )]
 #[command(
-    after_help = "Start here:\n  mainstay up                   a server with an example catalog\n  \
+    after_help = "Start here:\n  mainstay up                   a whole platform with an example site\n  \
     mainstay get services         what is declared\n  mainstay changes              what changed, newest first\n  \
     mainstay explain service      the fields of a resource\n\nExit codes: 0 done, 1 differs or broken, 2 error."
 )]
@@ -59,15 +59,8 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Run the server: API and console on one port.
     Serve(Serve),
-    /// Run the server with an example catalog and say what to try.
-    Up {
-        /// Where it listens.
-        #[arg(long, default_value = "127.0.0.1:7070")]
-        listen: SocketAddr,
-        /// Where it keeps its data; a temporary directory, removed at the end, where unset.
-        #[arg(long)]
-        data_dir: Option<PathBuf>,
-    },
+    /// Run the server, the example site and its users on this machine, and say what to try.
+    Up(crate::commands::up::Up),
     /// Declare resources from YAML files or directories, all or nothing.
     Apply {
         #[command(flatten)]
@@ -161,6 +154,9 @@ pub(crate) struct Serve {
     /// TOML; `mainstay config check` explains it.
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
+    /// Stop as by SIGTERM when standard input ends: when whoever started this is gone.
+    #[arg(long)]
+    pub(crate) leash: bool,
 }
 
 /// Files to read resources from.

@@ -10,6 +10,8 @@ mod args;
 mod client;
 mod commands;
 mod config;
+mod leash;
+mod local;
 mod output;
 mod platform;
 mod unwired;

@@ -5,8 +5,9 @@ mod ledger;
 mod resources;
 mod serve;
 mod token;
+pub(crate) mod up;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 
@@ -42,7 +43,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { global, command } = cli;
     match command {
         Command::Serve(serve) => serve::serve(serve).await?,
-        Command::Up { listen, data_dir } => serve::up(listen, data_dir).await?,
+        Command::Up(args) => up::up(args).await?,
         Command::Apply {
             files,
             reason,
@@ -96,4 +97,16 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Diagnostics of a long-running command go to standard error; `level` unless `MAINSTAY_LOG` says otherwise.
+fn log_to_stderr(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MAINSTAY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{level},sqlx=warn")));
+    // An error only means that a subscriber is installed already.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
 }
