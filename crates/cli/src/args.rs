@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Run the server, the example site and its users on this machine, and say what to try.
     Up(crate::commands::up::Up),
+    /// Play a scenario over a whole platform of its own, and say what users saw.
+    Demo(crate::demo::Options),
     /// Declare resources from YAML files or directories, all or nothing.
     Apply {
         #[command(flatten)]

@@ -10,6 +10,7 @@ mod args;
 mod client;
 mod commands;
 mod config;
+mod demo;
 mod leash;
 mod local;
 mod output;

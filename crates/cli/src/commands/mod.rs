@@ -1,6 +1,7 @@
 //! One file a family of commands.
 
 mod changes;
+mod demo;
 mod ledger;
 mod resources;
 mod serve;
@@ -43,6 +44,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { global, command } = cli;
     match command {
         Command::Serve(serve) => serve::serve(serve).await?,
+        Command::Demo(options) => return demo::demo(&global, &options).await,
         Command::Up(args) => up::up(args).await?,
         Command::Apply {
             files,
@@ -109,4 +111,14 @@ fn log_to_stderr(level: &str) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .try_init();
+}
+
+/// Comes back once somebody wants us to end.
+async fn asked_to_stop() -> anyhow::Result<()> {
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed?,
+        _ = term.recv() => {}
+    }
+    Ok(())
 }

@@ -8,14 +8,10 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
-use mainstay_core::ChangeState;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::time::MissedTickBehavior;
 
 use crate::{
-    local::{Build, Cluster, Ground, Load, LoadPlan, Site},
+    local::{self, Build, Cluster, Ground, Load, LoadPlan, Site},
     output,
 };
 
@@ -65,23 +61,13 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     let mut run = Run::default();
     let result = tokio::select! {
         result = run.go(&args, &dir) => result,
-        stopped = asked_to_stop() => stopped,
+        stopped = super::asked_to_stop() => stopped,
     };
     run.stop().await;
     if temporary && let Err(error) = std::fs::remove_dir_all(&dir) {
         tracing::warn!("cannot remove {}: {error}", dir.display());
     }
     result
-}
-
-/// Comes back once somebody wants us to end.
-async fn asked_to_stop() -> anyhow::Result<()> {
-    let mut term = signal(SignalKind::terminate())?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed?,
-        _ = term.recv() => {}
-    }
-    Ok(())
 }
 
 /// What runs, so that it can be stopped wherever the start is interrupted.
@@ -96,14 +82,13 @@ impl Run {
     async fn go(&mut self, args: &Up, dir: &Path) -> anyhow::Result<()> {
         let mut site = Site::new(dir, args.seed)?;
         site.set_instances("voyager", args.instances)?;
-        say("making the releases of the example site")?;
+        eprintln!("making the releases of the example site");
         site.build_all().await?;
         for (version, defects) in [("v2", None), ("v3-bad", Some("errors=0.2,route=profile"))] {
             let defects: Vec<String> = defects.into_iter().map(str::to_owned).collect();
             site.build(&Build::of("voyager", version).with(&defects))
                 .await?;
         }
-        say("starting the server, a router for each fabric and an agent for each host")?;
         let fabrics = site.fabrics()?;
         let cluster = self.cluster.insert(Cluster::new(Ground {
             dir: dir.to_owned(),
@@ -111,13 +96,10 @@ impl Run {
             fabrics: fabrics.clone(),
             hosts: site.hosts()?,
         })?);
-        cluster.start().await?;
-        let resources = site.resources().to_vec();
-        let count = cluster.api().apply(resources, "the example site").await?;
-        say(&format!(
-            "{count} resources are declared; their first releases are under way"
-        ))?;
-        first_releases(cluster, &site).await?;
+        local::open(cluster, &site, FIRST_RELEASES_WITHIN, |line| {
+            eprintln!("{line}");
+        })
+        .await?;
         if args.rate > 0.0 {
             let targets = fabrics.values().map(|listen| format!("http://{listen}"));
             let plan = LoadPlan {
@@ -174,51 +156,6 @@ impl Run {
                 );
             }
         }
-    }
-}
-
-/// Waits until every service runs its first version, as measured.
-async fn first_releases(cluster: &mut Cluster, site: &Site) -> anyhow::Result<()> {
-    let deadline = Instant::now() + FIRST_RELEASES_WITHIN;
-    let mut told = Vec::new();
-    loop {
-        cluster.check()?;
-        let rollouts = cluster.api().rollouts().await?;
-        for service in site.services() {
-            let first = rollouts.iter().rev().find(|it| it.service == service);
-            let Some(first) = first.filter(|_| !told.contains(&service)) else {
-                continue;
-            };
-            match first.state {
-                ChangeState::Done => {
-                    say(&format!("  {}", first.line()))?;
-                    told.push(service);
-                }
-                ChangeState::Running => {}
-                ChangeState::Paused
-                | ChangeState::RollingBack
-                | ChangeState::RolledBack
-                | ChangeState::Aborted => bail!("the first release failed: {}", first.line()),
-            }
-        }
-        let missing: Vec<String> = site
-            .services()
-            .into_iter()
-            .filter(|service| !told.contains(service))
-            .collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            let state: Vec<String> = rollouts.iter().map(|it| it.line()).collect();
-            bail!(
-                "{} did not come up within {} s; rollouts: {}",
-                missing.join(", "),
-                FIRST_RELEASES_WITHIN.as_secs(),
-                state.join("; ")
-            );
-        }
-        tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 

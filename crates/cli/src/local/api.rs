@@ -5,6 +5,8 @@
 //!
 //! Example: `api.rollout(&Order::of("voyager", "v2"))`, then `api.rollouts()`.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context;
 use mainstay_core::{ChangeState, Resource};
 use mainstay_server::{ApplyRequest, ApplyResponse};
@@ -42,6 +44,9 @@ pub(crate) struct Rollout {
     /// Why it stands there.
     #[serde(default)]
     pub(crate) because: Value,
+    /// Shares of each version in each fabric, in hundredths of a per cent.
+    #[serde(default)]
+    pub(crate) weights: BTreeMap<String, BTreeMap<String, u32>>,
     /// Batches so far.
     #[serde(default)]
     pub(crate) batches: Vec<Value>,
@@ -51,6 +56,19 @@ pub(crate) struct Rollout {
 }
 
 impl Rollout {
+    /// When the first verdict failed that is about the version, in milliseconds since the Unix epoch.
+    ///
+    /// A refusal for want of capacity says nothing about the version.
+    pub(crate) fn failed_at_ms(&self) -> Option<f64> {
+        let fails =
+            |finding: &Value| finding["outcome"] == "fail" && finding["signal"] != "capacity";
+        let failed = self.verdicts.iter().find(|verdict| {
+            let findings = verdict["findings"].as_array();
+            findings.is_some_and(|findings| findings.iter().any(fails))
+        })?;
+        failed["at"].as_f64()
+    }
+
     /// What it is and where it stands, in one line.
     pub(crate) fn line(&self) -> String {
         let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -136,6 +154,12 @@ impl Api {
             order.extend(more);
         }
         self.client.post("/api/v1/actions/rollout", &order).await
+    }
+
+    /// Gives an order of another kind than a rollout.
+    pub(crate) async fn act(&self, kind: &str, order: &Value) -> anyhow::Result<Value> {
+        let path = format!("/api/v1/actions/{kind}");
+        self.client.post(&path, order).await
     }
 
     /// Tells an open change something.

@@ -9,6 +9,7 @@
 mod api;
 mod cluster;
 mod load;
+mod opening;
 mod ports;
 mod process;
 mod site;
@@ -17,6 +18,8 @@ mod survivors;
 pub(crate) use api::{Api, Rollout};
 pub(crate) use cluster::{Cluster, Ground, Role};
 pub(crate) use load::{Load, LoadPlan, Report};
+pub(crate) use opening::open;
+pub(crate) use ports::free as free_port;
 pub(crate) use process::Process;
 pub(crate) use site::{Build, Site};
 pub(crate) use survivors::{Survivor, running_under};

@@ -25,7 +25,7 @@ static NEXT: AtomicU16 = AtomicU16::new(0);
 /// A port of the loopback address that is free now.
 ///
 /// Below the ephemeral range, so that no outgoing connection sits on it when it is bound a second time.
-pub(super) fn free() -> anyhow::Result<u16> {
+pub(crate) fn free() -> anyhow::Result<u16> {
     let highest = ephemeral_from().unwrap_or(HIGHEST).max(LOWEST + TRIES);
     let width = highest - LOWEST;
     // Two platforms on one machine start at different places.
