@@ -23,6 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const DAY: &str = "0.4,600";
 /// People that requests are drawn from.
 const USERS: u32 = 20_000;
+/// After how long a user gives up.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The day's middle rate is limited so that its peak stays within what the site is sized for.
 const RATE_MAX: f64 = 400.0;
 
@@ -108,6 +110,7 @@ impl Run {
                 routes: site.routes(),
                 users: USERS,
                 diurnal: Some(DAY.to_owned()),
+                patience: PATIENCE,
                 bad_versions: vec!["voyager=v3-bad".to_owned()],
                 seed: args.seed,
             };
