@@ -102,11 +102,16 @@ async fn pump(socket: WebSocket, streams: Arc<dyn Streams>, stop: CancellationTo
     let parting = {
         // What was still to be said when the attending ended is sent before the end.
         let attended = async { tokio::join!(streams.attend(from, to), write(&mut sink, told)).1 };
+        tokio::pin!(attended);
         tokio::select! {
             biased;
             () = stop.cancelled() => (close_code::AWAY, "the server stops"),
-            end = attended => end,
-            end = read(source, heard) => end,
+            end = &mut attended => end,
+            end = read(source, heard) => {
+                // The last words of a peer that left are heard too.
+                drop(timeout(CLOSE_WITHIN, attended).await);
+                end
+            }
         }
     };
     tracing::debug!(because = parting.1, "a stream ends");
