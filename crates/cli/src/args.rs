@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mainstay_core::{ChangeId, Kind, Name, ServiceName};
+use mainstay_core::{ChangeId, FabricName, HostName, Kind, Name, ServiceName};
 
 /// One ledger of every change to production, one guard for all of them.
 #[derive(Debug, Parser)]
@@ -68,6 +68,10 @@ pub(crate) enum Command {
         #[arg(long)]
         data_dir: Option<PathBuf>,
     },
+    /// Run what the server orders on this host; one a host.
+    Agent(Agent),
+    /// Carry the users of a fabric; one a fabric.
+    Router(RouterArgs),
     /// Declare resources from YAML files or directories, all or nothing.
     Apply {
         #[command(flatten)]
@@ -163,6 +167,40 @@ pub(crate) struct Serve {
     pub(crate) config: Option<PathBuf>,
 }
 
+/// What `agent` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    /// The host it speaks for.
+    #[arg(long)]
+    pub(crate) host: HostName,
+    /// Where it keeps its state and the logs of its instances.
+    #[arg(long)]
+    pub(crate) data_dir: PathBuf,
+    /// End at the end of standard input too, and take all instances along.
+    #[arg(long)]
+    pub(crate) leash: bool,
+}
+
+/// What `router` takes.
+#[derive(Debug, Args)]
+pub(crate) struct RouterArgs {
+    /// The fabric whose users it carries.
+    #[arg(long)]
+    pub(crate) fabric: FabricName,
+    /// Where users are served.
+    #[arg(long)]
+    pub(crate) listen: SocketAddr,
+    /// Where metrics and readiness are; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) admin: SocketAddr,
+    /// Where it keeps the last table.
+    #[arg(long)]
+    pub(crate) data_dir: PathBuf,
+    /// End at the end of standard input too.
+    #[arg(long)]
+    pub(crate) leash: bool,
+}
+
 /// Files to read resources from.
 #[derive(Debug, Args)]
 pub(crate) struct Files {
@@ -212,7 +250,7 @@ pub(crate) enum TokenCommand {
         /// Its name: the actor in the ledger.
         name: String,
         /// What it may do.
-        #[arg(long = "scope", value_parser = ["read", "write", "admin"], required = true)]
+        #[arg(long = "scope", value_parser = ["read", "write", "host", "admin"], required = true)]
         scopes: Vec<String>,
         /// The server's data directory.
         #[arg(long)]

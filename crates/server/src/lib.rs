@@ -16,7 +16,7 @@ mod streams;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit, routing};
+use axum::{Extension, Router, extract::DefaultBodyLimit, routing};
 use mainstay_core::{
     ChangeId,
     ports::{Changes, Clock, Identity, Ledger, Tables, Views},
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub use auth::{Access, Scope};
 pub use metrics::{Queries, Window};
 pub use resources::{Applied, ApplyRequest, ApplyResponse, schema};
-pub use streams::Streams;
+pub use streams::{SILENT_MAX, Streams};
 
 /// Largest body of a request, in bytes: a whole site in one apply.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -61,8 +61,12 @@ pub struct App {
     pub routers: Arc<dyn Streams>,
 }
 
-/// All routes.
+/// All routes; streaming connections end when their peers do.
 pub fn router(app: App) -> Router {
+    routes(app, streams::Open::default())
+}
+
+fn routes(app: App, open: streams::Open) -> Router {
     let read = |route| auth::guarded(route, &app, Scope::Read);
     let write = |route| auth::guarded(route, &app, Scope::Write);
     let host = |route| auth::guarded(route, &app, Scope::Host);
@@ -135,16 +139,20 @@ pub fn router(app: App) -> Router {
         )
         .fallback(problem::not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(Extension(open))
         .with_state(app)
 }
 
-/// Serves until `stop` is cancelled; requests under way may finish.
+/// Serves until `stop` is cancelled; requests under way may finish, streaming connections end.
 pub async fn serve(
     listener: TcpListener,
     app: App,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(app))
+    let open = streams::Open::until(stop.clone());
+    axum::serve(listener, routes(app, open.clone()))
         .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+        .await?;
+    open.ended().await;
+    Ok(())
 }

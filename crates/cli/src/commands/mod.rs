@@ -1,8 +1,10 @@
 //! One file a family of commands.
 
+mod agent;
 mod changes;
 mod ledger;
 mod resources;
+mod router;
 mod serve;
 mod token;
 
@@ -43,6 +45,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(serve) => serve::serve(serve).await?,
         Command::Up { listen, data_dir } => serve::up(listen, data_dir).await?,
+        Command::Agent(args) => agent::run(&global, args).await?,
+        Command::Router(args) => router::run(&global, args).await?,
         Command::Apply {
             files,
             reason,

@@ -85,7 +85,7 @@ async fn up_in(listen: SocketAddr, data_dir: &std::path::Path) -> anyhow::Result
     running.until_signal().await
 }
 
-fn log_to_stderr() {
+pub(super) fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MAINSTAY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn"));
     // An error only means that a subscriber is installed already.
