@@ -10,8 +10,10 @@ mod args;
 mod client;
 mod commands;
 mod config;
+mod metrics;
 mod output;
 mod platform;
+mod targets;
 mod unwired;
 mod yaml;
 

@@ -52,10 +52,22 @@ pub struct Refusals {
 }
 
 impl Refusals {
+    /// Each with its reason, in a fixed order.
+    pub fn by_reason(&self) -> [(&'static str, u64); 7] {
+        [
+            ("duplicate-time", self.duplicate_time),
+            ("far-ahead", self.far_ahead),
+            ("label-limit", self.label_limit),
+            ("labels", self.labels),
+            ("out-of-order", self.out_of_order),
+            ("series-limit", self.series_limit),
+            ("targets", self.targets),
+        ]
+    }
+
     /// All together.
     pub fn total(&self) -> u64 {
-        let series = self.series_limit + self.label_limit + self.labels;
-        self.out_of_order + self.duplicate_time + series + self.far_ahead + self.targets
+        self.by_reason().iter().map(|(_, count)| count).sum()
     }
 
     pub(crate) fn count(&mut self, error: &AppendError) {
