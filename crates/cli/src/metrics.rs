@@ -100,3 +100,96 @@ pub(crate) fn start(clock: &Arc<dyn Clock>, stop: &CancellationToken) -> Monitor
         tasks,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mainstay_core::{FabricName, InstanceName, ServiceName, Version};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::targets::{Listening, targets};
+
+    struct Wall;
+
+    impl Clock for Wall {
+        fn now(&self) -> Time {
+            Time::from_millis(jiff::Timestamp::now().as_millisecond())
+        }
+    }
+
+    /// Answers every connection once with `body`; gives its port.
+    async fn say(body: &'static str, tasks: &mut JoinSet<()>) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tasks.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 1_024];
+                let _ = stream.read(&mut request).await;
+                let length = body.len();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+                );
+                let _ = stream.write_all((head + body).as_bytes()).await;
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn instances_and_routers_are_scraped_into_one_head_each_with_its_own_labels() {
+        let stop = CancellationToken::new();
+        let clock: Arc<dyn Clock> = Arc::new(Wall);
+        let mut monitoring = start(&clock, &stop);
+        let mut sites = JoinSet::new();
+        let shop = say("hits{version=\"claimed\"} 3\n", &mut sites).await;
+        let router = say("routed{version=\"v1\",instance=\"shop-1\"} 4\n", &mut sites).await;
+        let names = (
+            ServiceName::new("shop").unwrap(),
+            InstanceName::new("shop-1").unwrap(),
+            Version::new("v1").unwrap(),
+            FabricName::new("lax").unwrap(),
+        );
+        let instance = Listening {
+            service: &names.0,
+            instance: &names.1,
+            version: &names.2,
+            fabric: &names.3,
+            port: shop,
+            path: "/metrics",
+        };
+        let url = format!("http://127.0.0.1:{router}/metrics");
+        let wanted = || targets([instance], [(&names.3, url.as_str())], None);
+        monitoring.follow(wanted());
+        let queries = PromQl(monitoring.ekg.clone());
+        let found = |expr: &str| {
+            let answer = queries.query(expr, clock.now());
+            answer["data"]["result"]
+                .as_array()
+                .is_some_and(|found| found.len() == 1)
+        };
+        let both = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(10));
+            let hits = r#"hits{job="shop",instance="shop-1",version="v1",exported_version="claimed",fabric="lax"}"#;
+            let routed =
+                r#"routed{job="mainstay-router",instance="shop-1",version="v1",fabric="lax"}"#;
+            while !(found(hits) && found(routed)) {
+                ticks.tick().await;
+            }
+        };
+        let deadline = Duration::from_secs(20);
+        tokio::time::timeout(deadline, both).await.unwrap();
+        let mut followed = monitoring.targets.subscribe();
+        followed.mark_unchanged();
+        monitoring.follow(wanted());
+        assert!(!followed.has_changed().unwrap(), "nothing to wake for");
+        stop.cancel();
+        while let Some(ended) = monitoring.tasks.join_next().await {
+            ended.unwrap();
+        }
+    }
+}
