@@ -13,8 +13,10 @@ mod config;
 mod ending;
 mod hubs;
 mod link;
+mod metrics;
 mod output;
 mod platform;
+mod targets;
 mod unwired;
 mod yaml;
 

@@ -10,13 +10,14 @@ mod auth;
 mod changes;
 mod ledger;
 mod metrics;
+mod own;
 mod problem;
 mod resources;
 mod streams;
 
 use std::sync::Arc;
 
-use axum::{Extension, Router, extract::DefaultBodyLimit, routing};
+use axum::{Extension, Router, extract::DefaultBodyLimit, middleware, routing};
 use mainstay_core::{
     ChangeId,
     ports::{Changes, Clock, Identity, Ledger, Tables, Views},
@@ -67,6 +68,7 @@ pub fn router(app: App) -> Router {
 }
 
 fn routes(app: App, open: streams::Open) -> Router {
+    let own = Arc::new(own::Own::new());
     let read = |route| auth::guarded(route, &app, Scope::Read);
     let write = |route| auth::guarded(route, &app, Scope::Write);
     let host = |route| auth::guarded(route, &app, Scope::Host);
@@ -114,24 +116,30 @@ fn routes(app: App, open: streams::Open) -> Router {
         )
         .route(
             "/api/v1/query",
-            read(routing::get(metrics::query).post(metrics::query_form)),
+            read(routing::get(metrics::query).post(metrics::query)),
         )
         .route(
             "/api/v1/query_range",
-            read(routing::get(metrics::query_range).post(metrics::query_range_form)),
+            read(routing::get(metrics::query_range).post(metrics::query_range)),
         )
         .route(
             "/api/v1/series",
-            read(routing::get(metrics::series).post(metrics::series_form)),
+            read(routing::get(metrics::series).post(metrics::series)),
         )
         .route(
             "/api/v1/labels",
-            read(routing::get(metrics::labels).post(metrics::labels_form)),
+            read(routing::get(metrics::labels).post(metrics::labels)),
         )
         .route(
             "/api/v1/label/{name}/values",
             read(routing::get(metrics::label_values)),
         )
+        .route(
+            "/api/v1/status/buildinfo",
+            read(routing::get(metrics::buildinfo)),
+        )
+        .route("/api/v1/metadata", read(routing::get(metrics::metadata)))
+        .route("/metrics", read(routing::get(own::metrics)))
         .route("/api/v1/streams/agent", host(routing::get(streams::agent)))
         .route(
             "/api/v1/streams/router",
@@ -140,6 +148,8 @@ fn routes(app: App, open: streams::Open) -> Router {
         .fallback(problem::not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(Extension(open))
+        .layer(Extension(Arc::clone(&own)))
+        .layer(middleware::from_fn_with_state(own, own::count))
         .with_state(app)
 }
 
