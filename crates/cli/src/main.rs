@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod output;
 mod platform;
+mod style;
 mod unwired;
 mod yaml;
 
