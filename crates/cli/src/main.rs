@@ -16,6 +16,7 @@ mod link;
 mod metrics;
 mod output;
 mod platform;
+mod style;
 mod targets;
 mod unwired;
 mod yaml;

@@ -1,9 +1,13 @@
 //! One file a family of commands.
 
+mod actions;
 mod agent;
 mod changes;
+mod instances;
 mod ledger;
+mod query;
 mod resources;
+mod rollout;
 mod router;
 mod serve;
 mod token;
@@ -11,9 +15,10 @@ mod token;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use mainstay_core::Name;
 
 use crate::{
-    args::{ChangeCommand, Cli, Command, ConfigCommand},
+    args::{ChangeCommand, Cli, Command, ConfigCommand, Global, Listed},
     client::Client,
     config::Config,
     output,
@@ -53,12 +58,32 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             dry_run,
         } => resources::apply(&global, &files, reason, dry_run).await?,
         Command::Diff { files } => return resources::diff(&global, &files).await,
-        Command::Get { kind, name } => resources::get(&global, kind, name).await?,
-        Command::Describe { kind, name } => resources::describe(&global, kind, &name).await?,
+        Command::Get { kind, name } => get(&global, kind, name).await?,
+        Command::Describe { kind, name } => describe(&global, kind, &name).await?,
         Command::Delete { kind, name } => resources::delete(&global, kind, &name).await?,
         Command::Explain { kind } => output::print(&serde_json::to_string_pretty(
             &mainstay_server::schema(kind),
         )?)?,
+        Command::Status => actions::status(&global).await?,
+        Command::Rollout(command) => return rollout::run(&global, command).await,
+        Command::Restart(act) => return actions::act(&global, "restart", &act).await,
+        Command::Drain(act) => return actions::act(&global, "drain", &act).await,
+        Command::Kill(act) => return actions::act(&global, "kill", &act).await,
+        Command::Shed(shed) => return actions::shed(&global, &shed).await,
+        Command::Query {
+            expr,
+            time,
+            range,
+            step,
+        } => {
+            let question = query::Question {
+                expr,
+                time,
+                range,
+                step,
+            };
+            query::query(&global, &question).await?;
+        }
         Command::Changes {
             kind,
             state,
@@ -100,4 +125,20 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn get(global: &Global, kind: Listed, name: Option<Name>) -> anyhow::Result<()> {
+    match kind {
+        Listed::Declared(kind) => resources::get(global, kind, name).await,
+        Listed::Instances => instances::get(global, name.as_ref()).await,
+        Listed::Rollouts => rollout::list(global, name.as_ref()).await,
+    }
+}
+
+async fn describe(global: &Global, kind: Listed, name: &Name) -> anyhow::Result<()> {
+    match kind {
+        Listed::Declared(kind) => resources::describe(global, kind, name).await,
+        Listed::Instances => instances::describe(global, name).await,
+        Listed::Rollouts => rollout::describe(global, name).await,
+    }
 }
