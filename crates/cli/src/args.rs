@@ -1,9 +1,17 @@
 //! The command line: `kubectl`-like verbs, one server, one output flag.
 
+mod kinds;
+mod orders;
+#[cfg(test)]
+mod tests;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mainstay_core::{ChangeId, Kind, Name, ServiceName};
+use mainstay_core::{ChangeId, FabricName, HostName, Kind, Name, ServiceName, Span};
+
+pub(crate) use kinds::Listed;
+pub(crate) use orders::{Act, RolloutCommand, RolloutStart, Shed, Steer};
 
 /// One ledger of every change to production, one guard for all of them.
 #[derive(Debug, Parser)]
@@ -13,11 +21,20 @@ use mainstay_core::{ChangeId, Kind, Name, ServiceName};
     propagate_version = true,
     max_term_width = 100
 )]
-#[command(
-    after_help = "Start here:\n  mainstay up                   a whole platform with an example site\n  \
-    mainstay get services         what is declared\n  mainstay changes              what changed, newest first\n  \
-    mainstay explain service      the fields of a resource\n\nExit codes: 0 done, 1 differs or broken, 2 error."
-)]
+#[command(after_help = "\
+Start here:
+  mainstay up                        # a whole platform with an example site
+  mainstay status                    # what is blocked and what would unblock it
+  mainstay get services              # what is declared
+  mainstay get instances             # what runs, as it claims and as it is measured
+  mainstay rollout start feed v2     # plan, print the plan, and go
+  mainstay rollout watch feed        # live until it is done or back
+  mainstay why chg-abcdefgh23        # every step with its verdict and the measurements
+  mainstay changes --service feed    # what changed, newest first
+  mainstay help rollout              # each command has examples
+
+Exit codes: 0 done, 1 differs, broken, rolled back or aborted, 2 error, 3 paused for a person.
+Colour only on a terminal, and not where NO_COLOR is set.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -58,12 +75,28 @@ pub(crate) enum Format {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the server: API and console on one port.
+    #[command(
+        after_help = "Examples:\n  mainstay serve --data-dir ./data\n  mainstay serve --data-dir /var/lib/mainstay --listen 10.0.0.5:7070 --config mainstay.toml"
+    )]
     Serve(Serve),
     /// Run the server, the example site and its users on this machine, and say what to try.
+    #[command(
+        after_help = "Examples:\n  mainstay up\n  mainstay up --listen 127.0.0.1:8080 --rate 100 --instances 4"
+    )]
     Up(crate::commands::up::Up),
     /// Play a scenario over a whole platform of its own, and say what users saw.
+    #[command(
+        after_help = "Examples:\n  mainstay demo good\n  mainstay demo bad-canary --defect errors=0.05,route=profile --output json\n\nExit codes: 0 ended as it must, 1 did not, 2 error, 4 the load generator was too late to be believed."
+    )]
     Demo(crate::demo::Options),
+    /// Run what the server orders on this host; one a host.
+    Agent(Agent),
+    /// Carry the users of a fabric; one a fabric.
+    Router(RouterArgs),
     /// Declare resources from YAML files or directories, all or nothing.
+    #[command(
+        after_help = "Examples:\n  mainstay apply -f site.yaml --reason 'two more hosts'\n  mainstay apply -f catalog/ --dry-run"
+    )]
     Apply {
         #[command(flatten)]
         files: Files,
@@ -75,25 +108,36 @@ pub(crate) enum Command {
         dry_run: bool,
     },
     /// Show what an apply would change; exit code 1 if anything.
+    #[command(after_help = "Examples:\n  mainstay diff -f site.yaml")]
     Diff {
         #[command(flatten)]
         files: Files,
     },
     /// List resources of a kind, or one of them.
+    #[command(
+        after_help = "Examples:\n  mainstay get services\n  mainstay get instances\n  \
+                      mainstay get instance feed-lax-1 --output json\n  mainstay get rollouts\n\n\
+                      Kinds: fabrics, hosts, services, rolloutpolicies, guards, freezes; and, measured \
+                      rather than declared, instances and rollouts."
+    )]
     Get {
         /// Kind, singular or plural.
-        kind: Kind,
+        kind: Listed,
         /// Name.
         name: Option<Name>,
     },
-    /// One resource with its history.
+    /// One resource with its history, or one instance with its evidence.
+    #[command(
+        after_help = "Examples:\n  mainstay describe service feed\n  mainstay describe instance feed-lax-1"
+    )]
     Describe {
         /// Kind.
-        kind: Kind,
+        kind: Listed,
         /// Name.
         name: Name,
     },
     /// Remove a resource; its history stays.
+    #[command(after_help = "Examples:\n  mainstay delete freeze holidays")]
     Delete {
         /// Kind.
         kind: Kind,
@@ -101,11 +145,68 @@ pub(crate) enum Command {
         name: Name,
     },
     /// The fields of a kind, as JSON Schema.
+    #[command(after_help = "Examples:\n  mainstay explain service\n  mainstay explain freeze")]
     Explain {
         /// Kind.
         kind: Kind,
     },
+    /// What is blocked and what would unblock it, then changes in flight, services and hosts.
+    #[command(after_help = "Examples:\n  mainstay status\n  mainstay status --output json")]
+    Status,
+    /// Walk a version over a service, judged by what is measured.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mainstay rollout start feed v2 --reason 'fixes the cache' --watch\n  \
+                      mainstay rollout watch feed\n  mainstay rollout pause feed --reason 'looking at the log'\n  \
+                      mainstay rollout rollback feed\n\n\
+                      Exit codes of start --watch and watch: 0 done, 1 rolled back or aborted, 2 error, \
+                      3 paused for a person, 130 watching stopped by Ctrl-C (the rollout goes on)."
+    )]
+    Rollout(RolloutCommand),
+    /// Restart an instance, or those of a service a few at a time; its version stays.
+    #[command(
+        after_help = "Examples:\n  mainstay restart feed-lax-1 --reason 'stuck on a lock'\n  \
+                      mainstay restart feed --fabric lax --watch"
+    )]
+    Restart(Act),
+    /// Take load off an instance, or off a service in a fabric, as far as the rest can carry it.
+    #[command(
+        after_help = "Examples:\n  mainstay drain feed-lax-1\n  mainstay drain feed --fabric iad --reason 'power work'"
+    )]
+    Drain(Act),
+    /// Kill the process of an instance at once; its agent starts it again.
+    #[command(
+        after_help = "Examples:\n  mainstay kill feed-lax-1 --reason 'ignores its stop signal'"
+    )]
+    Kill(Act),
+    /// Refuse a share of a service's requests, to save the rest.
+    #[command(
+        after_help = "Examples:\n  mainstay shed feed 20% --fabric lax --reason 'demand above capacity'\n  \
+                      mainstay shed feed 0%"
+    )]
+    Shed(Shed),
+    /// Ask monitoring in PromQL; exit code 2 and the place where the expression is wrong.
+    #[command(after_help = "Examples:\n  mainstay query up\n  \
+                      mainstay query 'sum by (service) (rate(http_requests_total[1m]))'\n  \
+                      mainstay query 'up == 0' --time 2026-11-05T18:00:00Z\n  \
+                      mainstay query 'up' --range 5m --step 15s --output json")]
+    Query {
+        /// The expression.
+        expr: String,
+        /// At which time, RFC 3339 or seconds since 1970; now where unset. The end of a range.
+        #[arg(long)]
+        time: Option<String>,
+        /// Every step of so long a time, up to `--time`.
+        #[arg(long)]
+        range: Option<Span>,
+        /// How far apart the values of a range are.
+        #[arg(long, default_value = "15s", requires = "range")]
+        step: Span,
+    },
     /// List changes, newest first.
+    #[command(
+        after_help = "Examples:\n  mainstay changes --limit 10\n  mainstay changes --kind rollout --state rolled-back\n  mainstay changes --service feed --output json"
+    )]
     Changes {
         /// Only of this kind, such as `apply` or `rollout`.
         #[arg(long)]
@@ -121,23 +222,37 @@ pub(crate) enum Command {
         limit: usize,
     },
     /// Write down a change made elsewhere.
+    #[command(
+        after_help = "Examples:\n  mainstay change record 'DNS moved to the new zone' --reason 'old zone ends' --service feed"
+    )]
     #[command(subcommand)]
     Change(ChangeCommand),
     /// Every step of a change, with its verdicts.
+    #[command(
+        after_help = "Examples:\n  mainstay why chg-abcdefgh23\n  mainstay why chg-abcdefgh23 --output json"
+    )]
     Why {
         /// The change.
         change: ChangeId,
     },
     /// The ledger itself.
+    #[command(
+        after_help = "Examples:\n  mainstay ledger verify\n  mainstay ledger show --since 100 --limit 20"
+    )]
     #[command(subcommand)]
     Ledger(LedgerCommand),
     /// Tokens, on the server's own machine.
+    #[command(
+        after_help = "Examples:\n  mainstay token create deployer --scope write --data-dir ./data\n  mainstay token revoke deployer --data-dir ./data"
+    )]
     #[command(subcommand)]
     Token(TokenCommand),
     /// Check or explain the server's configuration file.
+    #[command(after_help = "Examples:\n  mainstay config check mainstay.toml")]
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Print a completion script for a shell.
+    #[command(after_help = "Examples:\n  mainstay completion bash\n  mainstay completion zsh")]
     Completion {
         /// The shell.
         shell: clap_complete::Shell,
@@ -156,7 +271,41 @@ pub(crate) struct Serve {
     /// TOML; `mainstay config check` explains it.
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
-    /// Stop as by SIGTERM when standard input ends: when whoever started this is gone.
+    /// End at the end of standard input too.
+    #[arg(long)]
+    pub(crate) leash: bool,
+}
+
+/// What `agent` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    /// The host it speaks for.
+    #[arg(long)]
+    pub(crate) host: HostName,
+    /// Where it keeps its state and the logs of its instances.
+    #[arg(long)]
+    pub(crate) data_dir: PathBuf,
+    /// End at the end of standard input too, and take all instances along.
+    #[arg(long)]
+    pub(crate) leash: bool,
+}
+
+/// What `router` takes.
+#[derive(Debug, Args)]
+pub(crate) struct RouterArgs {
+    /// The fabric whose users it carries.
+    #[arg(long)]
+    pub(crate) fabric: FabricName,
+    /// Where users are served.
+    #[arg(long)]
+    pub(crate) listen: SocketAddr,
+    /// Where metrics and readiness are; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) admin: SocketAddr,
+    /// Where it keeps the last table.
+    #[arg(long)]
+    pub(crate) data_dir: PathBuf,
+    /// End at the end of standard input too.
     #[arg(long)]
     pub(crate) leash: bool,
 }
@@ -172,6 +321,9 @@ pub(crate) struct Files {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ChangeCommand {
     /// Record a change that another tool made.
+    #[command(
+        after_help = "Examples:\n  mainstay change record 'kernel upgraded on h7' --service feed"
+    )]
     Record {
         /// What was done, in one line.
         title: String,
@@ -187,12 +339,16 @@ pub(crate) enum ChangeCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
     /// Walk the hash chain; exit code 1 and the first broken entry if it does not hold.
+    #[command(
+        after_help = "Examples:\n  mainstay ledger verify\n  mainstay ledger verify --data-dir ./data"
+    )]
     Verify {
         /// Read this data directory instead of asking a server.
         #[arg(long)]
         data_dir: Option<PathBuf>,
     },
     /// Print entries after a position.
+    #[command(after_help = "Examples:\n  mainstay ledger show --since 100")]
     Show {
         /// Position.
         #[arg(long, default_value_t = 0)]
@@ -206,23 +362,28 @@ pub(crate) enum LedgerCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Make a token; its secret is printed once and never again.
+    #[command(
+        after_help = "Examples:\n  mainstay token create deployer --scope write --data-dir ./data"
+    )]
     Create {
         /// Its name: the actor in the ledger.
         name: String,
         /// What it may do.
-        #[arg(long = "scope", value_parser = ["read", "write", "admin"], required = true)]
+        #[arg(long = "scope", value_parser = ["read", "write", "host", "admin"], required = true)]
         scopes: Vec<String>,
         /// The server's data directory.
         #[arg(long)]
         data_dir: PathBuf,
     },
     /// List tokens without their secrets.
+    #[command(after_help = "Examples:\n  mainstay token list --data-dir ./data")]
     List {
         /// The server's data directory.
         #[arg(long)]
         data_dir: PathBuf,
     },
     /// End a token at once.
+    #[command(after_help = "Examples:\n  mainstay token revoke deployer --data-dir ./data")]
     Revoke {
         /// Its name.
         name: String,
@@ -235,6 +396,7 @@ pub(crate) enum TokenCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Read a configuration file and say what is wrong with it.
+    #[command(after_help = "Examples:\n  mainstay config check mainstay.toml")]
     Check {
         /// The file.
         file: PathBuf,

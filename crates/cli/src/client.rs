@@ -1,17 +1,63 @@
 //! The client of the API: one connection pool, deadlines, bounded answers, errors with their remedy.
+//!
+//! Guarantees: a server that is away, an order that it refuses and an answer that cannot be read are
+//! three different errors. Never tries again by itself: whoever waits for a server says so.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
-use anyhow::{Context, anyhow, bail};
+use mainstay_core::Verdict;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::args::Global;
+use crate::{args::Global, output, style::Style};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Characters shown of an answer that is not JSON.
+const EXCERPT_MAX: usize = 300;
+
+/// Why a request came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// Nobody listens, or no longer.
+    #[error("no server answers at {server}: start one, or name it with --server")]
+    Away {
+        server: String,
+        source: reqwest::Error,
+    },
+    /// The connection ended within the answer.
+    #[error("the answer broke off")]
+    Broke(#[source] reqwest::Error),
+    /// It answered in another language.
+    #[error("the answer is not what this version expects")]
+    Unreadable(#[source] serde_json::Error),
+    /// It said no.
+    #[error("{text}")]
+    Refused {
+        status: u16,
+        text: String,
+        /// The whole answer, where it is JSON.
+        problem: Value,
+    },
+}
+
+impl ClientError {
+    /// Whether the same request may succeed once the server is back.
+    pub(crate) fn is_away(&self) -> bool {
+        match self {
+            Self::Away { .. } | Self::Broke(_) => true,
+            Self::Refused { status, .. } => matches!(status, 429 | 502..=504),
+            Self::Unreadable(_) => false,
+        }
+    }
+
+    /// Whether there is no such thing.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+}
 
 /// Speaks to one server.
 pub(crate) struct Client {
@@ -36,7 +82,7 @@ impl Client {
         })
     }
 
-    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.send(self.http.get(format!("{}{path}", self.server)))
             .await
     }
@@ -45,7 +91,7 @@ impl Client {
         &self,
         path: &str,
         body: &impl Serialize,
-    ) -> anyhow::Result<T> {
+    ) -> Result<T, ClientError> {
         self.send(self.http.post(format!("{}{path}", self.server)).json(body))
             .await
     }
@@ -61,60 +107,93 @@ impl Client {
     async fn send<T: DeserializeOwned>(
         &self,
         mut request: reqwest::RequestBuilder,
-    ) -> anyhow::Result<T> {
+    ) -> Result<T, ClientError> {
         match &self.token {
             Some(token) => request = request.bearer_auth(token),
             None => request = request.header("x-mainstay-actor", os_user()),
         }
-        let response = request.send().await.with_context(|| {
-            format!(
-                "no server answers at {}: start one, or name it with --server",
-                self.server
-            )
+        let response = request.send().await.map_err(|source| ClientError::Away {
+            server: self.server.clone(),
+            source,
         })?;
         let status = response.status();
-        let body = response.bytes().await.context("the answer broke off")?;
+        let body = response.bytes().await.map_err(ClientError::Broke)?;
         if status.is_success() {
-            return serde_json::from_slice(&body)
-                .context("the answer is not what this version expects");
+            return serde_json::from_slice(&body).map_err(ClientError::Unreadable);
         }
-        match serde_json::from_slice::<Value>(&body) {
-            Ok(problem) => Err(explain(&problem)),
-            Err(_) => bail!(
+        let problem = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let text = if problem.is_object() {
+            explain(&problem)
+        } else {
+            let text = String::from_utf8_lossy(&body);
+            format!(
                 "{status}: {}",
-                String::from_utf8_lossy(&body)
-                    .chars()
-                    .take(300)
-                    .collect::<String>()
-            ),
-        }
+                text.chars().take(EXCERPT_MAX).collect::<String>()
+            )
+        };
+        Err(ClientError::Refused {
+            status: status.as_u16(),
+            text,
+            problem,
+        })
     }
 }
 
-fn explain(problem: &Value) -> anyhow::Error {
-    let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
-    let places = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
-    if places.is_empty() {
-        return anyhow!(
-            "{} ({})\n  remedy: {}",
-            text(problem, "title"),
-            text(problem, "code"),
-            text(problem, "remedy")
-        );
+/// `?a=b&c=d`, every byte escaped that might mean something else.
+pub(crate) fn parameters(pairs: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (name, value) in pairs {
+        text.push(if text.is_empty() { '?' } else { '&' });
+        text.push_str(name);
+        text.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                text.push(char::from(byte));
+            } else {
+                // Writing to a `String` cannot fail.
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
     }
-    let lines: Vec<String> = places
-        .iter()
-        .map(|place| {
-            format!(
-                "{} {}: {}\n  remedy: {}",
-                text(place, "resource"),
-                text(place, "field"),
-                text(place, "what"),
-                text(place, "remedy")
-            )
-        })
-        .collect();
-    anyhow!("{}", lines.join("\n"))
+    text
+}
+
+fn explain(problem: &Value) -> String {
+    let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    if let Some(error) = problem["error"].as_str() {
+        return format!("{error} ({})", text(problem, "errorType"));
+    }
+    let places = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
+    if !places.is_empty() {
+        let lines: Vec<String> = places
+            .iter()
+            .map(|place| {
+                format!(
+                    "{} {}: {}\n  remedy: {}",
+                    text(place, "resource"),
+                    text(place, "field"),
+                    text(place, "what"),
+                    text(place, "remedy")
+                )
+            })
+            .collect();
+        return lines.join("\n");
+    }
+    let mut lines = vec![format!(
+        "{} ({})",
+        text(problem, "title"),
+        text(problem, "code")
+    )];
+    if let Ok(verdict) = serde_json::from_value::<Verdict>(problem["verdict"].clone()) {
+        lines.push(format!("  {}", output::verdict(&verdict, Style::PLAIN)));
+        let finding = |finding| format!("    {}", output::finding(finding, Style::PLAIN));
+        lines.extend(verdict.findings.iter().map(finding));
+    }
+    let remedy = text(problem, "remedy");
+    if !remedy.is_empty() {
+        lines.push(format!("  remedy: {remedy}"));
+    }
+    lines.join("\n")
 }
 
 /// The operating system's user: a claim, marked unverified by the server.
@@ -128,4 +207,35 @@ fn os_user() -> String {
     named
         .or_else(|| by_uid().ok())
         .unwrap_or_else(|| "unknown".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_parameter_may_hold_any_text() {
+        assert_eq!(
+            parameters(&[("query", "sum(up{a=\"b&c\"}) + 1"), ("t", "é")]),
+            "?query=sum%28up%7Ba%3D%22b%26c%22%7D%29%20%2B%201&t=%C3%A9"
+        );
+        assert_eq!(parameters(&[]), "");
+    }
+
+    #[test]
+    fn a_denial_shows_signal_value_limit_and_remedy() {
+        let text = explain(&json!({
+            "code": "denied", "title": "the guard denies it", "remedy": "use smaller batches",
+            "verdict": {"step": "batch 1", "at": 0, "findings": [{
+                "signal": "capacity", "outcome": "fail", "value": "3,500 rps", "limit": "5,200 rps",
+                "remedy": "largest safe batch is 8"}]},
+        }));
+        assert_eq!(
+            text,
+            "the guard denies it (denied)\n  batch 1: fail\n    fail  capacity: 3,500 rps \
+             (limit 5,200 rps) → largest safe batch is 8\n  remedy: use smaller batches"
+        );
+    }
 }

@@ -11,10 +11,15 @@ mod client;
 mod commands;
 mod config;
 mod demo;
-mod leash;
+mod ending;
+mod hubs;
+mod link;
 mod local;
+mod metrics;
 mod output;
 mod platform;
+mod style;
+mod targets;
 mod unwired;
 mod yaml;
 

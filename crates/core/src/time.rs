@@ -1,27 +1,28 @@
 //! Wall time and spans, in whole milliseconds.
+//!
+//! Guarantees: a time is read from RFC 3339 text or from integer milliseconds, and always written as
+//! the integer, so that what was hashed stays readable. Never guesses a zone: text without an offset
+//! is refused. Example: `2026-11-05T18:00:00+01:00` is [`Time::from_millis`]`(1_793_898_000_000)`.
 
-use std::{fmt, ops, str::FromStr, time::Duration};
+mod rfc3339;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, fmt, ops, str::FromStr, time::Duration};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// A wall-clock instant: milliseconds since the Unix epoch, UTC.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Default,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 #[serde(transparent)]
 pub struct Time(i64);
+
+/// Why a text is not a time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a time; write RFC 3339 with its offset, for example `2026-11-05T18:00:00Z`, or whole \
+     milliseconds since 1970"
+)]
+pub struct TimeError(String);
 
 impl Time {
     /// The instant `millis` milliseconds after the Unix epoch.
@@ -35,6 +36,66 @@ impl Time {
     /// How long ago `earlier` was; zero when it lies ahead (a clock may step back).
     pub fn since(self, earlier: Time) -> Span {
         Span(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl FromStr for Time {
+    type Err = TimeError;
+    /// Reads RFC 3339; digits beyond the millisecond are cut off.
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        rfc3339::millis(text.as_bytes())
+            .map(Self)
+            .ok_or_else(|| TimeError(text.chars().take(40).collect()))
+    }
+}
+
+/// As RFC 3339 in UTC, such as `2026-11-05T18:00:00.250Z`; milliseconds only where there are some.
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&rfc3339::text(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl de::Visitor<'_> for Either {
+            type Value = Time;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("RFC 3339 text or whole milliseconds since 1970")
+            }
+            fn visit_i64<E: de::Error>(self, millis: i64) -> Result<Time, E> {
+                Ok(Time(millis))
+            }
+            fn visit_u64<E: de::Error>(self, millis: u64) -> Result<Time, E> {
+                let unexpected = de::Unexpected::Unsigned(millis);
+                i64::try_from(millis)
+                    .map(Time)
+                    .map_err(|_| E::invalid_value(unexpected, &self))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Time {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("Time")
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "RFC 3339 with its offset, or milliseconds since 1970",
+            "oneOf": [
+                { "type": "string", "format": "date-time" },
+                { "type": "integer", "format": "int64" },
+            ],
+        })
     }
 }
 

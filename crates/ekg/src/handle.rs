@@ -13,7 +13,7 @@ use mainstay_promql::{Engine, Query, QueryResult, ast::ExprKind, ast::Modifiers}
 use mainstay_tsdb::{AppendError, Head, Matcher, MatcherError};
 use serde_json::{Map, Value};
 
-use crate::{WindowCount, answer, storage, storage::Reader};
+use crate::{WindowCount, age::Age, answer, storage, storage::Reader};
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -52,10 +52,22 @@ pub struct Refusals {
 }
 
 impl Refusals {
+    /// Each with its reason, in a fixed order.
+    pub fn by_reason(&self) -> [(&'static str, u64); 7] {
+        [
+            ("duplicate-time", self.duplicate_time),
+            ("far-ahead", self.far_ahead),
+            ("label-limit", self.label_limit),
+            ("labels", self.labels),
+            ("out-of-order", self.out_of_order),
+            ("series-limit", self.series_limit),
+            ("targets", self.targets),
+        ]
+    }
+
     /// All together.
     pub fn total(&self) -> u64 {
-        let series = self.series_limit + self.label_limit + self.labels;
-        self.out_of_order + self.duplicate_time + series + self.far_ahead + self.targets
+        self.by_reason().iter().map(|(_, count)| count).sum()
     }
 
     pub(crate) fn count(&mut self, error: &AppendError) {
@@ -100,9 +112,9 @@ impl Ekg {
 
     /// `/api/v1/query`.
     pub fn query(&self, expr: &str, at: Time) -> Value {
-        match self.instant(expr, at) {
-            Ok((QueryResult::String(text), _)) => answer::success(answer::text(&text, at.millis())),
-            Ok((result, _)) => answer::success(answer::result(result)),
+        match self.evaluated(expr, at, &Reader::new(&self.head)) {
+            Ok(QueryResult::String(text)) => answer::success(answer::text(&text, at.millis())),
+            Ok(result) => answer::success(answer::result(result)),
             Err(error) => answer::failure(&error),
         }
     }
@@ -179,10 +191,34 @@ impl Ekg {
         expr: &str,
         at: Time,
     ) -> Result<(QueryResult, Option<Time>), QueryError> {
-        let query = Query::parse(expr)?;
-        let reader = Reader::new(&self.head);
-        let result = self.engine.instant(&reader, &query, at.millis())?;
+        let reader = Reader::dating(&self.head);
+        let result = self.evaluated(expr, at, &reader)?;
         Ok((result, reader.as_of_ms().map(Time::from_millis)))
+    }
+
+    fn evaluated(
+        &self,
+        expr: &str,
+        at: Time,
+        reader: &Reader<'_>,
+    ) -> Result<QueryResult, QueryError> {
+        let query = Query::parse(expr)?;
+        Ok(self.engine.instant(reader, &query, at.millis())?)
+    }
+
+    /// Like [`Ekg::counts`], with the time the counts are as old as.
+    pub(crate) fn dated_counts(
+        &self,
+        selector: &str,
+        from: Time,
+        to: Time,
+    ) -> Result<(WindowCount, Option<Time>), QueryError> {
+        let matchers = matchers(selector)?;
+        let (from_ms, to_ms) = (from.millis(), to.millis());
+        let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
+        let counts = head.counts(&matchers, from_ms, to_ms);
+        let age = Age::of(&head, &matchers, from_ms.saturating_add(1), to_ms);
+        Ok((counts.into(), age.ms().map(Time::from_millis)))
     }
 
     fn matching<T: Ord>(

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod adapter;
+mod age;
 mod answer;
 mod handle;
 mod storage;

@@ -1,7 +1,7 @@
 //! The head as the query engine sees it.
 //!
 //! Guarantees: the lock is held for one selection, not for a whole query, so a heavy query cannot hold up the
-//! writer; each selection is consistent in itself. It remembers how old the samples are that it gave out.
+//! writer; each selection is consistent in itself. Where asked, it remembers how old what it gave out is.
 
 use std::{
     cell::Cell,
@@ -9,44 +9,33 @@ use std::{
 };
 
 use mainstay_promql as promql;
-use mainstay_tsdb::{Head, MatchOp, Matcher, MatcherError, is_stale};
+use mainstay_tsdb::{Head, MatchOp, Matcher, MatcherError};
+
+use crate::age::Age;
 
 /// Reads a shared head for one query.
 pub(crate) struct Reader<'a> {
     head: &'a RwLock<Head>,
-    /// Oldest of the newest samples of the series that still run.
-    running_ms: Cell<Option<i64>>,
-    /// The same of the series that ended.
-    ended_ms: Cell<Option<i64>>,
+    /// How old what was read is, if somebody wants to know.
+    age: Option<Cell<Age>>,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(head: &'a RwLock<Head>) -> Self {
+        Self { head, age: None }
+    }
+
+    /// One that remembers how old the samples are.
+    pub(crate) fn dating(head: &'a RwLock<Head>) -> Self {
         Self {
             head,
-            running_ms: Cell::new(None),
-            ended_ms: Cell::new(None),
+            age: Some(Cell::default()),
         }
     }
 
-    /// How old the answer is: the newest sample of its stalest series. Series that were seen to end are
-    /// complete, not stale, and count only if there is no other; `None` if no sample was read at all.
+    /// How old the answer is; `None` if no sample was read at all.
     pub(crate) fn as_of_ms(&self) -> Option<i64> {
-        self.running_ms.get().or(self.ended_ms.get())
-    }
-
-    fn remember(&self, timestamps: &[i64], values: &[f64]) {
-        let newest = || timestamps.iter().zip(values).rev();
-        let Some((at_ms, _)) = newest().find(|(_, value)| !is_stale(**value)) else {
-            return;
-        };
-        let ended = newest().next().is_some_and(|(_, value)| is_stale(*value));
-        let oldest = if ended {
-            &self.ended_ms
-        } else {
-            &self.running_ms
-        };
-        oldest.set(Some(oldest.get().map_or(*at_ms, |ms| ms.min(*at_ms))));
+        self.age.as_ref()?.get().ms()
     }
 }
 
@@ -61,14 +50,15 @@ impl promql::Storage for Reader<'_> {
         let matchers = translated(matchers).map_err(wrong)?;
         let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
         let found = head.select(&matchers, start_ms, end_ms);
+        if let Some(age) = &self.age {
+            let read = Age::of(&head, &matchers, start_ms, end_ms);
+            age.set(age.get().and(read));
+        }
         drop(head);
-        let series = found.into_iter().map(|slice| {
-            self.remember(&slice.timestamps, &slice.values);
-            promql::Series {
-                labels: promql::Labels::from_pairs(slice.labels.iter()),
-                timestamps: slice.timestamps,
-                values: slice.values,
-            }
+        let series = found.into_iter().map(|slice| promql::Series {
+            labels: promql::Labels::from_pairs(slice.labels.iter()),
+            timestamps: slice.timestamps,
+            values: slice.values,
         });
         Ok(series.collect())
     }

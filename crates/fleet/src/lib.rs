@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod driver;
 mod host;
+pub mod hub;
 pub mod orders;
 pub mod plan;
 pub mod process;

@@ -3,7 +3,7 @@
 use axum::{
     Extension, Json,
     extract::{Path, Query, State},
-    http::StatusCode,
+    http::{HeaderMap, HeaderName, StatusCode},
 };
 use mainstay_core::{
     Actor, Append, BlastRadius, Change, ChangeId, ChangeKind, ChangeState, Expected, NewEntry,
@@ -17,8 +17,13 @@ use crate::{App, problem::Problem, problem::unreadable};
 
 /// Most changes in one answer.
 const LIST_MAX: usize = 1_000;
-/// Rows looked through for one answer: filters are applied to the newest.
-const SCAN_MAX: usize = 20_000;
+/// Ids read at once.
+const PAGE: usize = 1_000;
+/// Changes looked at for one answer, newest first. Only two filters at once, both of which most changes
+/// fail, can come to it; the header [`LOOKED_AT`] then says so.
+const LOOK_MAX: usize = 20_000;
+/// How many changes were looked at, where an answer ended before the ledger did.
+const LOOKED_AT: &str = "x-mainstay-looked-at";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +35,17 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// Where the ids that can pass are found, newest first: under the filter that leaves fewest.
+    fn index(&self) -> String {
+        let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
+        match (&self.service, self.state, self.kind) {
+            (Some(service), _, _) => format!("service/{service}/"),
+            (None, Some(state), _) => format!("state/{}/", word(json!(state))),
+            (None, None, Some(kind)) => format!("kind/{}/", word(json!(kind))),
+            (None, None, None) => "all/".to_owned(),
+        }
+    }
+
     fn keeps(&self, row: &Value) -> bool {
         let is = |path: &str, want: Option<Value>| {
             want.is_none_or(|want| row.pointer(path) == Some(&want))
@@ -49,24 +65,49 @@ impl Filter {
 pub(crate) async fn list(
     State(app): State<App>,
     Query(filter): Query<Filter>,
-) -> Result<Json<Vec<Value>>, Problem> {
-    let mut found = Vec::new();
-    let mut after = String::new();
-    let mut seen = 0;
-    loop {
-        let page = app.tables.list("changes", "", &after, LIST_MAX).await?;
+) -> Result<(HeaderMap, Json<Vec<Value>>), Problem> {
+    let limit = filter.limit.unwrap_or(100).min(LIST_MAX);
+    if filter.state.is_some_and(|state| !state.is_final()) {
+        let mut found = open(&app, &filter).await?;
+        found.truncate(limit);
+        return Ok((HeaderMap::new(), Json(found)));
+    }
+    let prefix = filter.index();
+    let (mut found, mut after, mut looked) = (Vec::new(), String::new(), 0);
+    while found.len() < limit {
+        let page = app
+            .tables
+            .list("changes_newest", &prefix, &after, PAGE)
+            .await?;
         let Some((last, _)) = page.last() else { break };
         after.clone_from(last);
-        seen += page.len();
-        for (id, body) in &page {
-            let row: Value = serde_json::from_str(body)
-                .map_err(|error| unreadable(&format!("change {id}"), &error))?;
-            if filter.keeps(&row) {
-                found.push(row);
+        for (_, id) in &page {
+            if found.len() >= limit {
+                break;
             }
+            if looked >= LOOK_MAX {
+                let looked_at = (HeaderName::from_static(LOOKED_AT), looked.into());
+                return Ok((HeaderMap::from_iter([looked_at]), Json(found)));
+            }
+            looked += 1;
+            found.extend(summary(&app, id).await?.filter(|row| filter.keeps(row)));
         }
-        if seen >= SCAN_MAX {
-            break;
+    }
+    Ok((HeaderMap::new(), Json(found)))
+}
+
+/// Those that are not final: never many, so all are read and then sorted.
+async fn open(app: &App, filter: &Filter) -> Result<Vec<Value>, Problem> {
+    let (mut found, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = app
+            .tables
+            .list("changes_newest", "open/", &after, PAGE)
+            .await?;
+        let Some((last, _)) = page.last() else { break };
+        after.clone_from(last);
+        for (_, id) in &page {
+            found.extend(summary(app, id).await?.filter(|row| filter.keeps(row)));
         }
     }
     let opened = |row: &Value| {
@@ -75,8 +116,14 @@ pub(crate) async fn list(
             .unwrap_or(0)
     };
     found.sort_by_key(|row| std::cmp::Reverse(opened(row)));
-    found.truncate(filter.limit.unwrap_or(100).min(LIST_MAX));
-    Ok(Json(found))
+    Ok(found)
+}
+
+async fn summary(app: &App, id: &str) -> Result<Option<Value>, Problem> {
+    let Some(body) = app.tables.get("changes", id).await? else {
+        return Ok(None);
+    };
+    serde_json::from_str(&body).map_err(|error| unreadable(&format!("change {id}"), &error))
 }
 
 /// `GET /api/v1/changes/ID`: the summary and every entry.
@@ -84,7 +131,7 @@ pub(crate) async fn get(
     State(app): State<App>,
     Path(id): Path<ChangeId>,
 ) -> Result<Json<Value>, Problem> {
-    let Some(body) = app.tables.get("changes", id.as_str()).await? else {
+    let Some(summary) = summary(&app, id.as_str()).await? else {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
             "unknown-change",
@@ -92,8 +139,6 @@ pub(crate) async fn get(
             "list them with `mainstay changes`",
         ));
     };
-    let summary: Value =
-        serde_json::from_str(&body).map_err(|error| unreadable(&format!("change {id}"), &error))?;
     let entries = app.ledger.stream(&change::change_stream(&id)).await?;
     Ok(Json(json!({ "summary": summary, "entries": entries })))
 }

@@ -10,13 +10,14 @@ mod auth;
 mod changes;
 mod ledger;
 mod metrics;
+mod own;
 mod problem;
 mod resources;
 mod streams;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit, routing};
+use axum::{Extension, Router, extract::DefaultBodyLimit, middleware, routing};
 use mainstay_core::{
     ChangeId,
     ports::{Changes, Clock, Identity, Ledger, Tables, Views},
@@ -27,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 pub use auth::{Access, Scope};
 pub use metrics::{Queries, Window};
 pub use resources::{Applied, ApplyRequest, ApplyResponse, schema};
-pub use streams::Streams;
+pub use streams::{SILENT_MAX, Streams};
 
 /// Largest body of a request, in bytes: a whole site in one apply.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -61,8 +62,13 @@ pub struct App {
     pub routers: Arc<dyn Streams>,
 }
 
-/// All routes.
+/// All routes; streaming connections end when their peers do.
 pub fn router(app: App) -> Router {
+    routes(app, streams::Open::default())
+}
+
+fn routes(app: App, open: streams::Open) -> Router {
+    let own = Arc::new(own::Own::new());
     let read = |route| auth::guarded(route, &app, Scope::Read);
     let write = |route| auth::guarded(route, &app, Scope::Write);
     let host = |route| auth::guarded(route, &app, Scope::Host);
@@ -110,24 +116,30 @@ pub fn router(app: App) -> Router {
         )
         .route(
             "/api/v1/query",
-            read(routing::get(metrics::query).post(metrics::query_form)),
+            read(routing::get(metrics::query).post(metrics::query)),
         )
         .route(
             "/api/v1/query_range",
-            read(routing::get(metrics::query_range).post(metrics::query_range_form)),
+            read(routing::get(metrics::query_range).post(metrics::query_range)),
         )
         .route(
             "/api/v1/series",
-            read(routing::get(metrics::series).post(metrics::series_form)),
+            read(routing::get(metrics::series).post(metrics::series)),
         )
         .route(
             "/api/v1/labels",
-            read(routing::get(metrics::labels).post(metrics::labels_form)),
+            read(routing::get(metrics::labels).post(metrics::labels)),
         )
         .route(
             "/api/v1/label/{name}/values",
             read(routing::get(metrics::label_values)),
         )
+        .route(
+            "/api/v1/status/buildinfo",
+            read(routing::get(metrics::buildinfo)),
+        )
+        .route("/api/v1/metadata", read(routing::get(metrics::metadata)))
+        .route("/metrics", read(routing::get(own::metrics)))
         .route("/api/v1/streams/agent", host(routing::get(streams::agent)))
         .route(
             "/api/v1/streams/router",
@@ -135,16 +147,22 @@ pub fn router(app: App) -> Router {
         )
         .fallback(problem::not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(Extension(open))
+        .layer(Extension(Arc::clone(&own)))
+        .layer(middleware::from_fn_with_state(own, own::count))
         .with_state(app)
 }
 
-/// Serves until `stop` is cancelled; requests under way may finish.
+/// Serves until `stop` is cancelled; requests under way may finish, streaming connections end.
 pub async fn serve(
     listener: TcpListener,
     app: App,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(app))
+    let open = streams::Open::until(stop.clone());
+    axum::serve(listener, routes(app, open.clone()))
         .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+        .await?;
+    open.ended().await;
+    Ok(())
 }

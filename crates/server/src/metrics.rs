@@ -1,10 +1,36 @@
-//! PromQL over HTTP, in the shapes of Prometheus's API.
+//! PromQL over HTTP, in the shapes of Prometheus's API, so that whatever speaks to Prometheus speaks to it.
+//!
+//! Guarantees: envelope, error types and status codes are Prometheus's; parameters it does not know are
+//! ignored, as there. A query computes on a thread that may block, at most [`QUERIES_AT_ONCE`] at once:
+//! beyond, the client hears 429 with `Retry-After`. Never holds a query for later.
+//!
+//! ```text
+//! curl 'http://127.0.0.1:7070/api/v1/query?query=sum(rate(http_requests_total[1m]))'
+//! ```
 
-use axum::{Json, extract::State};
+mod params;
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use mainstay_core::{Span, Time};
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 
-use crate::App;
+use crate::{App, own::Own};
+use params::{Params, Wrong};
+
+/// Queries that compute at once; as many as Prometheus lets run by default.
+pub(crate) const QUERIES_AT_ONCE: usize = 20;
+/// Points of one series in an answer, as in Prometheus: more than any screen shows.
+const POINTS_MAX: i128 = 11_000;
+/// When to try again if too many queries run, in seconds: most take far less.
+const RETRY_AFTER_SECS: u64 = 1;
 
 /// A window of time, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +54,221 @@ pub trait Queries: Send + Sync {
     fn labels(&self, selectors: &[&str], window: Window) -> Value;
     /// `/api/v1/label/NAME/values`.
     fn label_values(&self, name: &str, selectors: &[&str], window: Window) -> Value;
+    /// Samples and targets refused since the start, by reason.
+    fn refused(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
-macro_rules! stub { ($($name:ident),*) => { $(
-    pub(crate) async fn $name(State(app): State<App>) -> Json<Value> {
-        let _ = app.queries;
-        Json(json!({"status": "error"}))
-    } )* } }
-stub!(query, query_form, query_range, query_range_form, series, series_form, labels, labels_form, label_values);
+/// `/api/v1/query`: an expression at one time, now by default.
+pub(crate) async fn query(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    params: Params,
+) -> Result<Response, Wrong> {
+    let at = params.time("time", app.clock.now())?;
+    let limit = params.limit()?;
+    let compute = move || {
+        let mut answer = app.queries.query(params.text("query"), at);
+        limit_to(&mut answer, "/data/result", limit);
+        answer
+    };
+    Ok(answered(&own, compute).await)
+}
+
+/// `/api/v1/query_range`: an expression from `start` to `end`, every `step`.
+pub(crate) async fn query_range(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    params: Params,
+) -> Result<Response, Wrong> {
+    let (start, end) = (params.needed_time("start")?, params.needed_time("end")?);
+    let window = window(start, end)?;
+    let step = params.step()?;
+    let limit = params.limit()?;
+    if step == Span::ZERO {
+        let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(Wrong::parameter("step", why));
+    }
+    let length = i128::from(end.millis()) - i128::from(start.millis());
+    if length / i128::from(step.millis()) + 1 > POINTS_MAX {
+        return Err(Wrong::new(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query \
+             resolution (?step=XX)",
+        ));
+    }
+    let compute = move || {
+        let expr = params.text("query");
+        let mut answer = app.queries.query_range(expr, window, step);
+        limit_to(&mut answer, "/data/result", limit);
+        answer
+    };
+    Ok(answered(&own, compute).await)
+}
+
+/// `/api/v1/series`: label sets with a sample in the window.
+pub(crate) async fn series(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    params: Params,
+) -> Result<Response, Wrong> {
+    listed(&own, params, move |selectors, window| {
+        app.queries.series(selectors, window)
+    })
+    .await
+}
+
+/// `/api/v1/labels`: names of labels.
+pub(crate) async fn labels(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    params: Params,
+) -> Result<Response, Wrong> {
+    listed(&own, params, move |selectors, window| {
+        app.queries.labels(selectors, window)
+    })
+    .await
+}
+
+/// `/api/v1/label/NAME/values`.
+pub(crate) async fn label_values(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, Wrong> {
+    let mut letters = name.bytes();
+    let begins = |b: u8| b.is_ascii_alphabetic() || b == b'_';
+    let is_name = letters.next().is_some_and(begins)
+        && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !is_name {
+        return Err(Wrong::new(format!("invalid label name: {name:?}")));
+    }
+    listed(&own, params, move |selectors, window| {
+        app.queries.label_values(&name, selectors, window)
+    })
+    .await
+}
+
+/// `/api/v1/status/buildinfo`: what dashboards ask to know whom they speak to.
+pub(crate) async fn buildinfo() -> Json<Value> {
+    Json(json!({ "status": "success", "data": {
+        "application": "mainstay", "version": env!("CARGO_PKG_VERSION"),
+        "revision": "", "branch": "", "buildUser": "", "buildDate": "", "goVersion": "",
+    } }))
+}
+
+/// `/api/v1/metadata`: types and help texts are not kept, which Prometheus says with an empty object.
+pub(crate) async fn metadata() -> Json<Value> {
+    Json(json!({ "status": "success", "data": {} }))
+}
+
+/// The three lists: selectors `match[]`, a window that is all of time by default, a limit.
+async fn listed(
+    own: &Arc<Own>,
+    params: Params,
+    list: impl FnOnce(&[&str], Window) -> Value + Send + 'static,
+) -> Result<Response, Wrong> {
+    let start = params.time("start", Time::from_millis(i64::MIN))?;
+    let end = params.time("end", Time::from_millis(i64::MAX))?;
+    let window = window(start, end)?;
+    let limit = params.limit()?;
+    params.selectors()?;
+    let compute = move || {
+        // Checked just above; nothing changed it since.
+        let selectors = params.selectors().unwrap_or_default();
+        let mut answer = list(&selectors, window);
+        limit_to(&mut answer, "/data", limit);
+        answer
+    };
+    Ok(answered(own, compute).await)
+}
+
+fn window(start: Time, end: Time) -> Result<Window, Wrong> {
+    if end < start {
+        let why = "end timestamp must not be before start time";
+        return Err(Wrong::parameter("end", why));
+    }
+    Ok(Window { start, end })
+}
+
+/// Cuts the list at `place` to `limit` entries, and says so in the answer.
+fn limit_to(answer: &mut Value, place: &str, limit: Option<usize>) {
+    // A scalar and a string are a time and a value, which is no list of series.
+    let one = matches!(
+        answer.pointer("/data/resultType").and_then(Value::as_str),
+        Some("scalar" | "string")
+    );
+    let (Some(limit), false) = (limit, one) else {
+        return;
+    };
+    let Some(list) = answer.pointer_mut(place).and_then(Value::as_array_mut) else {
+        return;
+    };
+    if list.len() > limit {
+        list.truncate(limit);
+        answer["warnings"] = json!(["results truncated due to limit"]);
+    }
+}
+
+/// Computes on a thread that may block, if not too many do; the answer is made into bytes there too.
+async fn answered(own: &Arc<Own>, compute: impl FnOnce() -> Value + Send + 'static) -> Response {
+    let Ok(permit) = Arc::clone(&own.queries).try_acquire_owned() else {
+        own.refuse_query();
+        let what =
+            format!("{QUERIES_AT_ONCE} queries run already: try again in {RETRY_AFTER_SECS} s");
+        let mut response = failed(StatusCode::TOO_MANY_REQUESTS, "unavailable", &what);
+        let retry = HeaderValue::from(RETRY_AFTER_SECS);
+        response.headers_mut().insert(header::RETRY_AFTER, retry);
+        return response;
+    };
+    let own = Arc::clone(own);
+    let computed = spawn_blocking(move || {
+        // Held until the computation ends, even if the client has gone: that is what is limited.
+        let _permit = permit;
+        let began = Instant::now();
+        let answer = compute();
+        let body = answer.to_string();
+        own.query_took(began.elapsed());
+        (status(&answer), body)
+    });
+    match computed.await {
+        Ok((status, body)) => json_body(status, body),
+        Err(error) => {
+            tracing::error!(%error, "a query died");
+            let what = "the query died; the server's log says how";
+            failed(StatusCode::INTERNAL_SERVER_ERROR, "internal", what)
+        }
+    }
+}
+
+/// The status that Prometheus gives to each type of error.
+fn status(answer: &Value) -> StatusCode {
+    match answer["errorType"].as_str() {
+        None => StatusCode::OK,
+        Some("bad_data") => StatusCode::BAD_REQUEST,
+        Some("execution") => StatusCode::UNPROCESSABLE_ENTITY,
+        Some("canceled" | "timeout" | "unavailable") => StatusCode::SERVICE_UNAVAILABLE,
+        Some("not_found") => StatusCode::NOT_FOUND,
+        Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn failed(status: StatusCode, kind: &str, what: &str) -> Response {
+    let body = json!({ "status": "error", "errorType": kind, "error": what });
+    json_body(status, body.to_string())
+}
+
+fn json_body(status: StatusCode, body: String) -> Response {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (status, json, body).into_response()
+}
+
+impl IntoResponse for Wrong {
+    fn into_response(self) -> Response {
+        failed(StatusCode::BAD_REQUEST, "bad_data", &self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,7 @@ mod timers;
 mod tokens;
 mod writer;
 
-pub use changes::{ChangeProjection, ChangeSummary};
+pub use changes::{ChangeProjection, ChangeSummary, NewestProjection};
 pub use error::StoreError;
 pub use leases::Lease;
 pub use limits::{

@@ -13,7 +13,7 @@ use mainstay_core::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    changes::ChangeProjection,
+    changes::{ChangeProjection, NewestProjection},
     engine::Engine,
     error::StoreError,
     limits::{self, FREE_BYTES_RESERVE, PAGE_ENTRIES_MAX, QUEUE_APPENDS_MAX, RETRY_AFTER_MS},
@@ -38,7 +38,11 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            projections: vec![Arc::new(ResourceProjection), Arc::new(ChangeProjection)],
+            projections: vec![
+                Arc::new(ResourceProjection),
+                Arc::new(ChangeProjection),
+                Arc::new(NewestProjection),
+            ],
             reserve_bytes: FREE_BYTES_RESERVE,
         }
     }

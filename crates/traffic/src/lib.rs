@@ -15,6 +15,7 @@ mod bulkhead;
 mod deadline;
 mod ejection;
 mod health;
+pub mod hub;
 mod retry;
 mod split;
 

@@ -66,6 +66,19 @@ pub struct SeriesCount {
     pub newest_ms: i64,
 }
 
+/// The newest that is known of a series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Newest {
+    /// The series.
+    pub labels: Labels,
+    /// Time of its newest sample, staleness markers aside.
+    pub at_ms: i64,
+    /// The value of that sample.
+    pub value: f64,
+    /// Whether a staleness marker follows.
+    pub ended: bool,
+}
+
 /// The growth of a selection, and how much of it was seen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
@@ -104,28 +117,37 @@ impl Head {
         counts.newest_ms = counts.series.iter().map(|s| s.newest_ms).max();
         counts
     }
+
+    /// The newest sample at or before `at_ms` of each matching series that has one, sorted by labels.
+    pub fn newest(&self, matchers: &[Matcher], at_ms: i64) -> Vec<Newest> {
+        let newest = |series: &Series| {
+            let mut back = series.samples_back(at_ms).peekable();
+            let ended = back.peek().is_some_and(|(_, value)| is_stale(*value));
+            let (at_ms, value) = back.find(|(_, value)| !is_stale(*value))?;
+            Some(Newest {
+                labels: series.labels.clone(),
+                at_ms,
+                value,
+                ended,
+            })
+        };
+        let mut found: Vec<Newest> = self.matching(matchers).filter_map(newest).collect();
+        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        found
+    }
 }
 
 fn count(series: &Series, from_ms: i64, to_ms: i64) -> Option<SeriesCount> {
-    let samples = series.samples(i64::MIN, to_ms);
-    let mut base = None;
-    let mut first_ever = true;
-    let mut window = Vec::new();
-    for (t, value) in samples.filter(|(_, value)| !is_stale(*value)) {
-        if t <= from_ms {
-            base = Some((t, value));
-            first_ever = false;
-        } else {
-            window.push((t, value));
-        }
-    }
+    let real = |(_, value): &(i64, f64)| !is_stale(*value);
+    let after_ms = from_ms.checked_add(1)?;
+    let window: Vec<(i64, f64)> = series.samples(after_ms, to_ms).filter(real).collect();
     let (first_ms, first) = *window.first()?;
     let (newest_ms, _) = *window.last()?;
+    // Whoever asks each second pays for the window and one step back, not for all that is retained.
+    let base = series.samples_back(from_ms).find(real);
     let (kind, start, oldest_ms) = match base {
         Some((t, value)) => (Base::Before, (t, value), t),
-        None if first_ever && series.born_from_zero => {
-            (Base::BornFromZero, (first_ms, 0.0), first_ms)
-        }
+        None if series.born_from_zero => (Base::BornFromZero, (first_ms, 0.0), first_ms),
         None => (Base::FirstInWindow, (first_ms, first), first_ms),
     };
     let (delta, resets) = increase(start, &window);

@@ -117,6 +117,16 @@ struct Chunk {
     values: Vec<f64>,
 }
 
+impl Chunk {
+    fn ends_before(&self, t: i64) -> bool {
+        self.timestamps.last().is_none_or(|newest| *newest < t)
+    }
+
+    fn begins_by(&self, t: i64) -> bool {
+        self.timestamps.first().is_some_and(|oldest| *oldest <= t)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) labels: Labels,
@@ -134,11 +144,28 @@ impl Series {
 
     /// Samples with time in `start..=end`, ascending.
     pub(crate) fn samples(&self, start: i64, end: i64) -> impl Iterator<Item = (i64, f64)> {
-        self.chunks.iter().flat_map(move |chunk| {
-            let from = chunk.timestamps.partition_point(|t| *t < start);
-            let to = chunk.timestamps.partition_point(|t| *t <= end).max(from);
-            let times = chunk.timestamps[from..to].iter().copied();
-            times.zip(chunk.values[from..to].iter().copied())
+        // Chunks ascend as their samples do: those wholly outside are never looked into.
+        let first = self
+            .chunks
+            .partition_point(|chunk| chunk.ends_before(start));
+        let after = self.chunks.partition_point(|chunk| chunk.begins_by(end));
+        self.chunks
+            .range(first..after.max(first))
+            .flat_map(move |chunk| {
+                let from = chunk.timestamps.partition_point(|t| *t < start);
+                let to = chunk.timestamps.partition_point(|t| *t <= end).max(from);
+                let times = chunk.timestamps[from..to].iter().copied();
+                times.zip(chunk.values[from..to].iter().copied())
+            })
+    }
+
+    /// Samples with time up to `end`, descending.
+    pub(crate) fn samples_back(&self, end: i64) -> impl Iterator<Item = (i64, f64)> {
+        let after = self.chunks.partition_point(|chunk| chunk.begins_by(end));
+        self.chunks.range(..after).rev().flat_map(move |chunk| {
+            let to = chunk.timestamps.partition_point(|t| *t <= end);
+            let times = chunk.timestamps[..to].iter().copied();
+            times.zip(chunk.values[..to].iter().copied()).rev()
         })
     }
 }

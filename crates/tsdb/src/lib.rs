@@ -22,7 +22,7 @@ mod index;
 mod labels;
 mod matcher;
 
-pub use counts::{Base, CountFault, Counts, SeriesCount};
+pub use counts::{Base, CountFault, Counts, Newest, SeriesCount};
 pub use head::{AppendError, Head, HeadLimits, SeriesSlice, Truncated};
 pub use index::SeriesId;
 pub use labels::{LabelError, Labels, METRIC_NAME};

@@ -5,6 +5,7 @@
 //! receiver ignores orders of a generation older than the last it took. **Never** carries a shell line.
 
 pub mod agent;
+pub mod hub;
 pub mod router;
 
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,16 @@
 //! `changes`, `why`, `change record`.
 
+mod steps;
+
 use mainstay_core::{ChangeId, ServiceName};
 use serde_json::{Value, json};
 
-use crate::{args::Global, client::Client, output};
+use crate::{
+    args::Global,
+    client::{Client, parameters},
+    output::{self, cell},
+    style::Style,
+};
 
 pub(crate) struct Filter {
     pub(crate) kind: Option<String>,
@@ -13,41 +20,32 @@ pub(crate) struct Filter {
 }
 
 pub(crate) async fn list(global: &Global, filter: &Filter) -> anyhow::Result<()> {
-    let mut path = format!("/api/v1/changes?limit={}", filter.limit);
     let service = filter.service.as_ref().map(ToString::to_string);
+    let limit = filter.limit.to_string();
+    let mut pairs = vec![("limit", limit.as_str())];
     for (name, value) in [
         ("kind", &filter.kind),
         ("state", &filter.state),
         ("service", &service),
     ] {
-        if let Some(value) = value {
-            let plain: String = value
-                .chars()
-                .filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c))
-                .collect();
-            path.extend(["&", name, "=", &plain]);
-        }
+        pairs.extend(value.as_deref().map(|value| (name, value)));
     }
+    let path = format!("/api/v1/changes{}", parameters(&pairs));
     let list: Vec<Value> = Client::new(global)?.get(&path).await?;
     if output::value(global.output, &json!(list))? {
         return Ok(());
     }
-    let text = |row: &Value, path: &str| {
-        row.pointer(path)
-            .and_then(Value::as_str)
-            .unwrap_or("-")
-            .to_owned()
-    };
+    let style = Style::of_stdout();
     let rows: Vec<Vec<String>> = list
         .iter()
         .map(|row| {
             vec![
-                text(row, "/change/id"),
+                cell(row, "/change/id"),
                 output::time(&row["change"]["openedAt"]),
-                text(row, "/change/kind"),
-                text(row, "/state"),
-                text(row, "/change/actor/id"),
-                text(row, "/change/title"),
+                cell(row, "/change/kind"),
+                style.word(&cell(row, "/state")),
+                cell(row, "/change/actor/id"),
+                cell(row, "/change/title"),
             ]
         })
         .collect();
@@ -64,49 +62,13 @@ pub(crate) async fn why(global: &Global, change: &ChangeId) -> anyhow::Result<()
     if output::value(global.output, &answer)? {
         return Ok(());
     }
-    let summary = &answer["summary"];
-    let opened = &summary["change"];
-    output::print(&format!(
-        "{change}: {} ({})",
-        plain(&opened["title"]),
-        plain(&summary["state"])
-    ))?;
-    let verified = if opened["actor"]["verified"] == json!(true) {
-        ""
-    } else {
-        ", unverified"
-    };
-    output::print(&format!(
-        "  by {}{verified}: {}",
-        plain(&opened["actor"]["id"]),
-        reason(&opened["reason"])
-    ))?;
-    for entry in answer["entries"].as_array().unwrap_or(&Vec::new()) {
-        let body: Value =
-            serde_json::from_str(entry["body"].as_str().unwrap_or("null")).unwrap_or_default();
-        let line = match entry["kind"].as_str().unwrap_or_default() {
-            "change.opened" => format!("opened: {}", plain(&body["title"])),
-            "change.moved" => format!("{}: {}", plain(&body["state"]), plain(&body["because"])),
-            kind => format!("{kind}: {body}"),
-        };
-        output::print(&format!(
-            "  {}  #{}  {line}",
-            output::time(&entry["at"]),
-            entry["seq"]
-        ))?;
-    }
-    Ok(())
+    steps::lines(change.as_str(), &answer, Style::of_stdout())
+        .iter()
+        .try_for_each(|line| output::print(line))
 }
 
 fn plain(value: &Value) -> &str {
     value.as_str().unwrap_or("-")
-}
-
-fn reason(value: &Value) -> &str {
-    value
-        .as_str()
-        .filter(|reason| !reason.is_empty())
-        .unwrap_or("no reason given")
 }
 
 pub(crate) async fn record(

@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use crate::{
     args::Global,
     demo::{self, Ending, Options},
-    output,
+    ending, output,
 };
 
 /// The exit code of a scenario whose numbers must not be used.
 const EXIT_VOID: u8 = 4;
 
 pub(crate) async fn demo(global: &Global, options: &Options) -> anyhow::Result<ExitCode> {
-    super::log_to_stderr("warn");
+    super::serve::log_to_stderr();
     let played = tokio::select! {
         played = demo::play(options) => played,
-        stopped = super::asked_to_stop() => {
+        stopped = ending::told(false) => {
             stopped?;
             // What was started ended when the scenario was dropped.
             anyhow::bail!("interrupted");

@@ -1,19 +1,26 @@
 //! One file a family of commands.
 
+mod actions;
+mod agent;
 mod changes;
 mod demo;
+mod instances;
 mod ledger;
+mod query;
 mod resources;
+mod rollout;
+mod router;
 mod serve;
 mod token;
 pub(crate) mod up;
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use mainstay_core::Name;
 
 use crate::{
-    args::{ChangeCommand, Cli, Command, ConfigCommand},
+    args::{ChangeCommand, Cli, Command, ConfigCommand, Global, Listed},
     client::Client,
     config::Config,
     output,
@@ -46,18 +53,40 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(serve) => serve::serve(serve).await?,
         Command::Demo(options) => return demo::demo(&global, &options).await,
         Command::Up(args) => up::up(args).await?,
+        Command::Agent(args) => agent::run(&global, args).await?,
+        Command::Router(args) => router::run(&global, args).await?,
         Command::Apply {
             files,
             reason,
             dry_run,
         } => resources::apply(&global, &files, reason, dry_run).await?,
         Command::Diff { files } => return resources::diff(&global, &files).await,
-        Command::Get { kind, name } => resources::get(&global, kind, name).await?,
-        Command::Describe { kind, name } => resources::describe(&global, kind, &name).await?,
+        Command::Get { kind, name } => get(&global, kind, name).await?,
+        Command::Describe { kind, name } => describe(&global, kind, &name).await?,
         Command::Delete { kind, name } => resources::delete(&global, kind, &name).await?,
         Command::Explain { kind } => output::print(&serde_json::to_string_pretty(
             &mainstay_server::schema(kind),
         )?)?,
+        Command::Status => actions::status(&global).await?,
+        Command::Rollout(command) => return rollout::run(&global, command).await,
+        Command::Restart(act) => return actions::act(&global, "restart", &act).await,
+        Command::Drain(act) => return actions::act(&global, "drain", &act).await,
+        Command::Kill(act) => return actions::act(&global, "kill", &act).await,
+        Command::Shed(shed) => return actions::shed(&global, &shed).await,
+        Command::Query {
+            expr,
+            time,
+            range,
+            step,
+        } => {
+            let question = query::Question {
+                expr,
+                time,
+                range,
+                step,
+            };
+            query::query(&global, &question).await?;
+        }
         Command::Changes {
             kind,
             state,
@@ -101,24 +130,18 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Diagnostics of a long-running command go to standard error; `level` unless `MAINSTAY_LOG` says otherwise.
-fn log_to_stderr(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MAINSTAY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{level},sqlx=warn")));
-    // An error only means that a subscriber is installed already.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .try_init();
+async fn get(global: &Global, kind: Listed, name: Option<Name>) -> anyhow::Result<()> {
+    match kind {
+        Listed::Declared(kind) => resources::get(global, kind, name).await,
+        Listed::Instances => instances::get(global, name.as_ref()).await,
+        Listed::Rollouts => rollout::list(global, name.as_ref()).await,
+    }
 }
 
-/// Comes back once somebody wants us to end.
-async fn asked_to_stop() -> anyhow::Result<()> {
-    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed?,
-        _ = term.recv() => {}
+async fn describe(global: &Global, kind: Listed, name: &Name) -> anyhow::Result<()> {
+    match kind {
+        Listed::Declared(kind) => resources::describe(global, kind, name).await,
+        Listed::Instances => instances::describe(global, name).await,
+        Listed::Rollouts => rollout::describe(global, name).await,
     }
-    Ok(())
 }

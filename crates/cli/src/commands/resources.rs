@@ -141,7 +141,7 @@ fn header(kind: Kind) -> &'static [&'static str] {
         Kind::Host => &["NAME", "FABRIC", "APPLIED", "BY"],
         Kind::RolloutPolicy => &["NAME", "STRATEGY", "APPLIED", "BY"],
         Kind::Guard => &["NAME", "EXPR", "OP", "LIMIT", "APPLIED", "BY"],
-        Kind::Freeze => &["NAME", "REASON", "APPLIED", "BY"],
+        Kind::Freeze => &["NAME", "REASON", "FROM", "UNTIL", "APPLIED", "BY"],
     }
 }
 
@@ -183,7 +183,11 @@ fn row(kind: Kind, resource: &Value) -> Vec<String> {
         Kind::Host => cells.push(text("fabric")),
         Kind::RolloutPolicy => cells.push(text("strategy")),
         Kind::Guard => cells.extend([text("expr"), text("op"), text("limit")]),
-        Kind::Freeze => cells.push(text("reason")),
+        Kind::Freeze => cells.extend([
+            text("reason"),
+            output::time(&spec["from"]),
+            output::time(&spec["until"]),
+        ]),
     }
     cells.push(output::time(&resource["status"]["appliedAt"]));
     cells.push(

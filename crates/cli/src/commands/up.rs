@@ -11,6 +11,7 @@ use clap::Args;
 use tokio::time::MissedTickBehavior;
 
 use crate::{
+    ending,
     local::{self, Build, Cluster, Ground, Load, LoadPlan, Site},
     output,
 };
@@ -49,7 +50,7 @@ pub(crate) struct Up {
 }
 
 pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
-    super::log_to_stderr("warn");
+    super::serve::log_to_stderr();
     if !(0.0..=RATE_MAX).contains(&args.rate) {
         bail!("--rate must lie between 0 and {RATE_MAX} requests a second");
     }
@@ -63,7 +64,7 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     let mut run = Run::default();
     let result = tokio::select! {
         result = run.go(&args, &dir) => result,
-        stopped = super::asked_to_stop() => stopped,
+        stopped = ending::told(false) => Ok(stopped?),
     };
     run.stop().await;
     if temporary && let Err(error) = std::fs::remove_dir_all(&dir) {

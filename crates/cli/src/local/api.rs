@@ -123,7 +123,7 @@ impl Api {
 
     /// What an operator sees first.
     pub(crate) async fn status(&self) -> anyhow::Result<Value> {
-        self.client.get("/api/v1/views/status").await
+        Ok(self.client.get("/api/v1/views/status").await?)
     }
 
     /// Declares resources; the number of them.
@@ -153,13 +153,13 @@ impl Api {
         if let (Some(order), Value::Object(more)) = (order.as_object_mut(), more) {
             order.extend(more);
         }
-        self.client.post("/api/v1/actions/rollout", &order).await
+        Ok(self.client.post("/api/v1/actions/rollout", &order).await?)
     }
 
     /// Gives an order of another kind than a rollout.
     pub(crate) async fn act(&self, kind: &str, order: &Value) -> anyhow::Result<Value> {
         let path = format!("/api/v1/actions/{kind}");
-        self.client.post(&path, order).await
+        Ok(self.client.post(&path, order).await?)
     }
 
     /// Tells an open change something.
@@ -170,12 +170,12 @@ impl Api {
         reason: &str,
     ) -> anyhow::Result<Value> {
         let path = format!("/api/v1/changes/{change}/{verb}");
-        self.client.post(&path, &json!({"reason": reason})).await
+        Ok(self.client.post(&path, &json!({"reason": reason})).await?)
     }
 
     /// All rollouts, newest first.
     pub(crate) async fn rollouts(&self) -> anyhow::Result<Vec<Rollout>> {
-        self.client.get("/api/v1/views/rollouts").await
+        Ok(self.client.get("/api/v1/views/rollouts").await?)
     }
 
     /// One rollout.
@@ -189,7 +189,7 @@ impl Api {
 
     /// All instances.
     pub(crate) async fn instances(&self) -> anyhow::Result<Vec<Value>> {
-        self.client.get("/api/v1/views/instances").await
+        Ok(self.client.get("/api/v1/views/instances").await?)
     }
 }
 

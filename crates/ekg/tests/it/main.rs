@@ -4,3 +4,4 @@
 
 mod answers;
 mod scraping;
+mod signals;

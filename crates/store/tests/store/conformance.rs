@@ -18,6 +18,7 @@ macro_rules! checks {
             records::rebuilt_projections_equal_the_live_ones,
             records::listings_page_in_byte_order_within_a_prefix,
             records::the_built_in_projections_follow_resources_and_changes,
+            records::changes_are_listed_newest_first_by_what_they_are_and_where_they_stand,
             records::a_lease_has_one_holder_and_a_growing_epoch,
             records::a_timer_stays_due_until_it_is_done,
             records::a_token_works_until_it_is_revoked,

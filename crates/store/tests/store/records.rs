@@ -1,7 +1,8 @@
 //! Checks of projections, leases, timers and tokens.
 
 use mainstay_core::{
-    Actor, BlastRadius, Change, ChangeId, ChangeKind, ChangeState, Span, Time, Verdict,
+    Actor, BlastRadius, Change, ChangeId, ChangeKind, ChangeState, ServiceName, Span, Time,
+    Verdict,
     change::{MOVED, Moved, OPENED, Plan, VERDICT},
     ports::Ledger,
     resource::{APPLIED, DELETED},
@@ -100,6 +101,72 @@ pub(crate) async fn the_built_in_projections_follow_resources_and_changes(store:
     assert_eq!(summary.entries, 4);
     store.rebuild("changes").await.unwrap();
     assert_eq!(store.get("changes", id.as_str()).await.unwrap(), Some(row));
+}
+
+fn opened(id: &str, kind: ChangeKind, services: &[&str]) -> Change {
+    let service = |name: &&str| ServiceName::new(name).unwrap();
+    Change {
+        id: ChangeId::new(id).unwrap(),
+        kind,
+        actor: Actor::verified("ana"),
+        reason: String::new(),
+        title: id.to_owned(),
+        blast_radius: BlastRadius {
+            services: services.iter().map(service).collect(),
+            ..BlastRadius::default()
+        },
+        emergency: None,
+        opened_at: Time::from_millis(1),
+        deadline: None,
+        plan: Plan {
+            kind: "test".to_owned(),
+            schema: 1,
+            body: "{}".to_owned(),
+        },
+    }
+}
+
+pub(crate) async fn changes_are_listed_newest_first_by_what_they_are_and_where_they_stand(
+    store: Store,
+) {
+    let feed: &[&str] = &["feed", "feed"];
+    for (id, kind, services) in [
+        ("chg-z", ChangeKind::Apply, feed),
+        ("chg-a", ChangeKind::Rollout, &["profile"]),
+        ("chg-m", ChangeKind::Rollout, &["feed", "profile"]),
+    ] {
+        let change = opened(id, kind, services);
+        let body = serde_json::to_string(&change).unwrap();
+        append(&store, change.stream().as_str(), OPENED, &body).await;
+    }
+    for (id, state) in [
+        ("chg-m", ChangeState::Paused),
+        ("chg-a", ChangeState::Done),
+        ("chg-z", ChangeState::Done),
+    ] {
+        let moved = Moved {
+            state,
+            because: String::new(),
+        };
+        let body = serde_json::to_string(&moved).unwrap();
+        append(&store, &format!("change/{id}"), MOVED, &body).await;
+    }
+    let under = async |prefix: &str| {
+        let rows = store.list("changes_newest", prefix, None, 10).await;
+        let ids = rows.unwrap().into_iter().map(|row| row.body);
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(under("all/").await, ["chg-m", "chg-a", "chg-z"]);
+    assert_eq!(under("kind/rollout/").await, ["chg-m", "chg-a"]);
+    assert_eq!(under("service/feed/").await, ["chg-m", "chg-z"]);
+    assert_eq!(under("state/done/").await, ["chg-z", "chg-a"]);
+    assert_eq!(under("open/").await, ["chg-m"]);
+    let live = store.list("changes_newest", "", None, 100).await.unwrap();
+    store.rebuild("changes_newest").await.unwrap();
+    assert_eq!(
+        store.list("changes_newest", "", None, 100).await.unwrap(),
+        live
+    );
 }
 
 pub(crate) async fn a_lease_has_one_holder_and_a_growing_epoch(store: Store) {

@@ -71,7 +71,65 @@ fn a_series_without_a_sample_in_the_window_is_matched_but_not_seen() {
     assert_eq!(counts.newest_ms, None);
 }
 
+#[test]
+fn the_newest_of_a_series_is_its_last_value_and_whether_it_ended() {
+    let mut head = head_with(&[(10, 1.0), (20, 2.0)]);
+    let newest = |head: &Head, at| {
+        let found = head.newest(&[], at);
+        found.first().map(|n| (n.at_ms, n.value, n.ended))
+    };
+    assert_eq!(newest(&head, 9), None);
+    assert_eq!(newest(&head, 19), Some((10, 1.0, false)));
+    head.append(&labels("c_total"), 30, stale_marker()).unwrap();
+    assert_eq!(newest(&head, 29), Some((20, 2.0, false)));
+    assert_eq!(newest(&head, 30), Some((20, 2.0, true)));
+}
+
+/// The count by reading all that is retained, as the definition says it.
+fn by_definition(samples: &[(i64, f64)], born: bool, from: i64, to: i64) -> Option<(u64, Base)> {
+    let seen = || samples.iter().filter(|(t, v)| *t <= to && !is_stale(*v));
+    let (first_ms, first) = *seen().find(|(t, _)| *t > from)?;
+    let before = seen().rfind(|(t, _)| *t <= from);
+    let (mut previous, base) = match before {
+        Some((_, value)) => (*value, Base::Before),
+        None if born => (0.0, Base::BornFromZero),
+        None => (first, Base::FirstInWindow),
+    };
+    let mut sum = 0.0;
+    for (_, value) in seen().filter(|(t, _)| *t >= first_ms) {
+        sum += if *value < previous {
+            *value
+        } else {
+            value - previous
+        };
+        previous = *value;
+    }
+    Some((sum as u64, base))
+}
+
 proptest! {
+    #[test]
+    fn a_count_over_chunks_is_the_count_over_everything(
+        steps in prop::collection::vec((1_i64..5, prop::option::weighted(0.8, 0_u32..20)), 1..60),
+        born in any::<bool>(), chunk_samples in 1_usize..7, from in -3_i64..150, span in -3_i64..150,
+    ) {
+        let mut head = Head::new(HeadLimits { chunk_samples, ..HeadLimits::default() });
+        let (mut at, mut samples) = (0, Vec::new());
+        for (after, value) in steps {
+            at += after;
+            let value = value.map_or_else(stale_marker, f64::from);
+            if born {
+                head.append_born_from_zero(&labels("c_total"), at, value).unwrap();
+            } else {
+                head.append(&labels("c_total"), at, value).unwrap();
+            }
+            samples.push((at, value));
+        }
+        let counts = head.counts(&[], from, from + span);
+        let got = counts.series.first().map(|s| (s.delta.clone().unwrap(), s.base));
+        prop_assert_eq!(got, by_definition(&samples, born, from, from + span));
+    }
+
     #[test]
     fn with_resets_the_count_is_what_the_process_did(
         steps in prop::collection::vec((0_u64..1_000, any::<bool>()), 1..40)

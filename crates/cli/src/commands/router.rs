@@ -1,0 +1,277 @@
+//! `mainstay router`: carries the users of one fabric.
+//!
+//! **Guarantees.** The last table is kept on disk and is in force before the first server is asked, so a
+//! router without a server serves what it served last. A server hears of a table in force at once.
+//! **Never** serves anybody but its users on `--listen`: metrics and readiness have a listener of their own.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use mainstay_traffic::{Router, RouterError};
+use mainstay_wire::{
+    Generation, WIRE_VERSION,
+    router::{FromRouter, RouteTable, ToRouter},
+};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    args::{Global, RouterArgs},
+    ending,
+    link::{self, Mailbox, Server},
+};
+
+/// How often the server hears of it while nothing is applied.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Tables that may wait to be applied: each is whole, so few are enough.
+const ORDERS_WAITING_MAX: usize = 8;
+/// How long requests under way may take when the router ends.
+const FINISH_WITHIN: Duration = Duration::from_secs(2);
+/// How often it is looked whether they are done.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+pub(crate) async fn run(global: &Global, args: RouterArgs) -> anyhow::Result<()> {
+    super::serve::log_to_stderr();
+    let server = Server::new(global)?;
+    if args.admin.ip().is_unspecified() {
+        bail!(
+            "--admin {} names no address that the server can scrape: name one",
+            args.admin
+        );
+    }
+    let kept = Kept::in_folder(&args.data_dir)?;
+    let router = Router::bind(args.listen)
+        .await
+        .context("choose another address with --listen")?;
+    let shared = Arc::new(Shared {
+        router,
+        in_force: AtomicBool::new(false),
+    });
+    if let Some(table) = kept.load() {
+        shared.apply(table);
+    }
+    let admin = TcpListener::bind(args.admin).await.with_context(|| {
+        format!(
+            "cannot listen on {}: choose another with --admin",
+            args.admin
+        )
+    })?;
+    let metrics_url = format!("http://{}/metrics", admin.local_addr()?);
+    tracing::info!("users are served on http://{}", shared.router.address());
+    tracing::info!("metrics are on {metrics_url}");
+
+    let mailbox = Arc::new(Mailbox::default());
+    mailbox.put(FromRouter::Hello {
+        wire: WIRE_VERSION,
+        fabric: args.fabric,
+        generation: shared.applied(),
+        metrics_url,
+    });
+    let stop = CancellationToken::new();
+    let (from_server, orders) = mpsc::channel(ORDERS_WAITING_MAX);
+    let link = tokio::spawn(link::keep(
+        server,
+        Arc::clone(&mailbox),
+        from_server,
+        stop.clone(),
+    ));
+    let administered = tokio::spawn(
+        axum::serve(admin, admin_routes(Arc::clone(&shared)))
+            .with_graceful_shutdown(stop.clone().cancelled_owned())
+            .into_future(),
+    );
+    let served = tokio::select! {
+        told = ending::told(args.leash) => told.map_err(anyhow::Error::from),
+        died = shared.follow(orders, &mailbox, &kept) => died,
+    };
+    shared.in_force.store(false, Ordering::Relaxed);
+    shared.finish().await;
+    stop.cancel();
+    link.await.context("the link to the server died")?;
+    // A scrape that is under way has nothing to say any more.
+    drop(timeout(FINISH_WITHIN, administered).await);
+    served
+}
+
+struct Shared {
+    router: Router,
+    /// Whether a table is in force.
+    in_force: AtomicBool,
+}
+
+impl Shared {
+    fn apply(&self, table: RouteTable) -> bool {
+        match self.router.apply(table) {
+            Ok(()) => {
+                self.in_force.store(true, Ordering::Relaxed);
+                true
+            }
+            Err(refused @ (RouterError::Stale { .. } | RouterError::Bind { .. })) => {
+                tracing::warn!(%refused, "a table was refused");
+                false
+            }
+        }
+    }
+
+    fn applied(&self) -> Generation {
+        match self.router.report() {
+            FromRouter::Report { applied, .. } => applied,
+            FromRouter::Hello { generation, .. } => generation,
+        }
+    }
+
+    /// Applies what is ordered, and reports.
+    async fn follow(
+        &self,
+        mut orders: mpsc::Receiver<ToRouter>,
+        mailbox: &Mailbox<FromRouter>,
+        kept: &Kept,
+    ) -> anyhow::Result<()> {
+        let mut beat = interval(REPORT_EVERY);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                order = orders.recv() => {
+                    let Some(ToRouter::Routes { table }) = order else {
+                        bail!("the link to the server died");
+                    };
+                    if self.apply(table.clone()) {
+                        mailbox.put(self.router.report());
+                        kept.save(table).await;
+                    }
+                }
+                _ = beat.tick() => mailbox.put(self.router.report()),
+            }
+        }
+    }
+
+    /// Waits until no request is under way, or [`FINISH_WITHIN`].
+    async fn finish(&self) {
+        let mut looks = interval(LOOK_EVERY);
+        let idle = async {
+            while self.under_way() > 0 {
+                looks.tick().await;
+            }
+        };
+        if timeout(FINISH_WITHIN, idle).await.is_err() {
+            tracing::warn!("{} requests under way are cut off", self.under_way());
+        }
+    }
+
+    fn under_way(&self) -> u64 {
+        match self.router.report() {
+            FromRouter::Report { backends, .. } => backends
+                .values()
+                .flatten()
+                .map(|backend| u64::from(backend.in_flight))
+                .sum(),
+            FromRouter::Hello { .. } => 0,
+        }
+    }
+}
+
+fn admin_routes(shared: Arc<Shared>) -> axum::Router {
+    axum::Router::new()
+        .route("/metrics", get(metrics))
+        .route("/-/ready", get(ready))
+        .route("/-/healthy", get(async || "healthy\n"))
+        .with_state(shared)
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4");
+    ([kind], shared.router.metrics())
+}
+
+async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, &'static str) {
+    if shared.in_force.load(Ordering::Relaxed) {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "no table is in force\n")
+    }
+}
+
+/// The last table, on disk.
+#[derive(Clone)]
+struct Kept {
+    folder: PathBuf,
+}
+
+impl Kept {
+    fn in_folder(folder: &std::path::Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join("routes.json")
+    }
+
+    /// The last table. One that cannot be read is told of and left out: the server sends another.
+    fn load(&self) -> Option<RouteTable> {
+        let read = match fs::read(self.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            read => read,
+        };
+        let table = read
+            .map_err(anyhow::Error::from)
+            .and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        match table {
+            Ok(table) => Some(table),
+            Err(error) => {
+                let path = self.path();
+                tracing::error!(
+                    "{} cannot be read: {error:#}; no table until the server sends one",
+                    path.display()
+                );
+                None
+            }
+        }
+    }
+
+    /// Writes on a thread of its own; a failure is told of, since the table is in force all the same.
+    async fn save(&self, table: RouteTable) {
+        let kept = self.clone();
+        let written = tokio::task::spawn_blocking(move || kept.write(&table)).await;
+        match written.map_err(io::Error::other).flatten() {
+            Ok(()) => {}
+            Err(error) => tracing::error!(
+                "{} cannot be written: {error}; after a restart an older table would be in force until the server is reached",
+                self.path().display()
+            ),
+        }
+    }
+
+    /// Writes beside, syncs, renames, syncs the folder: a reader sees the old table or the new one.
+    fn write(&self, table: &RouteTable) -> io::Result<()> {
+        let beside = self.folder.join("routes.json.new");
+        let mut file = File::create(&beside)?;
+        file.write_all(&serde_json::to_vec(table)?)?;
+        file.sync_all()?;
+        fs::rename(&beside, self.path())?;
+        File::open(&self.folder)?.sync_all()
+    }
+}

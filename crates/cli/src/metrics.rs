@@ -1,0 +1,195 @@
+//! Monitoring inside the server: samples in memory, a writer, and two scrapers that follow the targets.
+//!
+//! Guarantees: both scrapers write through one writer; a set of targets that did not change wakes nobody.
+//! Never says that a target exists: that is given with [`Monitoring::follow`].
+
+use std::sync::Arc;
+
+use mainstay_core::{Span, Time, ports::Clock};
+use mainstay_ekg::{
+    Ekg,
+    adapter::{ScrapeConfig, Scraper, Target, Writer},
+};
+use mainstay_server::{Queries, Window};
+use mainstay_tsdb::{Head, HeadLimits};
+use serde_json::Value;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::targets::Targets;
+
+/// Answers the server's queries out of monitoring.
+#[derive(Clone)]
+pub(crate) struct PromQl(pub(crate) Ekg);
+
+impl Queries for PromQl {
+    fn query(&self, expr: &str, at: Time) -> Value {
+        self.0.query(expr, at)
+    }
+    fn query_range(&self, expr: &str, window: Window, step: Span) -> Value {
+        self.0.query_range(expr, window.start, window.end, step)
+    }
+    fn series(&self, selectors: &[&str], window: Window) -> Value {
+        self.0.series(selectors, window.start, window.end)
+    }
+    fn labels(&self, selectors: &[&str], window: Window) -> Value {
+        self.0.labels(selectors, window.start, window.end)
+    }
+    fn label_values(&self, name: &str, selectors: &[&str], window: Window) -> Value {
+        let Window { start, end } = window;
+        self.0.label_values(name, selectors, start, end)
+    }
+    fn refused(&self) -> Vec<(&'static str, u64)> {
+        self.0.refusals().by_reason().to_vec()
+    }
+}
+
+/// What runs.
+pub(crate) struct Monitoring {
+    /// The samples, to ask.
+    pub(crate) ekg: Ekg,
+    /// Targets whose own labels stand.
+    pub(crate) targets: watch::Sender<Vec<Target>>,
+    /// Routers: the labels of their samples stand.
+    pub(crate) routers: watch::Sender<Vec<Target>>,
+    /// The writer and the scrapers; they end when told to stop, or by dying.
+    pub(crate) tasks: JoinSet<()>,
+}
+
+impl Monitoring {
+    /// Scrapes these from now on, and no others. What cannot be scraped is logged when it is new.
+    pub(crate) fn follow(&self, targets: Targets) {
+        let changed = replace(&self.targets, targets.own) | replace(&self.routers, targets.routers);
+        if changed {
+            for error in targets.refused {
+                tracing::warn!(%error, "not scraped");
+            }
+        }
+    }
+}
+
+fn replace(followed: &watch::Sender<Vec<Target>>, targets: Vec<Target>) -> bool {
+    followed.send_if_modified(|now| {
+        let differs = *now != targets;
+        *now = targets;
+        differs
+    })
+}
+
+/// Starts monitoring with no target, until `stop`.
+pub(crate) fn start(clock: &Arc<dyn Clock>, stop: &CancellationToken) -> Monitoring {
+    let ekg = Ekg::over(Head::new(HeadLimits::default()));
+    let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(writing);
+    let mut scrape = |honor_labels| {
+        let config = ScrapeConfig {
+            honor_labels,
+            ..ScrapeConfig::default()
+        };
+        let scraper = Scraper::new(writer.clone(), Arc::clone(clock), config);
+        let (targets, followed) = watch::channel(Vec::new());
+        tasks.spawn(scraper.run(followed, stop.clone()));
+        targets
+    };
+    let (targets, routers) = (scrape(false), scrape(true));
+    Monitoring {
+        ekg,
+        targets,
+        routers,
+        tasks,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mainstay_core::{FabricName, InstanceName, ServiceName, Version};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::targets::{Listening, targets};
+
+    struct Wall;
+
+    impl Clock for Wall {
+        fn now(&self) -> Time {
+            Time::from_millis(jiff::Timestamp::now().as_millisecond())
+        }
+    }
+
+    /// Answers every connection once with `body`; gives its port.
+    async fn say(body: &'static str, tasks: &mut JoinSet<()>) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tasks.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 1_024];
+                let _ = stream.read(&mut request).await;
+                let length = body.len();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+                );
+                let _ = stream.write_all((head + body).as_bytes()).await;
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn instances_and_routers_are_scraped_into_one_head_each_with_its_own_labels() {
+        let stop = CancellationToken::new();
+        let clock: Arc<dyn Clock> = Arc::new(Wall);
+        let mut monitoring = start(&clock, &stop);
+        let mut sites = JoinSet::new();
+        let shop = say("hits{version=\"claimed\"} 3\n", &mut sites).await;
+        let router = say("routed{version=\"v1\",instance=\"shop-1\"} 4\n", &mut sites).await;
+        let names = (
+            ServiceName::new("shop").unwrap(),
+            InstanceName::new("shop-1").unwrap(),
+            Version::new("v1").unwrap(),
+            FabricName::new("lax").unwrap(),
+        );
+        let instance = Listening {
+            service: &names.0,
+            instance: &names.1,
+            version: &names.2,
+            fabric: &names.3,
+            port: shop,
+            path: "/metrics",
+        };
+        let url = format!("http://127.0.0.1:{router}/metrics");
+        let wanted = || targets([instance], [(&names.3, url.as_str())], None);
+        monitoring.follow(wanted());
+        let queries = PromQl(monitoring.ekg.clone());
+        let found = |expr: &str| {
+            let answer = queries.query(expr, clock.now());
+            answer["data"]["result"]
+                .as_array()
+                .is_some_and(|found| found.len() == 1)
+        };
+        let both = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(10));
+            let hits = r#"hits{job="shop",instance="shop-1",version="v1",exported_version="claimed",fabric="lax"}"#;
+            let routed =
+                r#"routed{job="mainstay-router",instance="shop-1",version="v1",fabric="lax"}"#;
+            while !(found(hits) && found(routed)) {
+                ticks.tick().await;
+            }
+        };
+        let deadline = Duration::from_secs(20);
+        tokio::time::timeout(deadline, both).await.unwrap();
+        let mut followed = monitoring.targets.subscribe();
+        followed.mark_unchanged();
+        monitoring.follow(wanted());
+        assert!(!followed.has_changed().unwrap(), "nothing to wake for");
+        stop.cancel();
+        while let Some(ended) = monitoring.tasks.join_next().await {
+            ended.unwrap();
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What monitoring scrapes, as a pure function of what is known to run.
+//!
+//! Guarantees: sorted, no target twice; what cannot be one (a path or an address that is no URL) is left out
+//! and returned with the reason. Never asks anybody anything.
+
+use mainstay_core::{FabricName, InstanceName, ServiceName, Version};
+use mainstay_ekg::adapter::{Target, TargetError};
+
+/// The job under which routers are found.
+pub(crate) const ROUTER_JOB: &str = "mainstay-router";
+/// The job under which the server is found.
+pub(crate) const SERVER_JOB: &str = "mainstay";
+
+/// An instance that listens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listening<'a> {
+    /// Its service.
+    pub(crate) service: &'a ServiceName,
+    /// Its name.
+    pub(crate) instance: &'a InstanceName,
+    /// What it runs.
+    pub(crate) version: &'a Version,
+    /// Where.
+    pub(crate) fabric: &'a FabricName,
+    /// The port on which it listens, on the loopback of its host.
+    pub(crate) port: u16,
+    /// The service's path of metrics, such as `/metrics`.
+    pub(crate) path: &'a str,
+}
+
+/// Targets by who may say whose a sample is.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Targets {
+    /// Instances and the server: the target's labels stand.
+    pub(crate) own: Vec<Target>,
+    /// Routers, which speak of others: the sample's labels stand.
+    pub(crate) routers: Vec<Target>,
+    /// What cannot be scraped, and why.
+    pub(crate) refused: Vec<TargetError>,
+}
+
+/// All targets: instances, routers by fabric and address of their metrics, and the server at `server`, such
+/// as `http://127.0.0.1:7070`.
+pub(crate) fn targets<'a>(
+    instances: impl IntoIterator<Item = Listening<'a>>,
+    routers: impl IntoIterator<Item = (&'a FabricName, &'a str)>,
+    server: Option<&str>,
+) -> Targets {
+    let mut targets = Targets::default();
+    let own = instances.into_iter().map(instance).chain(server.map(|url| {
+        let url = format!("{}/metrics", url.trim_end_matches('/'));
+        Target::new(&url, [("job", SERVER_JOB)])
+    }));
+    targets.own = sorted(own, &mut targets.refused);
+    let routers = routers.into_iter().map(|(fabric, url)| {
+        let labels = [("job", ROUTER_JOB), ("fabric", fabric.as_str())];
+        Target::new(url, labels)
+    });
+    targets.routers = sorted(routers, &mut targets.refused);
+    targets
+}
+
+fn instance(listening: Listening<'_>) -> Result<Target, TargetError> {
+    let slash = if listening.path.starts_with('/') {
+        ""
+    } else {
+        "/"
+    };
+    let url = format!(
+        "http://127.0.0.1:{}{slash}{}",
+        listening.port, listening.path
+    );
+    let version = listening.version.to_string();
+    let labels = [
+        ("job", listening.service.as_str()),
+        ("service", listening.service.as_str()),
+        ("instance", listening.instance.as_str()),
+        ("version", version.as_str()),
+        ("fabric", listening.fabric.as_str()),
+    ];
+    Target::new(&url, labels)
+}
+
+fn sorted(
+    found: impl Iterator<Item = Result<Target, TargetError>>,
+    refused: &mut Vec<TargetError>,
+) -> Vec<Target> {
+    let mut targets: Vec<Target> = Vec::new();
+    for target in found {
+        match target {
+            Ok(target) => targets.push(target),
+            Err(error) => refused.push(error),
+        }
+    }
+    targets.sort_by_cached_key(|target| (target.labels().clone(), target.url().to_string()));
+    targets.dedup();
+    targets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(targets: &[Target]) -> Vec<String> {
+        let text = |target: &Target| format!("{} {}", target.url(), target.labels());
+        targets.iter().map(text).collect()
+    }
+
+    #[test]
+    fn instances_routers_and_the_server_are_targets_once_and_in_order() {
+        let service = ServiceName::new("shop").unwrap();
+        let fabric = FabricName::new("lax").unwrap();
+        let version: Version = Version::new("v2").unwrap();
+        let names = ["shop-lax-2", "shop-lax-1"].map(|name| InstanceName::new(name).unwrap());
+        let listening = |at: usize| Listening {
+            service: &service,
+            instance: &names[at],
+            version: &version,
+            fabric: &fabric,
+            port: 9_000 + at as u16,
+            path: "metrics",
+        };
+        let routers = [
+            (&fabric, "http://127.0.0.1:8000/metrics"),
+            (&fabric, "nowhere"),
+        ];
+        let instances = [listening(0), listening(1), listening(0)];
+        let found = targets(instances, routers, Some("http://127.0.0.1:7070/"));
+        let expected = [
+            r#"http://127.0.0.1:9001/metrics {fabric="lax", instance="shop-lax-1", job="shop", service="shop", version="v2"}"#,
+            r#"http://127.0.0.1:9000/metrics {fabric="lax", instance="shop-lax-2", job="shop", service="shop", version="v2"}"#,
+            r#"http://127.0.0.1:7070/metrics {instance="127.0.0.1:7070", job="mainstay"}"#,
+        ];
+        assert_eq!(texts(&found.own), expected);
+        let router = r#"http://127.0.0.1:8000/metrics {fabric="lax", instance="127.0.0.1:8000", job="mainstay-router"}"#;
+        assert_eq!(texts(&found.routers), [router]);
+        assert_eq!(found.refused, [TargetError::Url("nowhere".to_owned())]);
+        let other = targets(
+            [listening(1), listening(0)],
+            routers,
+            Some("http://127.0.0.1:7070"),
+        );
+        assert_eq!(other, found, "the order of what is given cannot be seen");
+    }
+}

@@ -1,0 +1,203 @@
+//! Where releases touch the world: the tasks that follow the ledger, order hosts and routers, measure, and
+//! do what rollouts ask for.
+//!
+//! Guarantees: orders follow from committed entries alone, carry the leadership's epoch, and are sent again
+//! until they are acted on. Never calls anything measured that was not reported by an agent or a router.
+
+mod load;
+mod order;
+mod perform;
+mod propose;
+mod verify;
+mod view;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use mainstay_core::{
+    Actor, ChangeId, FabricName, HostName, ServiceName,
+    ports::{Clock, Ledger, LedgerError, Signals},
+};
+use mainstay_wire::{Generation, agent::DesiredInstance, router::RouteTable};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{evidence::Bench, model::Model, site::Site};
+use load::Loads;
+
+/// Entries read at once.
+const PAGE: usize = 512;
+
+/// What the engine stands on.
+#[derive(Clone)]
+pub struct Ports {
+    /// Every change to production.
+    pub ledger: Arc<dyn Ledger>,
+    /// What is measured.
+    pub signals: Arc<dyn Signals>,
+    /// Hosts and routers.
+    pub site: Arc<dyn Site>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Makes the id of the next change.
+    pub next_change_id: Arc<dyn Fn() -> ChangeId + Send + Sync>,
+    /// The sequence number of the newest committed entry.
+    pub newest: watch::Receiver<u64>,
+}
+
+/// Evidence on one rollout, and up to when it was gathered.
+struct Gathered {
+    bench: Bench,
+    until: mainstay_core::Time,
+}
+
+type Evidence = Arc<tokio::sync::Mutex<Option<Gathered>>>;
+
+/// What was last ordered.
+#[derive(Default)]
+struct Ordered {
+    counter: u64,
+    hosts: BTreeMap<HostName, Vec<DesiredInstance>>,
+    fabrics: BTreeMap<FabricName, RouteTable>,
+}
+
+struct Shared {
+    ports: Ports,
+    /// Fences orders: those of an earlier leader are refused.
+    epoch: AtomicU64,
+    model: RwLock<Model>,
+    folded: watch::Sender<u64>,
+    ordered: Mutex<Ordered>,
+    evidence: Mutex<BTreeMap<ChangeId, Evidence>>,
+    loads: Mutex<Loads>,
+}
+
+/// Releases at work. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Shared>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    /// An engine that has folded the whole ledger. It orders nothing before [`Engine::run`].
+    pub async fn open(ports: Ports) -> Result<Self, LedgerError> {
+        let mut model = Model::default();
+        loop {
+            let page = ports.ledger.since(model.seq(), PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            page.iter().for_each(|entry| model.fold(entry));
+        }
+        for flaw in &model.flaws {
+            tracing::warn!(%flaw, "an entry could not be read");
+        }
+        let folded = watch::Sender::new(model.seq());
+        Ok(Self(Arc::new(Shared {
+            ports,
+            epoch: AtomicU64::new(0),
+            model: RwLock::new(model),
+            folded,
+            ordered: Mutex::default(),
+            evidence: Mutex::default(),
+            loads: Mutex::default(),
+        })))
+    }
+
+    /// Follows the ledger until `stop`: the read model is kept whether this server leads or not.
+    pub async fn follow(self, stop: CancellationToken) {
+        let mut newest = self.0.ports.newest.clone();
+        loop {
+            if let Err(error) = self.catch_up().await {
+                tracing::warn!(%error, "the ledger was not read; it is asked again");
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                continue;
+            }
+            match stop.run_until_cancelled(newest.changed()).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) | None => return,
+            }
+        }
+    }
+
+    /// Orders, measures and opens first releases until `stop`, as the leader of `epoch`.
+    pub async fn lead(self, epoch: u64, stop: CancellationToken) {
+        self.0.epoch.store(epoch, Ordering::Release);
+        let ordering = self.clone().keep_ordering();
+        let measuring = self.clone().keep_measuring();
+        let opening = self.clone().keep_opening();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = ordering => {}
+            () = measuring => {}
+            () = opening => {}
+        }
+    }
+
+    async fn catch_up(&self) -> Result<(), LedgerError> {
+        loop {
+            let since = self.model().seq();
+            let page = self.0.ports.ledger.since(since, PAGE).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let seq = {
+                let mut model = self.0.model.write().unwrap_or_else(PoisonError::into_inner);
+                page.iter().for_each(|entry| model.fold(entry));
+                model.seq()
+            };
+            self.0.folded.send_replace(seq);
+        }
+    }
+
+    fn model(&self) -> RwLockReadGuard<'_, Model> {
+        self.0.model.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> mainstay_core::Time {
+        self.0.ports.clock.now()
+    }
+
+    fn next_generation(&self, ordered: &mut Ordered) -> Generation {
+        ordered.counter += 1;
+        Generation {
+            epoch: self.0.epoch.load(Ordering::Acquire),
+            counter: ordered.counter,
+        }
+    }
+
+    /// Opens the first release of every service that was declared with a version and never released.
+    async fn keep_opening(self) {
+        let mut folded = self.0.folded.subscribe();
+        loop {
+            let waiting: Vec<(ServiceName, mainstay_core::Version)> = {
+                let model = self.model();
+                model
+                    .services
+                    .iter()
+                    .filter(|(name, _)| !model.was_released(name))
+                    .filter_map(|(name, spec)| Some((name.clone(), spec.version.clone()?)))
+                    .collect()
+            };
+            for (service, version) in waiting {
+                let order = propose::Request::first(service.clone(), version);
+                match self.open_rollout(order, Actor::system()).await {
+                    Ok(_) => {}
+                    Err(declined) => {
+                        tracing::info!(%service, %declined, "no first release yet");
+                    }
+                }
+            }
+            let pause = std::time::Duration::from_secs(5);
+            // Hosts may be declared after the service: asked again, also without a new entry.
+            let _ = tokio::time::timeout(pause, folded.changed()).await;
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Orders to hosts and routers, whenever what is desired or what was seen changes.
+
+use std::collections::BTreeMap;
+
+use mainstay_core::{FabricName, InstanceName};
+use mainstay_wire::{
+    agent::{DesiredSet, InstanceReport},
+    router::RouteTable,
+};
+
+use super::{Engine, lock};
+use crate::compose::{Composition, Orders, compose};
+
+/// Shortest pause between two compositions: reports come in bursts.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
+impl Engine {
+    pub(super) async fn keep_ordering(self) {
+        let mut folded = self.0.folded.subscribe();
+        let mut changed = self.0.ports.site.changed();
+        loop {
+            self.order();
+            tokio::select! {
+                result = folded.changed() => if result.is_err() { return },
+                result = changed.changed() => if result.is_err() { return },
+            }
+            tokio::time::sleep(PAUSE).await;
+            folded.mark_unchanged();
+            changed.mark_unchanged();
+        }
+    }
+
+    /// Composes, and sends what differs from what was sent last.
+    fn order(&self) {
+        let orders = self.composed();
+        let mut ordered = lock(&self.0.ordered);
+        for (host, instances) in orders.hosts {
+            if ordered.hosts.get(&host) != Some(&instances) {
+                let generation = self.next_generation(&mut ordered);
+                ordered.hosts.insert(host.clone(), instances.clone());
+                let set = DesiredSet {
+                    generation,
+                    instances,
+                };
+                self.0.ports.site.order_host(&host, set);
+            }
+        }
+        for (fabric, services) in orders.fabrics {
+            let before = ordered.fabrics.get(&fabric);
+            if before.map(|table| &table.services) != Some(&services) {
+                let table = RouteTable {
+                    generation: self.next_generation(&mut ordered),
+                    services,
+                    protected: true,
+                };
+                ordered.fabrics.insert(fabric.clone(), table.clone());
+                self.0.ports.site.order_fabric(&fabric, table);
+            }
+        }
+    }
+
+    fn composed(&self) -> Orders {
+        let seen = self.0.ports.site.seen();
+        let reports: BTreeMap<InstanceName, InstanceReport> = seen
+            .hosts
+            .into_values()
+            .flat_map(|host| host.instances)
+            .map(|report| (report.instance.clone(), report))
+            .collect();
+        let model = self.model();
+        let capacity = lock(&self.0.loads).capacities(&model.services);
+        compose(Composition {
+            services: &model.services,
+            fabrics: &model.fabrics,
+            hosts: &model.hosts.keys().cloned().collect::<Vec<_>>(),
+            desired: &model.desired(),
+            seen: &reports,
+            capacity: &capacity,
+        })
+    }
+
+    /// The table last ordered of a fabric.
+    pub(super) fn table(&self, fabric: &FabricName) -> Option<RouteTable> {
+        lock(&self.0.ordered).fabrics.get(fabric).cloned()
+    }
+}

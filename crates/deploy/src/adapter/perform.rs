@@ -1,0 +1,578 @@
+//! What rollouts ask for, done.
+//!
+//! Each effect is a long question: it is answered as soon as there is something to say, and otherwise with
+//! what is known before the runtime asks again. Asking twice does nothing twice: a lease is held in place
+//! of the one before, a deployment is written once.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use mainstay_change::{Direction, LeaseBook, freeze, judge as judge_guard};
+use mainstay_core::{
+    Actor, Append, ChangeId, ChangeKind, Expected as ExpectedVersion, FabricName, Finding,
+    Measured, Name, Outcome, ServiceName, Span, Time, Verdict, catalog::FreezeSpec, guard::Guard,
+    ports::LedgerError,
+};
+use tokio::time::Instant;
+
+use super::{Engine, Gathered, lock};
+use crate::{
+    capacity::{self, Known},
+    deployment::{Deployment, deployment_stream},
+    evidence::{Arms, Bench},
+    rollout::{DWELL, Effect, Expected, Gate, Input, Ruling},
+    site::REPORT_FRESH,
+    slots::Slots,
+};
+
+/// How long a question may stay open: less than the runtime waits before it asks again.
+const OPEN_FOR: Duration = Duration::from_millis(4_500);
+/// How often is looked while instances move.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// One tick of the judge.
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks not judged because the server was busy are judged together, up to this; older requests are not
+/// evidence any more.
+const TICK_MAX: Span = Span::from_secs(10);
+/// Tries to write a lease against others who write too.
+const LEASE_TRIES: usize = 5;
+/// Findings of one verdict in an entry, worst first.
+const FINDINGS_MAX: usize = 8;
+/// Longest value of a finding in an entry, in bytes.
+const VALUE_CHARS_MAX: usize = 240;
+
+impl Engine {
+    /// Does what the rollout `change` asks for by `effect`; answers with inputs, as JSON.
+    pub async fn perform(&self, change: ChangeId, effect: String) -> Vec<String> {
+        let inputs = match serde_json::from_str(&effect) {
+            Ok(effect) => self.answer(&change, effect).await,
+            Err(error) => {
+                tracing::error!(%change, %error, "an effect cannot be read");
+                Vec::new()
+            }
+        };
+        let texts = inputs.iter().filter_map(|input| {
+            let text = serde_json::to_string(input);
+            text.inspect_err(|error| tracing::error!(%change, %error, "an input cannot be written"))
+                .ok()
+        });
+        texts.collect()
+    }
+
+    async fn answer(&self, change: &ChangeId, effect: Effect) -> Vec<Input> {
+        let Some(service) = self.service_of(change).await else {
+            return Vec::new();
+        };
+        match effect {
+            Effect::Admit => self.admit(change, &service).await.into_iter().collect(),
+            Effect::Observe {
+                generation,
+                starting,
+                expected,
+                control,
+                draining,
+            } => {
+                let wanted = self.with_control(change, starting, expected, control);
+                self.observe(change, &service, generation, &wanted, &draining)
+                    .await
+                    .into_iter()
+                    .collect()
+            }
+            Effect::Judge {
+                since,
+                gate,
+                control,
+            } => self
+                .judge(change, &service, since, gate, &control)
+                .await
+                .into_iter()
+                .collect(),
+            Effect::Lease {
+                batch,
+                direction,
+                candidates,
+            } => self
+                .lease(change, &service, batch, direction, &candidates)
+                .await
+                .into_iter()
+                .collect(),
+            Effect::Settle { deployment } => self
+                .settle(change, &service, &deployment)
+                .await
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// The service a rollout moves; waits until the entry that opened it was read.
+    async fn service_of(&self, change: &ChangeId) -> Option<ServiceName> {
+        let mut folded = self.0.folded.subscribe();
+        let deadline = Instant::now() + OPEN_FOR;
+        loop {
+            if let Some(track) = self.model().rollouts.get(change) {
+                return Some(track.state.plan().service.clone());
+            }
+            tokio::time::timeout_at(deadline, folded.changed())
+                .await
+                .ok()?
+                .ok()?;
+        }
+    }
+
+    fn with_control(
+        &self,
+        change: &ChangeId,
+        starting: Slots,
+        expected: Expected,
+        control: Slots,
+    ) -> Vec<(Slots, Expected)> {
+        let from = self
+            .model()
+            .rollouts
+            .get(change)
+            .and_then(|track| track.state.plan().from.clone());
+        let mut wanted = vec![(starting, expected.clone())];
+        if let Some(from) = from {
+            let of_old = Expected {
+                version: from,
+                incarnation: expected.incarnation,
+            };
+            wanted.push((control, of_old));
+        }
+        wanted
+    }
+
+    fn is_current(&self, change: &ChangeId, is: impl Fn(&crate::rollout::State) -> bool) -> bool {
+        self.model()
+            .rollouts
+            .get(change)
+            .is_some_and(|track| is(&track.state))
+    }
+
+    async fn observe(
+        &self,
+        change: &ChangeId,
+        service: &ServiceName,
+        generation: u64,
+        wanted: &[(Slots, Expected)],
+        draining: &Slots,
+    ) -> Option<Input> {
+        let deadline = Instant::now() + OPEN_FOR;
+        loop {
+            let now = self.now();
+            let looked = self.look(service, wanted, draining, now);
+            let at_rest = !draining.is_empty() && looked.drained.covers(draining);
+            let news = !looked.verified.is_empty() || looked.failing.is_some() || at_rest;
+            if news || Instant::now() >= deadline {
+                return Some(Input::Seen {
+                    generation,
+                    verified: looked.measured(now),
+                    drained: looked.drained,
+                    failing: looked.failing,
+                });
+            }
+            if !self.is_current(change, |state| state.generation() <= generation) {
+                return None;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether a rollout may begin: no freeze holds it, no guard fails, and whoever has to act is there.
+    async fn admit(&self, change: &ChangeId, service: &ServiceName) -> Option<Input> {
+        let deadline = Instant::now() + OPEN_FOR;
+        loop {
+            let verdict = self.admission(change, service).await?;
+            if verdict.value().outcome() == Outcome::Pass || Instant::now() >= deadline {
+                return Some(Input::Admission { verdict });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn admission(
+        &self,
+        change: &ChangeId,
+        service: &ServiceName,
+    ) -> Option<Measured<Verdict>> {
+        let now = self.now();
+        let mut findings = vec![self.freeze_finding(change, service, now)?];
+        findings.extend(self.presence(change, now)?);
+        findings.extend(self.guard_findings(service, now).await);
+        let verdict = short(Verdict::new("begin", now, findings));
+        Some(Measured::observe(verdict, now, "guard"))
+    }
+
+    fn freeze_finding(
+        &self,
+        change: &ChangeId,
+        service: &ServiceName,
+        now: Time,
+    ) -> Option<Finding> {
+        let model = self.model();
+        let track = model.rollouts.get(change)?;
+        let emergency = self.declared(&model, track);
+        let freezes: Vec<(Name, FreezeSpec)> = model
+            .freezes
+            .iter()
+            .map(|(name, spec)| (name.clone(), spec.clone()))
+            .collect();
+        let asked = freeze::Asked {
+            service,
+            kind: ChangeKind::Rollout,
+            direction: Direction::Forward,
+            emergency: emergency.as_ref(),
+        };
+        Some(freeze::check(&freezes, asked, now))
+    }
+
+    /// Whether every agent and router that has to act is connected and was heard lately.
+    fn presence(&self, change: &ChangeId, now: Time) -> Option<Vec<Finding>> {
+        let seen = self.0.ports.site.seen();
+        let model = self.model();
+        let plan = model.rollouts.get(change)?.state.plan();
+        let mut silent = Vec::new();
+        for (fabric, placed) in &plan.base.fabrics {
+            for host in &placed.hosts {
+                let heard = seen.hosts.get(host).is_some_and(|it| {
+                    it.connected && now.since(it.received_at) <= REPORT_FRESH
+                });
+                if !heard {
+                    silent.push(format!("host {host}"));
+                }
+            }
+            let routed = model.fabrics.get(fabric).is_some_and(|it| it.listen.is_some());
+            let heard = seen.fabrics.get(fabric).is_some_and(|it| {
+                it.connected && now.since(it.received_at) <= REPORT_FRESH
+            });
+            if routed && !heard {
+                silent.push(format!("router {fabric}"));
+            }
+        }
+        let outcome = if silent.is_empty() {
+            Outcome::Pass
+        } else {
+            Outcome::InsufficientEvidence
+        };
+        Some(vec![Finding {
+            signal: "presence".to_owned(),
+            outcome,
+            value: if silent.is_empty() {
+                "every host and router reports".to_owned()
+            } else {
+                format!("no report from {}", silent.join(", "))
+            },
+            limit: format!("a report within {REPORT_FRESH}"),
+            remedy: "start the agent or router, or take the host out of the catalog".to_owned(),
+        }])
+    }
+
+    pub(super) async fn guard_findings(&self, service: &ServiceName, now: Time) -> Vec<Finding> {
+        let guards: Vec<Guard> = {
+            let model = self.model();
+            let covers = |guard: &&Guard| {
+                guard.spec.services.is_empty() || guard.spec.services.contains(service)
+            };
+            model.guards.values().filter(covers).cloned().collect()
+        };
+        let mut findings = Vec::with_capacity(guards.len());
+        for guard in guards {
+            let seen = self.0.ports.signals.eval(&guard.spec.expr, now).await;
+            findings.push(judge_guard(&guard, seen.as_ref(), now));
+        }
+        findings
+    }
+
+    async fn judge(
+        &self,
+        change: &ChangeId,
+        service: &ServiceName,
+        since: Time,
+        gate: Gate,
+        control: &Slots,
+    ) -> Option<Input> {
+        let evidence = lock(&self.0.evidence).entry(change.clone()).or_default().clone();
+        let deadline = Instant::now() + OPEN_FOR;
+        let mut gathered = tokio::time::timeout_at(deadline, evidence.lock()).await.ok()?;
+        let (arms, margin, bake) = self.arms(change, service, control)?;
+        if gathered.is_none() {
+            let bench = Bench::new(margin)
+                .inspect_err(|error| tracing::error!(%change, %error, "nothing can be judged"))
+                .ok()?;
+            *gathered = Some(Gathered {
+                bench,
+                until: self.now(),
+            });
+        }
+        let gathered = gathered.as_mut()?;
+        let dwell = match gate {
+            Gate::Canary { .. } | Gate::Batch { .. } => DWELL,
+            Gate::Bake => bake.max(DWELL),
+        };
+        loop {
+            self.gather(service, &arms, gathered).await;
+            let (ruling, verdict) = self.ruled(change, service, &gathered.bench).await?;
+            let decided = match ruling {
+                Ruling::Harm | Ruling::SharedFailure => true,
+                Ruling::Pass => verdict.observed_at() >= since + dwell,
+                Ruling::Insufficient => false,
+            };
+            if decided || Instant::now() + TICK >= deadline {
+                return Some(Input::Verdict { ruling, verdict });
+            }
+            if !self.is_current(change, |state| state.since() == since) {
+                return None;
+            }
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    fn arms(
+        &self,
+        change: &ChangeId,
+        service: &ServiceName,
+        control: &Slots,
+    ) -> Option<(Arms, mainstay_core::Percent, Span)> {
+        let model = self.model();
+        let plan = model.rollouts.get(change)?.state.plan();
+        let young = control
+            .iter()
+            .filter_map(|slot| slot.instance(service).ok())
+            .map(|name| name.to_string())
+            .collect();
+        let arms = Arms {
+            canary: plan.to.to_string(),
+            control: plan.from.as_ref()?.to_string(),
+            young,
+        };
+        Some((arms, plan.terms.margin, plan.terms.bake))
+    }
+
+    /// Adds what the routers counted since the last tick.
+    async fn gather(&self, service: &ServiceName, arms: &Arms, gathered: &mut Gathered) {
+        let now = self.now();
+        let oldest = now - TICK_MAX;
+        let from = gathered.until.max(oldest);
+        let signals = &self.0.ports.signals;
+        let requests = format!("mainstay_router_requests_total{{service=\"{service}\"}}");
+        let buckets =
+            format!("mainstay_router_request_duration_seconds_bucket{{service=\"{service}\"}}");
+        let requests = signals.counts(&requests, from, now).await;
+        let buckets = signals.counts(&buckets, from, now).await;
+        gathered.until = now;
+        let (Some(requests), Some(buckets)) = (requests, buckets) else {
+            return;
+        };
+        let observed = gathered
+            .bench
+            .observe(arms, requests.value(), buckets.value());
+        if let Err(error) = observed {
+            tracing::warn!(%service, %error, "a tick of evidence was refused");
+        }
+    }
+
+    async fn ruled(
+        &self,
+        change: &ChangeId,
+        service: &ServiceName,
+        bench: &Bench,
+    ) -> Option<(Ruling, Measured<Verdict>)> {
+        let now = self.now();
+        let ruled = bench.rule();
+        let mut findings = ruled.findings;
+        let guards = self.guard_findings(service, now).await;
+        let mut ruling = ruled.ruling;
+        if guards.iter().any(|it| it.outcome == Outcome::Fail) {
+            ruling = Ruling::Harm;
+        } else if ruling == Ruling::Pass && guards.iter().any(|it| it.outcome != Outcome::Pass) {
+            ruling = Ruling::Insufficient;
+        }
+        findings.extend(guards);
+        let step = self
+            .model()
+            .rollouts
+            .get(change)
+            .map(|track| track.state.step_words())?;
+        let verdict = short(Verdict::new(step, now, findings));
+        Some((ruling, Measured::observe(verdict, now, "routers")))
+    }
+
+    async fn lease(
+        &self,
+        change: &ChangeId,
+        service: &ServiceName,
+        batch: u32,
+        direction: Direction,
+        candidates: &Slots,
+    ) -> Option<Input> {
+        let deadline = Instant::now() + OPEN_FOR;
+        loop {
+            let mut taken = Slots::default();
+            let mut left = BTreeMap::new();
+            let mut findings = Vec::new();
+            for fabric in candidates.fabrics() {
+                let grant = self
+                    .lease_in(change, service, fabric, direction, candidates)
+                    .await?;
+                taken.extend(grant.slots.iter().cloned());
+                left.insert(fabric.clone(), grant.left);
+                findings.push(grant.finding);
+            }
+            let overdue = Instant::now() >= deadline;
+            if !taken.is_empty() || overdue {
+                return Some(Input::Granted {
+                    batch,
+                    slots: taken,
+                    left,
+                    findings: short(Verdict::new("", self.now(), findings)).findings,
+                });
+            }
+            tokio::time::sleep(LOOK_EVERY * 5).await;
+        }
+    }
+
+    /// Takes what may be taken in one fabric, against others who may take at the same time.
+    async fn lease_in(
+        &self,
+        change: &ChangeId,
+        service: &ServiceName,
+        fabric: &FabricName,
+        direction: Direction,
+        candidates: &Slots,
+    ) -> Option<capacity::Grant> {
+        for _ in 0..LEASE_TRIES {
+            let (grant, book) = self.grant(change, service, fabric, direction, candidates)?;
+            if grant.slots.is_empty() {
+                return Some(grant);
+            }
+            let entry = book
+                .take(change, direction, grant.rps)
+                .inspect_err(|error| tracing::warn!(%change, %error, "no lease"))
+                .ok()?;
+            let append = Append {
+                actor: Actor::system(),
+                at: self.now(),
+                expected: vec![book.expected()],
+                entries: vec![entry],
+            };
+            match self.0.ports.ledger.append(append).await {
+                Ok(_) => {
+                    // Read what was written, so that the next lease is decided on it.
+                    self.catch_up().await.ok()?;
+                    return Some(grant);
+                }
+                Err(LedgerError::Conflict { .. }) => self.catch_up().await.ok()?,
+                Err(error) => {
+                    tracing::warn!(%change, %error, "a lease was not written");
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn grant(
+        &self,
+        change: &ChangeId,
+        service: &ServiceName,
+        fabric: &FabricName,
+        direction: Direction,
+        candidates: &Slots,
+    ) -> Option<(capacity::Grant, LeaseBook)> {
+        let now = self.now();
+        let seen = self.0.ports.site.seen();
+        let model = self.model();
+        let state = &model.rollouts.get(change)?.state;
+        let desired = state.desired();
+        let spec = model.services.get(service)?;
+        let book = model
+            .books
+            .get(&(service.clone(), fabric.clone()))
+            .cloned()
+            .unwrap_or_else(|| LeaseBook::new(service, fabric));
+        let plan = state.plan();
+        let loads = lock(&self.0.loads);
+        let versions = plan.from.iter().cloned().chain([plan.to.clone()]);
+        let carries = loads.carries(service, spec, versions);
+        let known = Known {
+            service,
+            spec,
+            fabric,
+            desired: &desired,
+            hosts: &model.hosts,
+            seen: &seen,
+            demand_upper_rps: loads.demand_upper(service, fabric),
+            carries: &carries,
+            leased_rps: book.leased_rps(change, direction),
+        };
+        let size = state.size_of(fabric) as usize;
+        let most = plan.terms.batch;
+        let grant = capacity::grant(known, candidates, direction, most, size, now);
+        Some((grant, book))
+    }
+
+    /// Writes what runs now, and lets go of every lease, in one append; done before, it is done.
+    async fn settle(
+        &self,
+        change: &ChangeId,
+        service: &ServiceName,
+        deployment: &Deployment,
+    ) -> Option<Input> {
+        let number = deployment.number;
+        let stream = deployment_stream(service);
+        let entries = self.0.ports.ledger.stream(&stream).await.ok()?;
+        let last = Deployment::fold(&entries).ok()?;
+        if last.is_none_or(|last| last.number < number) {
+            let entry = deployment
+                .entry(service)
+                .inspect_err(|error| tracing::error!(%change, %error, "cannot be written"))
+                .ok()?;
+            let mut expected = vec![ExpectedVersion {
+                stream,
+                version: entries.len() as u64,
+            }];
+            let mut all = vec![entry];
+            for (book, release) in self.releases(change, service) {
+                expected.push(book);
+                all.push(release);
+            }
+            let append = Append {
+                actor: Actor::system(),
+                at: self.now(),
+                expected,
+                entries: all,
+            };
+            let written = self.0.ports.ledger.append(append).await;
+            if let Err(error) = written {
+                tracing::warn!(%change, %error, "a deployment was not written; it is tried again");
+                return None;
+            }
+        }
+        lock(&self.0.evidence).remove(change);
+        Some(Input::Settled { number })
+    }
+
+    fn releases(
+        &self,
+        change: &ChangeId,
+        service: &ServiceName,
+    ) -> Vec<(ExpectedVersion, mainstay_core::NewEntry)> {
+        let model = self.model();
+        let of_service = model.books.iter().filter(|((name, _), _)| name == service);
+        of_service
+            .filter_map(|(_, book)| Some((book.expected(), book.release(change)?)))
+            .collect()
+    }
+}
+
+/// A verdict that fits an entry: the worst findings, values cut where they run on.
+pub(super) fn short(mut verdict: Verdict) -> Verdict {
+    verdict.findings.truncate(FINDINGS_MAX);
+    for finding in &mut verdict.findings {
+        for text in [&mut finding.value, &mut finding.limit, &mut finding.remedy] {
+            if text.chars().count() > VALUE_CHARS_MAX {
+                *text = text.chars().take(VALUE_CHARS_MAX).chain(['…']).collect();
+            }
+        }
+    }
+    verdict
+}

@@ -1,0 +1,524 @@
+//! Orders of people and schedules: a rollout is planned and opened, or told something.
+
+use std::collections::BTreeMap;
+
+use mainstay_change::{Declared, Machine, Refusal};
+use mainstay_core::{
+    Actor, Append, BlastRadius, Change, ChangeId, ChangeKind, Emergency, Expected, FabricName,
+    HostName, InstanceName, Name, NewEntry, Percent, ServiceName, Time, Verdict, Version,
+    catalog::{Manage, RolloutPolicySpec, ServiceSpec, Strategy},
+    change::{OPENED, Plan},
+    ports::{Declined, LedgerError, No},
+};
+use mainstay_stats::sample_needed;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Engine, lock, perform::short};
+use crate::{
+    capacity::{self, Known},
+    deployment::{Deployment, deployment_stream},
+    desired::Desired,
+    model::{CLAIMED, Model, Track},
+    plan::{RolloutPlan, Terms},
+    rollout::{Input, KIND, Rollout, Verb},
+};
+
+/// Longest reason, in bytes.
+const REASON_BYTES_MAX: usize = 1_000;
+/// Share of bad requests assumed for the estimate that a plan prints.
+const BASELINE: f64 = 0.001;
+/// Level at which a version is shown to be no worse.
+const ALPHA_SAFE: f64 = 0.05;
+
+/// What is asked for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Request {
+    service: ServiceName,
+    version: Version,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    emergency: Option<Emergency>,
+    #[serde(default)]
+    batch: Option<Percent>,
+    #[serde(default)]
+    strategy: Option<Strategy>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+impl Request {
+    pub(super) fn first(service: ServiceName, version: Version) -> Self {
+        Self {
+            service,
+            version,
+            reason: "first release of a declared service".to_owned(),
+            emergency: None,
+            batch: None,
+            strategy: None,
+            dry_run: false,
+        }
+    }
+}
+
+fn invalid(code: &'static str, what: String, remedy: &str) -> Declined {
+    Declined::new(No::Invalid, code, what, remedy)
+}
+
+impl Engine {
+    /// Plans and opens a rollout.
+    pub(super) async fn open_rollout(
+        &self,
+        request: Request,
+        actor: Actor,
+    ) -> Result<String, Declined> {
+        self.catch_up().await.map_err(unavailable)?;
+        let now = self.now();
+        let (plan, lines, claimed) = self.plan(&request, &actor, now)?;
+        if request.dry_run {
+            return Ok(json!({ "change": null, "plan": lines }).to_string());
+        }
+        let change = self.change(plan, request, actor.clone(), now)?;
+        let claim = NewEntry {
+            stream: deployment_stream(&change.blast_radius.services[0]),
+            kind: CLAIMED.to_owned(),
+            schema: 1,
+            body: json!({ "change": change.id }).to_string(),
+        };
+        let opened = NewEntry {
+            stream: change.stream(),
+            kind: OPENED.to_owned(),
+            schema: 1,
+            body: json!(change).to_string(),
+        };
+        let append = Append {
+            actor,
+            at: now,
+            expected: vec![
+                Expected {
+                    stream: claim.stream.clone(),
+                    version: claimed,
+                },
+                Expected {
+                    stream: change.stream(),
+                    version: 0,
+                },
+            ],
+            entries: vec![opened, claim],
+        };
+        match self.0.ports.ledger.append(append).await {
+            Ok(_) => {}
+            Err(LedgerError::Conflict { .. }) => {
+                return Err(Declined::new(
+                    No::Conflict,
+                    "rollout-open",
+                    "somebody else began a rollout of this service just now",
+                    "look at it with `mainstay rollout status`",
+                ));
+            }
+            Err(error) => return Err(unavailable(error)),
+        }
+        self.catch_up().await.map_err(unavailable)?;
+        Ok(json!({ "change": change.id, "plan": lines }).to_string())
+    }
+
+    fn change(
+        &self,
+        plan: RolloutPlan,
+        request: Request,
+        actor: Actor,
+        now: Time,
+    ) -> Result<Change, Declined> {
+        let instances = plan.base.slots().count();
+        let from = plan.from.as_ref().map_or("nothing", Version::as_str);
+        let title = format!("{} {from} → {}", plan.service, plan.to);
+        let body = serde_json::to_string(&plan)
+            .map_err(|error| invalid("bad-plan", error.to_string(), "report this"))?;
+        if body.len() + REASON_BYTES_MAX > mainstay_core::ledger::BODY_BYTES_MAX {
+            return Err(invalid(
+                "plan-too-large",
+                format!("the plan has {} bytes", body.len()),
+                "spread the service over fewer, or more regular, ranges of instances",
+            ));
+        }
+        Ok(Change {
+            id: (self.0.ports.next_change_id)(),
+            kind: ChangeKind::Rollout,
+            actor,
+            reason: request.reason.chars().take(REASON_BYTES_MAX / 4).collect(),
+            title,
+            blast_radius: BlastRadius {
+                services: vec![plan.service.clone()],
+                fabrics: plan.base.fabrics.keys().cloned().collect(),
+                instances: u32::try_from(instances).unwrap_or(u32::MAX),
+            },
+            emergency: request.emergency,
+            opened_at: now,
+            deadline: Some(plan.terms.max_evidence_wait),
+            plan: Plan {
+                kind: KIND.to_owned(),
+                schema: Rollout::SCHEMA,
+                body,
+            },
+        })
+    }
+
+    /// The plan, what it says to people, and the version of the service's stream it was made on.
+    fn plan(
+        &self,
+        request: &Request,
+        actor: &Actor,
+        now: Time,
+    ) -> Result<(RolloutPlan, Vec<String>, u64), Declined> {
+        let model = self.model();
+        let service = &request.service;
+        let Some(spec) = model.services.get(service) else {
+            return Err(Declined::new(
+                No::Unknown,
+                "unknown-service",
+                format!("there is no service `{service}`"),
+                "list them with `mainstay get services`",
+            ));
+        };
+        if let Some(track) = model.open(service) {
+            return Err(Declined::new(
+                No::Conflict,
+                "rollout-open",
+                format!("{} of {service} is under way", track.change.id),
+                "wait until it has ended, or abort it",
+            ));
+        }
+        check_spec(service, spec, &request.version)?;
+        let policy = policy_of(&model, spec, request)?;
+        if let Some(emergency) = &request.emergency {
+            Declared::new(&policy.emergencies, emergency, actor)
+                .map_err(|error| invalid("bad-emergency", error.to_string(), "see the policy"))?;
+        }
+        let (from, base) = base(&model, service, spec, &request.version)?;
+        let plan = RolloutPlan {
+            service: service.clone(),
+            from,
+            to: request.version.clone(),
+            base,
+            terms: Terms::of(&policy, spec),
+            emergency: request.emergency.clone(),
+        };
+        Rollout::open(plan.clone(), now).map_err(refused)?;
+        if request.batch.is_some() {
+            self.check_batch(&model, &plan, spec, now)?;
+        }
+        let lines = self.lines(&plan, spec);
+        let claimed = model.deployment_versions.get(service).copied().unwrap_or(0);
+        Ok((plan, lines, claimed))
+    }
+
+    /// A batch asked for by hand is held against what is measured before anything begins.
+    fn check_batch(
+        &self,
+        model: &Model,
+        plan: &RolloutPlan,
+        spec: &ServiceSpec,
+        now: Time,
+    ) -> Result<(), Declined> {
+        let seen = self.0.ports.site.seen();
+        let desired = Desired::from(&plan.base);
+        let loads = lock(&self.0.loads);
+        let versions = plan.from.iter().cloned().chain([plan.to.clone()]);
+        let carries = loads.carries(&plan.service, spec, versions);
+        let mut findings = Vec::new();
+        for fabric in plan.base.fabrics.keys() {
+            let known = Known {
+                service: &plan.service,
+                spec,
+                fabric,
+                desired: &desired,
+                hosts: &model.hosts,
+                seen: &seen,
+                demand_upper_rps: loads.demand_upper(&plan.service, fabric),
+                carries: &carries,
+                leased_rps: 0.0,
+            };
+            let names: Vec<InstanceName> = plan
+                .base
+                .slots()
+                .filter(|it| it.slot.fabric == *fabric)
+                .filter_map(|it| it.slot.instance(&plan.service).ok())
+                .collect();
+            let count = (plan.terms.batch.fraction() * names.len() as f64).floor() as usize;
+            let taken = &names[..count.min(names.len())];
+            findings.push(capacity::arithmetic(known, taken, now).finding());
+        }
+        let verdict = short(Verdict::new(format!("batch {}", plan.terms.batch), now, findings));
+        if verdict.outcome() == mainstay_core::Outcome::Pass {
+            return Ok(());
+        }
+        let mut declined = Declined::new(
+            No::Denied,
+            "batch-denied",
+            verdict.sentence(),
+            "leave the batch to what is measured, or add capacity",
+        );
+        declined.verdict = Some(Box::new(verdict));
+        Err(declined)
+    }
+
+    /// The plan for people: what happens, and how long evidence takes at the present traffic.
+    fn lines(&self, plan: &RolloutPlan, spec: &ServiceSpec) -> Vec<String> {
+        let loads = lock(&self.0.loads);
+        let fabrics: Vec<&FabricName> = plan.base.fabrics.keys().collect();
+        let names: Vec<String> = fabrics.iter().map(ToString::to_string).collect();
+        let count = plan.base.slots().count();
+        let mut lines = vec![format!(
+            "{count} instances of {} in {}: {} → {}",
+            plan.service,
+            names.join(", "),
+            plan.from.as_ref().map_or("nothing", Version::as_str),
+            plan.to
+        )];
+        if plan.from.is_none() {
+            lines.push("uncontrolled: a first release has nothing to be compared with".to_owned());
+            return lines;
+        }
+        let rps: Option<f64> = fabrics
+            .iter()
+            .map(|fabric| loads.demand(&plan.service, fabric))
+            .sum();
+        for step in &plan.terms.canary_steps {
+            let share = f64::from(*step) / 10_000.0;
+            let needed = sample_needed(
+                BASELINE,
+                plan.terms.margin.fraction(),
+                ALPHA_SAFE,
+                (1.0 - share) / share,
+            );
+            lines.push(match (needed, rps) {
+                (Some(needed), Some(rps)) if rps > 0.0 => {
+                    let wait = needed as f64 / (rps * share);
+                    let limit = plan.terms.max_evidence_wait.secs_f64();
+                    let longer = if wait > limit {
+                        format!(
+                            "; longer than the {} allowed: half-way the canary gets its full share",
+                            plan.terms.max_evidence_wait
+                        )
+                    } else {
+                        String::new()
+                    };
+                    format!(
+                        "canary {} %: about {needed} requests, {:.1} min at {rps:.0} rps (estimate){longer}",
+                        share * 100.0,
+                        wait / 60.0
+                    )
+                }
+                (Some(needed), _) => format!(
+                    "canary {} %: about {needed} requests (estimate); traffic is not measured yet",
+                    share * 100.0
+                ),
+                (None, _) => format!("canary {} %: no sample shows this margin", share * 100.0),
+            });
+        }
+        lines.push(match plan.terms.strategy {
+            Strategy::Canary => format!(
+                "batches of at most {}, as measured capacity allows; failure domain: {:?}",
+                plan.terms.batch, spec.failure_domain
+            )
+            .to_lowercase(),
+            Strategy::BlueGreen => "a second set beside the first, then the routes".to_owned(),
+        });
+        lines.push(format!("bake for {}, then done", plan.terms.bake));
+        lines
+    }
+
+    /// Plans and opens what `kind` names.
+    pub async fn propose(
+        &self,
+        kind: &str,
+        actor: Actor,
+        request: &str,
+    ) -> Result<String, Declined> {
+        if kind != KIND {
+            return Err(Declined::new(
+                No::Unknown,
+                "unknown-action",
+                format!("there is no action `{kind}`"),
+                "use `rollout`",
+            ));
+        }
+        let request = serde_json::from_str(request)
+            .map_err(|error| invalid("bad-request", error.to_string(), "see docs/api.md"))?;
+        self.open_rollout(request, actor).await
+    }
+
+    /// The input by which an open rollout is told `verb`; refused where it would not accept it.
+    pub async fn steer(
+        &self,
+        change: &ChangeId,
+        verb: &str,
+        actor: Actor,
+        reason: String,
+    ) -> Result<String, Declined> {
+        self.catch_up().await.map_err(unavailable)?;
+        let verb: Verb = serde_json::from_value(json!(verb)).map_err(|_| {
+            let what = format!("`{verb}` is not pause, resume, abort, rollback or promote");
+            Declined::new(No::Unknown, "unknown-verb", what, "use one of those")
+        })?;
+        let input = Input::Order {
+            verb,
+            actor,
+            reason,
+        };
+        let model = self.model();
+        let Some(track) = model.rollouts.get(change) else {
+            let what = format!("there is no rollout `{change}` at hand");
+            return Err(Declined::new(
+                No::Unknown,
+                "unknown-rollout",
+                what,
+                "list them with `mainstay rollout history`",
+            ));
+        };
+        Rollout::decide(&track.state, self.now(), input.clone()).map_err(refused)?;
+        serde_json::to_string(&input)
+            .map_err(|error| invalid("bad-request", error.to_string(), "shorten the reason"))
+    }
+
+    pub(super) fn declared(&self, model: &Model, track: &Track) -> Option<Declared> {
+        let emergency = track.change.emergency.as_ref()?;
+        let spec = model.services.get(&track.state.plan().service)?;
+        let policy = spec.policy.as_ref().and_then(|name| model.policies.get(name))?;
+        Declared::new(&policy.emergencies, emergency, &track.change.actor).ok()
+    }
+}
+
+fn unavailable(error: LedgerError) -> Declined {
+    Declined::new(
+        No::Unavailable,
+        "ledger-unavailable",
+        error.to_string(),
+        "see the server's log",
+    )
+}
+
+fn refused(refusal: Refusal) -> Declined {
+    let what = format!(
+        "{} is {}; it must be {}",
+        refusal.signal, refusal.value, refusal.limit
+    );
+    Declined::new(No::Conflict, "refused", what, &refusal.remedy)
+}
+
+fn check_spec(
+    service: &ServiceName,
+    spec: &ServiceSpec,
+    version: &Version,
+) -> Result<(), Declined> {
+    if spec.manage == Manage::Observe {
+        return Err(invalid(
+            "observed-only",
+            format!("{service} is only observed (`manage: observe`)"),
+            "declare `manage: full` and what to run",
+        ));
+    }
+    let Some(run) = &spec.run else {
+        return Err(invalid(
+            "nothing-to-run",
+            format!("{service} declares nothing to run"),
+            "declare spec.run.artifacts",
+        ));
+    };
+    let folder = std::path::Path::new(&run.artifacts);
+    let artifact = folder.join(version.as_str()).join("run");
+    // Seen from here only where server and hosts share the folder; elsewhere the agents say it.
+    if folder.is_dir() && !artifact.is_file() {
+        return Err(invalid(
+            "artifact-missing",
+            format!("there is no artifact {}", artifact.display()),
+            "put the version there, or name another",
+        ));
+    }
+    Ok(())
+}
+
+fn policy_of(
+    model: &Model,
+    spec: &ServiceSpec,
+    request: &Request,
+) -> Result<RolloutPolicySpec, Declined> {
+    let name: Option<&Name> = spec.policy.as_ref();
+    let mut policy = match name {
+        None => RolloutPolicySpec::default(),
+        Some(name) => model.policies.get(name).cloned().unwrap_or_default(),
+    };
+    if let Some(batch) = request.batch {
+        policy.batch = batch;
+    }
+    if let Some(strategy) = request.strategy {
+        policy.strategy = strategy;
+    }
+    let never = |what: &str, remedy: &str| {
+        Err(invalid(
+            "policy-unsatisfiable",
+            format!("the policy can never be satisfied: {what}"),
+            remedy,
+        ))
+    };
+    if policy.margin.get() <= 0.0 || policy.margin.get() >= 100.0 {
+        return never(
+            "no sample shows a difference below its margin",
+            "declare a margin above 0 % and below 100 %",
+        );
+    }
+    if policy.max_evidence_wait.millis() < 1_000 {
+        return never(
+            "it waits less than a second for evidence",
+            "raise maxEvidenceWait",
+        );
+    }
+    if policy.batch.get() <= 0.0 {
+        return never("its batches are empty", "declare a batch above 0 %");
+    }
+    Ok(policy)
+}
+
+/// The version that runs and where, or for a first release where it is to run.
+fn base(
+    model: &Model,
+    service: &ServiceName,
+    spec: &ServiceSpec,
+    version: &Version,
+) -> Result<(Option<Version>, Deployment), Declined> {
+    let settled = model.deployments.get(service);
+    let runs = settled.filter(|it| it.slots().next().is_some());
+    if let Some(runs) = runs {
+        if runs.version == *version {
+            return Err(Declined::new(
+                No::Conflict,
+                "same-version",
+                format!("{service} runs {version} already"),
+                "name another version, or restart it",
+            ));
+        }
+        return Ok((Some(runs.version.clone()), runs.clone()));
+    }
+    let mut sizes: BTreeMap<FabricName, (Vec<HostName>, u32)> = BTreeMap::new();
+    for (fabric, count) in &spec.instances {
+        let hosts: Vec<HostName> = model
+            .hosts
+            .iter()
+            .filter(|(_, host)| host.fabric == *fabric)
+            .map(|(name, _)| name.clone())
+            .collect();
+        if hosts.is_empty() && *count > 0 {
+            return Err(invalid(
+                "no-host",
+                format!("{service} wants {count} instances in {fabric}, which has no host"),
+                "declare a host there",
+            ));
+        }
+        sizes.insert(fabric.clone(), (hosts, *count));
+    }
+    let mut first = Deployment::first(version.clone(), sizes);
+    first.number = settled.map_or(0, |it| it.number);
+    Ok((None, first))
+}

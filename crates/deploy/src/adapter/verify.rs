@@ -1,0 +1,186 @@
+//! What is seen of the instances that a rollout moves.
+//!
+//! An instance is as wanted when its agent sees one process of the wanted incarnation that listens on its port
+//! and runs the artifact's bytes, younger than the one before, and the fabric's router gets answers from it
+//! that carry the wanted version. It is at rest when the table that drains it is in force and its router
+//! counts no request under way.
+
+use mainstay_core::{FabricName, Measured, ServiceName, Time};
+use mainstay_wire::agent::{InstanceReport, InstanceState};
+
+use super::{Engine, lock};
+use crate::{
+    rollout::Expected,
+    site::{REPORT_FRESH, Seen},
+    slots::{Slot, Slots},
+};
+
+/// Exits without an order from which an instance is failing.
+const EXITS_FAILING: u32 = 3;
+
+/// What was seen of a set of instances.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Looked {
+    pub(super) verified: Slots,
+    pub(super) drained: Slots,
+    pub(super) failing: Option<(Slots, String)>,
+    /// When the stalest of the reports it rests on was received.
+    pub(super) at: Option<Time>,
+}
+
+impl Engine {
+    pub(super) fn look(
+        &self,
+        service: &ServiceName,
+        wanted: &[(Slots, Expected)],
+        draining: &Slots,
+        now: Time,
+    ) -> Looked {
+        let seen = self.0.ports.site.seen();
+        let mut looked = Looked::default();
+        let mut failing = Slots::default();
+        let mut because = None;
+        for (slots, expected) in wanted {
+            for slot in slots.iter() {
+                match self.one(&seen, service, slot, expected, now) {
+                    One::AsWanted(at) => {
+                        looked.verified.insert(slot.clone());
+                        looked.at = Some(looked.at.map_or(at, |before| before.min(at)));
+                    }
+                    One::Failing(why) => {
+                        failing.insert(slot.clone());
+                        because.get_or_insert(format!("{}-{}: {why}", slot.fabric, slot.ordinal));
+                    }
+                    One::NotYet => {}
+                }
+            }
+        }
+        looked.failing = because.map(|because| (failing, because));
+        for slot in draining.iter() {
+            if self.at_rest(&seen, service, slot, now) {
+                looked.drained.insert(slot.clone());
+            }
+        }
+        looked
+    }
+
+    fn one(
+        &self,
+        seen: &Seen,
+        service: &ServiceName,
+        slot: &Slot,
+        expected: &Expected,
+        now: Time,
+    ) -> One {
+        let Ok(name) = slot.instance(service) else {
+            return One::Failing("its name is too long".to_owned());
+        };
+        let Some((host, report)) = seen.instance(name.as_str()) else {
+            return One::NotYet;
+        };
+        if !host.connected || now.since(host.received_at) > REPORT_FRESH {
+            return One::NotYet;
+        }
+        let is_it =
+            report.incarnation == expected.incarnation && report.version == expected.version;
+        if !is_it {
+            return One::NotYet;
+        }
+        match &report.state {
+            InstanceState::Failed { because } => return One::Failing(because.clone()),
+            InstanceState::Waiting { because } if report.unordered_exits >= EXITS_FAILING => {
+                return One::Failing(because.clone());
+            }
+            InstanceState::Waiting { .. }
+            | InstanceState::Starting
+            | InstanceState::Stopping
+            | InstanceState::Gone => return One::NotYet,
+            InstanceState::Running => {}
+        }
+        if !is_identified(report) {
+            return One::NotYet;
+        }
+        let routed = self.model().fabrics.get(&slot.fabric).is_some_and(|it| it.listen.is_some());
+        if !routed {
+            return One::AsWanted(host.received_at);
+        }
+        match router_sees(seen, service, slot, name.as_str(), expected, now) {
+            Some(at) => One::AsWanted(at.min(host.received_at)),
+            None => One::NotYet,
+        }
+    }
+
+    fn at_rest(&self, seen: &Seen, service: &ServiceName, slot: &Slot, now: Time) -> bool {
+        let Ok(name) = slot.instance(service) else {
+            return true;
+        };
+        let ordered = lock(&self.0.ordered).fabrics.get(&slot.fabric).cloned();
+        let Some(table) = ordered else {
+            return false;
+        };
+        let listed = table
+            .services
+            .iter()
+            .find(|it| it.service == *service)
+            .and_then(|it| it.backends.iter().find(|it| it.instance == name));
+        if listed.is_some_and(|backend| !backend.draining) {
+            return false;
+        }
+        let Some(fabric) = fresh(seen, &slot.fabric, now) else {
+            return false;
+        };
+        let in_flight = seen
+            .backend(&slot.fabric, service, name.as_str())
+            .map_or(0, |backend| backend.in_flight);
+        fabric.applied >= table.generation && in_flight == 0
+    }
+}
+
+enum One {
+    AsWanted(Time),
+    Failing(String),
+    NotYet,
+}
+
+/// Whether the kernel says that this process runs the artifact and owns the port it was given.
+fn is_identified(report: &InstanceReport) -> bool {
+    let Some(process) = &report.process else {
+        return false;
+    };
+    report.artifact_sha256.as_ref() == Some(&process.exe_sha256)
+        && process.listening_port.is_some()
+        && process.listening_port == report.port
+}
+
+fn fresh<'a>(
+    seen: &'a Seen,
+    fabric: &FabricName,
+    now: Time,
+) -> Option<&'a crate::site::SeenFabric> {
+    seen.fabrics
+        .get(fabric)
+        .filter(|it| it.connected && now.since(it.received_at) <= REPORT_FRESH)
+}
+
+fn router_sees(
+    seen: &Seen,
+    service: &ServiceName,
+    slot: &Slot,
+    name: &str,
+    expected: &Expected,
+    now: Time,
+) -> Option<Time> {
+    let fabric = fresh(seen, &slot.fabric, now)?;
+    let backend = seen.backend(&slot.fabric, service, name)?;
+    let is_it = backend.incarnation == expected.incarnation
+        && backend.seen_version.as_ref() == Some(&expected.version);
+    is_it.then_some(fabric.received_at)
+}
+
+impl Looked {
+    /// What was verified, as a measurement.
+    pub(super) fn measured(&self, now: Time) -> Measured<Slots> {
+        let at = self.at.unwrap_or(now);
+        Measured::observe(self.verified.clone(), at, "agent and router")
+    }
+}

@@ -1,0 +1,285 @@
+//! Live views: instances, rollouts, status.
+//!
+//! Guarantees: every number was reported or counted; what is not known is `null`.
+
+use std::collections::BTreeMap;
+
+use mainstay_core::{FabricName, Outcome, ServiceName, Time, Version, resource::API_VERSION};
+use mainstay_wire::{agent::InstanceReport, router::BackendReport};
+use serde_json::{Value, json};
+
+use super::{Engine, lock};
+use crate::{
+    capacity::{self, Known},
+    desired::{Desired, Wanted},
+    model::{Batch, Track},
+    site::{REPORT_FRESH, Seen},
+    slots::{Slot, Slots},
+};
+
+/// Most rollouts in one answer.
+const ROLLOUTS_MAX: usize = 200;
+
+impl Engine {
+    /// A view as JSON; `None` where there is none, or nothing under `key`.
+    pub fn view(&self, name: &str, key: Option<&str>) -> Option<String> {
+        let value = match (name, key) {
+            ("instances", None) => Value::Array(self.instances()),
+            ("instances", Some(key)) => {
+                let mut all = self.instances().into_iter();
+                all.find(|it| it["metadata"]["name"] == *key)?
+            }
+            ("rollouts", None) => {
+                let model = self.model();
+                let all = model.newest_first();
+                all.into_iter().take(ROLLOUTS_MAX).map(rollout).collect()
+            }
+            ("rollouts", Some(key)) => {
+                let model = self.model();
+                let track = model.rollouts.values().find(|it| it.change.id.as_str() == key)?;
+                rollout(track)
+            }
+            ("status", None) => self.status(),
+            _ => return None,
+        };
+        Some(value.to_string())
+    }
+
+    fn instances(&self) -> Vec<Value> {
+        let seen = self.0.ports.site.seen();
+        let model = self.model();
+        let mut all = Vec::new();
+        for (service, desired) in model.desired() {
+            for (slot, wanted) in &desired.slots {
+                all.push(instance(&service, slot, wanted, &seen));
+            }
+        }
+        all
+    }
+
+    fn status(&self) -> Value {
+        let now = self.now();
+        let seen = self.0.ports.site.seen();
+        let model = self.model();
+        let mut blocked: Vec<Value> = Vec::new();
+        let mut open = Vec::new();
+        for track in model.newest_first() {
+            if track.ended_at.is_some() {
+                continue;
+            }
+            open.push(rollout(track));
+            if let Some(why) = track.state.waits_for() {
+                blocked.push(json!({
+                    "what": track.change.title,
+                    "because": why,
+                    "remedy": format!(
+                        "mainstay why {id}; then mainstay rollout resume|promote|abort {id}",
+                        id = track.change.id
+                    ),
+                    "change": track.change.id,
+                }));
+            }
+        }
+        for (name, freeze) in &model.freezes {
+            blocked.push(json!({
+                "what": format!("freeze {name}"),
+                "because": freeze.reason,
+                "remedy": "wait, or delete it with a reason",
+            }));
+        }
+        let desired = model.desired();
+        let services: Vec<Value> = desired
+            .iter()
+            .flat_map(|(service, desired)| {
+                let fabrics = desired.weights.keys();
+                fabrics.filter_map(|fabric| {
+                    self.service_row(&model, &seen, service, desired, fabric, now)
+                })
+            })
+            .collect();
+        let fresh = |connected: bool, at: Time| connected && now.since(at) <= REPORT_FRESH;
+        let hosts: Vec<Value> = model
+            .hosts
+            .keys()
+            .map(|name| {
+                let it = seen.hosts.get(name);
+                json!({
+                    "name": name,
+                    "connected": it.is_some_and(|it| fresh(it.connected, it.received_at)),
+                    "reportedAt": it.map(|it| it.received_at),
+                })
+            })
+            .collect();
+        let routers: Vec<Value> = model
+            .fabrics
+            .keys()
+            .map(|fabric| {
+                let it = seen.fabrics.get(fabric);
+                json!({
+                    "fabric": fabric,
+                    "connected": it.is_some_and(|it| fresh(it.connected, it.received_at)),
+                    "reportedAt": it.map(|it| it.received_at),
+                    "hoarder": it.and_then(|it| it.hoarder.clone()),
+                })
+            })
+            .collect();
+        json!({
+            "blocked": blocked,
+            "changes": open,
+            "services": services,
+            "hosts": hosts,
+            "routers": routers,
+        })
+    }
+
+    fn service_row(
+        &self,
+        model: &crate::Model,
+        seen: &Seen,
+        service: &ServiceName,
+        desired: &Desired,
+        fabric: &FabricName,
+        now: Time,
+    ) -> Option<Value> {
+        let spec = model.services.get(service)?;
+        let slots = || desired.slots.iter().filter(|(slot, _)| slot.fabric == *fabric);
+        let backends: Vec<&BackendReport> = slots()
+            .filter_map(|(slot, _)| {
+                let name = slot.instance(service).ok()?;
+                seen.backend(fabric, service, name.as_str())
+            })
+            .collect();
+        let loads = lock(&self.0.loads);
+        let versions: Vec<Version> = slots().map(|(_, it)| it.version.clone()).collect();
+        let carries = loads.carries(service, spec, versions);
+        let known = Known {
+            service,
+            spec,
+            fabric,
+            desired,
+            hosts: &model.hosts,
+            seen,
+            demand_upper_rps: loads.demand_upper(service, fabric),
+            carries: &carries,
+            leased_rps: 0.0,
+        };
+        let good: f64 = backends.iter().map(|it| it.goodput_rps).sum();
+        let bad: f64 = backends.iter().map(|it| it.bad_rps).sum();
+        Some(json!({
+            "name": service,
+            "fabric": fabric,
+            "instances": slots().count(),
+            "serving": backends.iter().filter(|it| it.goodput_rps > 0.0).count(),
+            "inRotation": backends.iter().filter(|it| it.in_rotation).count(),
+            "version": desired.weights.get(fabric).map(versions_of),
+            "demandRps": loads.demand(service, fabric),
+            "capacityRps": capacity::carried_rps(known, now),
+            "errorRatio": (good + bad > 0.0).then(|| bad / (good + bad)),
+            "p99Ms": null,
+        }))
+    }
+}
+
+fn versions_of(weights: &BTreeMap<Version, u32>) -> String {
+    let shares: Vec<String> = weights
+        .iter()
+        .filter(|(_, weight)| **weight > 0)
+        .map(|(version, weight)| match weight {
+            10_000 => version.to_string(),
+            weight => format!("{version} {} %", f64::from(*weight) / 100.0),
+        })
+        .collect();
+    shares.join(", ")
+}
+
+fn instance(service: &ServiceName, slot: &Slot, wanted: &Wanted, seen: &Seen) -> Value {
+    let name = slot.instance(service).map(|it| it.to_string()).unwrap_or_default();
+    let host = seen.instance(&name);
+    let report: Option<&InstanceReport> = host.map(|(_, report)| report);
+    let process = report.and_then(|it| it.process.as_ref());
+    let backend = seen.backend(&slot.fabric, service, &name);
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": "Instance",
+        "metadata": { "name": name },
+        "spec": {
+            "service": service,
+            "fabric": slot.fabric,
+            "host": wanted.host,
+            "version": wanted.version,
+            "incarnation": wanted.incarnation,
+        },
+        "status": {
+            "state": report.map(|it| json!(it.state)["state"].clone()),
+            "claimed": backend.map(|it| it.claimed),
+            "measured": backend.map(|it| it.measured),
+            "verdict": backend.map(|it| it.verdict),
+            "evidence": backend.map(|it| it.evidence.clone()),
+            "inRotation": backend.map(|it| it.in_rotation),
+            "version": report.map(|it| it.version.clone()),
+            "pid": process.map(|it| it.pid),
+            "startedAt": process.map(|it| it.started_at),
+            "exeSha256": process.map(|it| it.exe_sha256.clone()),
+            "port": report.and_then(|it| it.port),
+            "rssBytes": process.map(|it| it.rss_bytes),
+            "openFiles": process.map(|it| it.open_files),
+            "goodputRps": backend.map(|it| it.goodput_rps),
+            "badRps": backend.map(|it| it.bad_rps),
+            "inFlight": backend.map(|it| it.in_flight),
+            "seenVersion": backend.and_then(|it| it.seen_version.clone()),
+            "killedLast": report.map(|it| it.killed_last),
+            "reportedAt": host.map(|(host, _)| host.received_at),
+        },
+    })
+}
+
+fn names(service: &ServiceName, slots: &Slots) -> Vec<String> {
+    slots
+        .iter()
+        .filter_map(|slot| slot.instance(service).ok())
+        .map(|name| name.to_string())
+        .collect()
+}
+
+fn rollout(track: &Track) -> Value {
+    let plan = track.state.plan();
+    let desired = track.state.desired();
+    let progress = track.state.progress();
+    let batch = |batch: &Batch| {
+        json!({
+            "number": batch.number,
+            "fabric": batch.slots.fabrics().into_iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+            "instances": names(&plan.service, &batch.slots),
+            "beganAt": batch.began_at,
+            "verifiedAt": batch.verified_at,
+            "arithmetic": batch.arithmetic,
+            "restoring": batch.restoring,
+        })
+    };
+    let worst = track.verdicts.last().map(|it| json!(it));
+    json!({
+        "change": track.change.id,
+        "service": plan.service,
+        "from": plan.from,
+        "to": plan.to,
+        "strategy": plan.terms.strategy,
+        "state": track.standing(),
+        "phase": track.state.step_words(),
+        "because": track.moved.because,
+        "openedAt": track.change.opened_at,
+        "endedAt": track.ended_at,
+        "actor": track.change.actor,
+        "reason": track.change.reason,
+        "emergency": track.change.emergency,
+        "progress": {
+            "total": progress.total,
+            "new": progress.new,
+            "verified": progress.verified,
+        },
+        "weights": desired.weights,
+        "batches": track.batches.iter().map(batch).collect::<Vec<_>>(),
+        "verdict": worst,
+        "failed": track.verdicts.iter().any(|it| it.outcome() == Outcome::Fail),
+        "verdicts": track.verdicts,
+    })
+}

@@ -1,0 +1,236 @@
+//! What each host should run and each router should route: a pure function of the catalog, of what is
+//! desired, and of what was seen.
+//!
+//! Guarantees: the same arguments give the same orders; a backend is listed only where a process was seen
+//! listening, at the port it was seen on; one that is not what is desired any more is listed as draining,
+//! so that it may finish. Never forgets an instance because its agent is silent: requests tell whether it
+//! serves.
+
+use std::collections::BTreeMap;
+
+use mainstay_core::{
+    FabricName, HostName, InstanceName, ServiceName, Version,
+    catalog::{FabricSpec, Manage, RunSpec, ServiceSpec},
+};
+use mainstay_wire::{
+    agent::{DesiredInstance, InstanceReport, InstanceState},
+    router::{Backend, ServiceRoutes},
+};
+
+use crate::{
+    desired::{Desired, Wanted},
+    plan::ALL,
+    slots::Slot,
+};
+
+/// Where instances of hosts without an address listen.
+const LOOPBACK: &str = "127.0.0.1";
+
+/// Everything that should run and be routed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Orders {
+    /// What each host should run.
+    pub hosts: BTreeMap<HostName, Vec<DesiredInstance>>,
+    /// What each router should route.
+    pub fabrics: BTreeMap<FabricName, Vec<ServiceRoutes>>,
+}
+
+/// What is composed.
+#[derive(Debug, Clone, Copy)]
+pub struct Composition<'a> {
+    /// Services, by name.
+    pub services: &'a BTreeMap<ServiceName, ServiceSpec>,
+    /// Fabrics, by name.
+    pub fabrics: &'a BTreeMap<FabricName, FabricSpec>,
+    /// Hosts, by name.
+    pub hosts: &'a [HostName],
+    /// What is desired of each service.
+    pub desired: &'a BTreeMap<ServiceName, Desired>,
+    /// The last report about each instance.
+    pub seen: &'a BTreeMap<InstanceName, InstanceReport>,
+    /// Requests per second that an instance of a version is known to carry.
+    pub capacity: &'a BTreeMap<(ServiceName, Version), f64>,
+}
+
+/// The orders that follow.
+pub fn compose(of: Composition<'_>) -> Orders {
+    let mut orders = Orders {
+        hosts: of.hosts.iter().map(|host| (host.clone(), Vec::new())).collect(),
+        fabrics: of
+            .fabrics
+            .keys()
+            .map(|fabric| (fabric.clone(), Vec::new()))
+            .collect(),
+    };
+    for (name, desired) in of.desired {
+        let Some(spec) = of.services.get(name).filter(|spec| spec.manage == Manage::Full) else {
+            continue;
+        };
+        if let Some(run) = &spec.run {
+            for (slot, wanted) in &desired.slots {
+                let instance = instance(of, name, slot, wanted, run);
+                if let (Some(host), Some(instance)) = (orders.hosts.get_mut(&wanted.host), instance) {
+                    host.push(instance);
+                }
+            }
+        }
+        for (fabric, routes) in &mut orders.fabrics {
+            routes.extend(service_routes(of, name, spec, desired, fabric));
+        }
+    }
+    orders
+}
+
+fn instance(
+    of: Composition<'_>,
+    service: &ServiceName,
+    slot: &Slot,
+    wanted: &Wanted,
+    run: &RunSpec,
+) -> Option<DesiredInstance> {
+    let router = of
+        .fabrics
+        .get(&slot.fabric)
+        .and_then(|fabric| fabric.listen.as_deref())
+        .map_or_else(String::new, |listen| format!("http://{listen}"));
+    let fill = |text: &String| text.replace("{router}", &router);
+    Some(DesiredInstance {
+        instance: slot.instance(service).ok()?,
+        service: service.clone(),
+        fabric: slot.fabric.clone(),
+        version: wanted.version.clone(),
+        incarnation: wanted.incarnation,
+        artifacts: run.artifacts.clone(),
+        args: run.args.iter().map(fill).collect(),
+        env: run
+            .env
+            .iter()
+            .map(|(name, text)| (name.clone(), fill(text)))
+            .collect(),
+        port: run.port,
+        stop_grace: run.stop_grace,
+    })
+}
+
+fn service_routes(
+    of: Composition<'_>,
+    name: &ServiceName,
+    spec: &ServiceSpec,
+    desired: &Desired,
+    fabric: &FabricName,
+) -> Option<ServiceRoutes> {
+    let weights = desired.weights.get(fabric)?;
+    let backends: Vec<Backend> = desired
+        .slots
+        .iter()
+        .filter(|(slot, _)| slot.fabric == *fabric)
+        .filter_map(|(slot, wanted)| backend(of, name, slot, wanted))
+        .collect();
+    Some(ServiceRoutes {
+        service: name.clone(),
+        prefix: spec.route.clone().unwrap_or_else(|| format!("/{name}/")),
+        timeout: spec.timeout,
+        health: spec.health.clone(),
+        bulkhead: spec.bulkhead,
+        slo: spec.slo,
+        weights: weights
+            .iter()
+            .filter(|(_, weight)| **weight > 0)
+            .map(|(version, weight)| (version.clone(), *weight))
+            .collect(),
+        backends,
+        shed: desired.shed.get(fabric).copied().unwrap_or(0).min(ALL),
+    })
+}
+
+fn backend(
+    of: Composition<'_>,
+    service: &ServiceName,
+    slot: &Slot,
+    wanted: &Wanted,
+) -> Option<Backend> {
+    let instance = slot.instance(service).ok()?;
+    let seen = of.seen.get(&instance)?;
+    let listens = matches!(seen.state, InstanceState::Running | InstanceState::Stopping);
+    let port = seen.port.filter(|_| listens)?;
+    let as_wanted = is_wanted(seen, wanted);
+    Some(Backend {
+        incarnation: seen.incarnation,
+        version: seen.version.clone(),
+        address: format!("{LOOPBACK}:{port}"),
+        draining: wanted.draining || !as_wanted || seen.state == InstanceState::Stopping,
+        share: 1.0,
+        capacity_rps: of
+            .capacity
+            .get(&(service.clone(), seen.version.clone()))
+            .copied(),
+        instance,
+    })
+}
+
+/// Whether what was seen is the process that is wanted.
+pub fn is_wanted(seen: &InstanceReport, wanted: &Wanted) -> bool {
+    seen.incarnation == wanted.incarnation && seen.version == wanted.version
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Deployment;
+
+    fn report(name: &str, version: &str, incarnation: u64, port: u16) -> InstanceReport {
+        InstanceReport {
+            instance: name.parse().unwrap(),
+            service: "voyager".parse().unwrap(),
+            version: version.parse().unwrap(),
+            incarnation,
+            state: InstanceState::Running,
+            port: Some(port),
+            process: None,
+            artifact_sha256: None,
+            unordered_exits: 0,
+            killed_last: false,
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_not_the_wanted_one_drains_and_one_not_seen_is_no_backend() {
+        let spec: ServiceSpec = serde_json::from_str(
+            r#"{"owner":"o","run":{"artifacts":"/a","env":{"ROUTER":"{router}"}}}"#,
+        )
+        .unwrap();
+        let voyager: ServiceName = "voyager".parse().unwrap();
+        let lax: FabricName = "lax".parse().unwrap();
+        let host: HostName = "h1".parse().unwrap();
+        let deployment = Deployment::first(
+            "v2".parse().unwrap(),
+            [(lax.clone(), (vec![host.clone()], 3))].into(),
+        );
+        let mut desired = Desired::from(&deployment);
+        desired.slots.get_mut(&Slot::new(lax.clone(), 1)).unwrap().incarnation = 4;
+        let seen = [
+            report("voyager-lax-1", "v1", 2, 9_001),
+            report("voyager-lax-2", "v2", 0, 9_002),
+        ]
+        .map(|it| (it.instance.clone(), it));
+        let orders = compose(Composition {
+            services: &[(voyager.clone(), spec)].into(),
+            fabrics: &[(lax.clone(), FabricSpec { listen: Some("127.0.0.1:80".into()) })].into(),
+            hosts: &[host.clone()],
+            desired: &[(voyager, desired)].into(),
+            seen: &seen.into(),
+            capacity: &BTreeMap::new(),
+        });
+        assert_eq!(orders.hosts[&host].len(), 3);
+        assert_eq!(orders.hosts[&host][0].env["ROUTER"], "http://127.0.0.1:80");
+        let backends: Vec<(&str, &str, bool)> = orders.fabrics[&lax][0]
+            .backends
+            .iter()
+            .map(|it| (it.instance.as_str(), it.version.as_str(), it.draining))
+            .collect();
+        assert_eq!(
+            backends,
+            [("voyager-lax-1", "v1", true), ("voyager-lax-2", "v2", false)]
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! What a service should run and how its requests should be spread, at one moment.
+
+use std::collections::BTreeMap;
+
+use mainstay_core::{FabricName, HostName, Version};
+
+use crate::{deployment::Deployment, plan::ALL, slots::Slot};
+
+/// One instance as it should run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// On which host.
+    pub host: HostName,
+    /// What.
+    pub version: Version,
+    /// In which incarnation.
+    pub incarnation: u64,
+    /// Whether it gets no more requests.
+    pub draining: bool,
+}
+
+/// What a service should run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// Its instances.
+    pub slots: BTreeMap<Slot, Wanted>,
+    /// Share of requests of each version, in hundredths of a per cent, by fabric.
+    pub weights: BTreeMap<FabricName, BTreeMap<Version, u32>>,
+    /// Share of requests refused to save the rest, in hundredths of a per cent, by fabric.
+    pub shed: BTreeMap<FabricName, u32>,
+}
+
+impl From<&Deployment> for Desired {
+    fn from(deployment: &Deployment) -> Self {
+        let slots = deployment
+            .slots()
+            .map(|it| {
+                let wanted = Wanted {
+                    host: it.host.clone(),
+                    version: it.version.clone(),
+                    incarnation: it.incarnation,
+                    draining: false,
+                };
+                (it.slot, wanted)
+            })
+            .collect();
+        let weight = BTreeMap::from([(deployment.version.clone(), ALL)]);
+        let weights = deployment
+            .fabrics
+            .keys()
+            .map(|fabric| (fabric.clone(), weight.clone()))
+            .collect();
+        Self {
+            slots,
+            weights,
+            shed: BTreeMap::new(),
+        }
+    }
+}

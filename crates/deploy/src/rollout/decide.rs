@@ -1,0 +1,514 @@
+//! What follows from an input. Pure: no clock, no randomness, no I/O.
+
+use std::collections::BTreeMap;
+
+use mainstay_change::{Direction, Refusal};
+use mainstay_core::{
+    Actor, ChangeState, FabricName, Finding, Measured, Outcome, Span, Time, Verdict,
+    catalog::Strategy,
+};
+
+use super::{
+    message::{Event, Gate, Input, Ruling, Verb},
+    state::{At, Phase, Role, State},
+};
+use crate::slots::Slots;
+
+/// Oldest measurement that moves a rollout.
+pub const FRESH: Span = Span::from_secs(5);
+/// Evidence gathered for less than this at a gate does not pass it: the last step's requests may still be
+/// under way.
+pub const DWELL: Span = Span::from_secs(3);
+/// Longest reason of a person, in bytes.
+const REASON_BYTES_MAX: usize = 512;
+/// Processes of one batch that may fail to come up are named up to this length.
+const BECAUSE_BYTES_MAX: usize = 512;
+
+/// What follows from `input`.
+pub(super) fn decide(state: &State, now: Time, input: Input) -> Result<Vec<Event>, Refusal> {
+    match input {
+        Input::Tick => Ok(tick(state, now)),
+        Input::Order {
+            verb,
+            actor,
+            reason,
+        } => order(state, now, verb, actor, &reason),
+        Input::Admission { verdict } => Ok(admission(state, now, verdict)),
+        Input::Verdict { ruling, verdict } => Ok(judged(state, now, ruling, verdict)),
+        Input::Seen {
+            generation,
+            verified,
+            drained,
+            failing,
+        } => Ok(if generation == state.generation {
+            seen(state, now, &verified, &drained, failing)
+        } else {
+            vec![]
+        }),
+        Input::Granted {
+            batch,
+            slots,
+            left,
+            findings,
+        } => Ok(granted(state, now, batch, slots, left, findings)),
+        Input::Settled { number } => Ok(
+            if state.phase == Phase::Settling && number == state.plan.number() {
+                vec![Event::Settled { at: now }]
+            } else {
+                vec![]
+            },
+        ),
+    }
+}
+
+fn halted(state: &State) -> bool {
+    state.paused.is_some() && state.direction == Direction::Forward
+}
+
+fn admission(state: &State, now: Time, verdict: Measured<Verdict>) -> Vec<Event> {
+    if state.phase != Phase::Admitting || halted(state) || !verdict.is_fresh(now, FRESH) {
+        return vec![];
+    }
+    let verdict = verdict.value().clone();
+    if verdict.outcome() != Outcome::Pass {
+        let news = state.is_news(state.ruling, &verdict);
+        let ruling = state.ruling;
+        return news
+            .then_some(Event::Judged {
+                at: now,
+                ruling,
+                verdict,
+            })
+            .into_iter()
+            .collect();
+    }
+    let mut events = vec![Event::Admitted { at: now, verdict }];
+    if !state.is_first() {
+        for (slots, role) in additions(state) {
+            events.push(Event::Surged {
+                at: now,
+                slots,
+                role,
+            });
+        }
+    }
+    events
+}
+
+/// What is added before the first request meets the new version.
+fn additions(state: &State) -> Vec<(Slots, Role)> {
+    match state.plan.terms.strategy {
+        Strategy::Canary => {
+            let free = |n| {
+                state
+                    .fabrics()
+                    .filter(|fabric| state.size(fabric) > 0)
+                    .filter_map(move |fabric| state.free(fabric).nth(n))
+                    .collect::<Slots>()
+            };
+            vec![(free(0), Role::Canary), (free(1), Role::Control)]
+        }
+        Strategy::BlueGreen => {
+            let green = state
+                .fabrics()
+                .flat_map(|fabric| state.free(fabric).take(state.size(fabric) as usize))
+                .collect();
+            vec![(green, Role::Green)]
+        }
+    }
+}
+
+fn seen(
+    state: &State,
+    now: Time,
+    verified: &Measured<Slots>,
+    drained: &Slots,
+    failing: Option<(Slots, String)>,
+) -> Vec<Event> {
+    if halted(state) {
+        return vec![];
+    }
+    match &state.phase {
+        Phase::Placing | Phase::Replacing(..) => {
+            let mut events = Vec::new();
+            if verified.is_fresh(now, FRESH) {
+                let new: Slots = verified
+                    .value()
+                    .iter()
+                    .filter(|slot| state.slots.get(slot).is_some_and(|it| it.at == At::Starting))
+                    .cloned()
+                    .collect();
+                if !new.is_empty() {
+                    events.push(Event::Verified {
+                        at: now,
+                        slots: new,
+                        source: verified.source().to_owned(),
+                    });
+                }
+            }
+            if let Some((slots, because)) = failing
+                && events.is_empty()
+            {
+                events.extend(cannot_start(state, now, &slots, &because));
+            }
+            events
+        }
+        Phase::Draining(_, slots) if drained.covers(slots) => vec![Event::Drained {
+            at: now,
+            overdue: false,
+        }],
+        Phase::Trimming if drained.covers(&state.which(|slot| slot.at == At::Leaving)) => {
+            vec![Event::Trimmed { at: now }]
+        }
+        Phase::Draining(..)
+        | Phase::Trimming
+        | Phase::Admitting
+        | Phase::Judging(_)
+        | Phase::Leasing(_)
+        | Phase::Settling
+        | Phase::Ended(_) => vec![],
+    }
+}
+
+/// A process that cannot come up turns a forward move back, and is told once on the way back.
+fn cannot_start(state: &State, now: Time, slots: &Slots, because: &str) -> Option<Event> {
+    let because: String = because.chars().take(BECAUSE_BYTES_MAX).collect();
+    match state.direction {
+        Direction::Forward => Some(Event::Failed {
+            at: now,
+            verdict: Verdict::new(
+                state.phase_words(),
+                now,
+                vec![Finding {
+                    signal: "start".to_owned(),
+                    outcome: Outcome::Fail,
+                    value: format!("{} cannot start: {because}", slots.len()),
+                    limit: "every instance verified".to_owned(),
+                    remedy: "mend the artifact or the host, then start the rollout again".to_owned(),
+                }],
+            ),
+        }),
+        Direction::Restoring if state.stuck.is_none() => Some(Event::Stuck { at: now, because }),
+        Direction::Restoring => None,
+    }
+}
+
+fn judged(state: &State, now: Time, ruling: Ruling, verdict: Measured<Verdict>) -> Vec<Event> {
+    if !state.is_exposed() || !verdict.is_fresh(now, FRESH) {
+        return vec![];
+    }
+    let seen_at = verdict.observed_at();
+    let verdict = verdict.value().clone();
+    if ruling == Ruling::Harm {
+        return vec![Event::Failed { at: now, verdict }];
+    }
+    if state.paused.is_some() {
+        return vec![];
+    }
+    if ruling == Ruling::SharedFailure {
+        let because = format!("both versions fail alike: {}", verdict.sentence());
+        return vec![
+            Event::Judged {
+                at: now,
+                ruling,
+                verdict,
+            },
+            Event::Paused {
+                at: now,
+                by: None,
+                because,
+                unrouted: true,
+            },
+        ];
+    }
+    let mut events = Vec::new();
+    if let Phase::Judging(gate) = &state.phase
+        && ruling == Ruling::Pass
+        && seen_at >= state.since + dwell(state, *gate)
+    {
+        events.push(Event::Passed {
+            at: now,
+            gate: *gate,
+            verdict,
+        });
+    } else if state.is_news(ruling, &verdict) {
+        events.push(Event::Judged {
+            at: now,
+            ruling,
+            verdict,
+        });
+    }
+    events
+}
+
+fn dwell(state: &State, gate: Gate) -> Span {
+    match gate {
+        Gate::Canary { .. } | Gate::Batch { .. } => DWELL,
+        Gate::Bake => state.plan.terms.bake.max(DWELL),
+    }
+}
+
+fn granted(
+    state: &State,
+    now: Time,
+    batch: u32,
+    slots: Slots,
+    left: BTreeMap<FabricName, u32>,
+    findings: Vec<Finding>,
+) -> Vec<Event> {
+    if state.phase != Phase::Leasing(batch) || halted(state) {
+        return vec![];
+    }
+    let movable = state.to_move();
+    let slots: Slots = slots
+        .iter()
+        .filter(|slot| movable.contains(slot))
+        .cloned()
+        .collect();
+    if !slots.is_empty() {
+        return vec![Event::Began {
+            at: now,
+            batch,
+            slots,
+            left,
+            findings,
+        }];
+    }
+    let mut events = Vec::new();
+    if state.held.is_none() {
+        events.push(Event::Held {
+            at: now,
+            batch,
+            findings,
+        });
+        events.extend(room(state, now));
+    }
+    events
+}
+
+/// Where nothing can be taken out, one is added in each fabric that has to move, unless one was.
+fn room(state: &State, now: Time) -> Option<Event> {
+    let movable = state.to_move();
+    let slots: Slots = movable
+        .fabrics()
+        .into_iter()
+        .filter(|fabric| {
+            let added = |(slot, it): (&crate::Slot, &super::state::SlotState)| {
+                slot.fabric == **fabric && it.role == Role::Surge
+            };
+            !state.slots.iter().any(added)
+        })
+        .filter_map(|fabric| state.free(fabric).next())
+        .collect();
+    (!slots.is_empty()).then_some(Event::Surged {
+        at: now,
+        slots,
+        role: Role::Surge,
+    })
+}
+
+fn tick(state: &State, now: Time) -> Vec<Event> {
+    if halted(state) || deadline(state).is_none_or(|at| now < at) {
+        return vec![];
+    }
+    let waited = now.since(state.since);
+    let pause = |because: String| {
+        vec![Event::Paused {
+            at: now,
+            by: None,
+            because,
+            unrouted: false,
+        }]
+    };
+    match (&state.phase, state.direction) {
+        (Phase::Admitting, _) => {
+            let what = state
+                .verdict
+                .as_ref()
+                .map_or_else(|| "no answer".to_owned(), Verdict::sentence);
+            pause(format!("it may not begin after {waited}: {what}"))
+        }
+        (Phase::Placing | Phase::Replacing(..), Direction::Forward) => {
+            let missing = state.which(|slot| slot.at == At::Starting);
+            pause(format!(
+                "{} instances were not verified within {waited}; nothing was seen that says why",
+                missing.len()
+            ))
+        }
+        (Phase::Placing | Phase::Replacing(..) | Phase::Leasing(_), Direction::Restoring) => {
+            if state.stuck.is_some() {
+                return vec![];
+            }
+            let because = state
+                .held
+                .clone()
+                .unwrap_or_else(|| format!("not verified within {waited}"));
+            vec![Event::Stuck { at: now, because }]
+        }
+        (Phase::Judging(gate), _) => match raise(state, *gate, now) {
+            Raise::To(weight) => vec![Event::Raised { at: now, weight }],
+            Raise::Wait => vec![],
+            Raise::Exhausted => {
+                let what = state
+                    .verdict
+                    .as_ref()
+                    .map_or_else(|| "nothing was measured".to_owned(), Verdict::sentence);
+                pause(format!("not enough evidence after {waited}: {what}"))
+            }
+        },
+        (Phase::Leasing(batch), Direction::Forward) => {
+            let what = state.held.clone().unwrap_or_else(|| "no answer".to_owned());
+            pause(format!("batch {batch} may not begin after {waited}: {what}"))
+        }
+        (Phase::Draining(..), _) => vec![Event::Drained {
+            at: now,
+            overdue: true,
+        }],
+        (Phase::Trimming, _) => vec![Event::Trimmed { at: now }],
+        (Phase::Settling | Phase::Ended(_), _) => vec![],
+    }
+}
+
+enum Raise {
+    To(u32),
+    Wait,
+    Exhausted,
+}
+
+/// Half-way to the deadline a canary without evidence of harm gets as many requests as its instances are
+/// there for.
+fn raise(state: &State, gate: Gate, now: Time) -> Raise {
+    let waited = now.since(state.since);
+    let limit = longest(state, gate);
+    let share = full_share(state);
+    match gate {
+        Gate::Canary { .. } if waited < limit && state.weight < share => Raise::To(share),
+        Gate::Canary { .. } | Gate::Batch { .. } | Gate::Bake if waited < limit => Raise::Wait,
+        Gate::Canary { .. } | Gate::Batch { .. } | Gate::Bake => Raise::Exhausted,
+    }
+}
+
+/// Share of requests at which no instance of the new version carries more than its part, in hundredths of
+/// a per cent, in the fabric where that is least.
+pub(super) fn full_share(state: &State) -> u32 {
+    let of = |fabric: &FabricName| {
+        let (mut new, mut all) = (0_u32, 0_u32);
+        for (slot, it) in &state.slots {
+            if slot.fabric == *fabric && it.at == At::Serving {
+                new += u32::from(state.is_new(it));
+                all += 1;
+            }
+        }
+        (crate::plan::ALL * new).checked_div(all).unwrap_or(0)
+    };
+    state
+        .fabrics()
+        .filter(|fabric| state.size(fabric) > 0)
+        .map(of)
+        .min()
+        .unwrap_or(0)
+}
+
+fn longest(state: &State, gate: Gate) -> Span {
+    let wait = state.plan.terms.max_evidence_wait;
+    match gate {
+        Gate::Canary { .. } | Gate::Batch { .. } => wait,
+        Gate::Bake => Span::from_millis(wait.millis() + state.plan.terms.bake.millis()),
+    }
+}
+
+/// When the wait of the present phase ends, if it does.
+pub(super) fn deadline(state: &State) -> Option<Time> {
+    let terms = &state.plan.terms;
+    let wait = match &state.phase {
+        Phase::Admitting | Phase::Leasing(_) => terms.max_evidence_wait,
+        Phase::Placing | Phase::Replacing(..) => terms.verify_within,
+        Phase::Judging(gate @ Gate::Canary { .. }) => {
+            let whole = longest(state, *gate);
+            if state.weight < full_share(state) {
+                Span::from_millis(whole.millis() / 2)
+            } else {
+                whole
+            }
+        }
+        Phase::Judging(gate) => longest(state, *gate),
+        Phase::Draining(..) | Phase::Trimming => terms.drain_within,
+        Phase::Settling | Phase::Ended(_) => return None,
+    };
+    Some(state.since + wait)
+}
+
+fn order(
+    state: &State,
+    now: Time,
+    verb: Verb,
+    by: Actor,
+    reason: &str,
+) -> Result<Vec<Event>, Refusal> {
+    let refuse = |value: String, limit: &str, remedy: &str| {
+        Err(Refusal {
+            signal: "rollout".to_owned(),
+            value,
+            limit: limit.to_owned(),
+            remedy: remedy.to_owned(),
+        })
+    };
+    let reason: String = reason.trim().chars().take(REASON_BYTES_MAX).collect();
+    if let Phase::Ended(ended) = &state.phase {
+        let value = format!("over: {ended:?}");
+        return refuse(value, "under way", "start another rollout");
+    }
+    if state.direction == Direction::Restoring {
+        return refuse(
+            "on its way back".to_owned(),
+            "on its way forward",
+            "wait until it is back; restoring is not stopped",
+        );
+    }
+    let at = now;
+    Ok(vec![match (verb, &state.paused) {
+        (Verb::Pause, None) => Event::Paused {
+            at,
+            by: Some(by),
+            because: reason,
+            unrouted: false,
+        },
+        (Verb::Pause, Some(_)) => {
+            return refuse("paused".to_owned(), "under way", "resume it, or abort it");
+        }
+        (Verb::Resume, Some(_)) => Event::Resumed { at, by, reason },
+        (Verb::Resume, None) => {
+            return refuse("under way".to_owned(), "paused", "nothing is to be resumed");
+        }
+        (Verb::Abort | Verb::Rollback, _) => Event::Aborted { at, by, reason },
+        (Verb::Promote, _) => {
+            if !matches!(state.phase, Phase::Judging(_)) {
+                let value = state.phase_words();
+                return refuse(value, "waiting at a gate", "wait until it asks for evidence");
+            }
+            if state.ruling == Ruling::SharedFailure {
+                return refuse(
+                    "both versions fail".to_owned(),
+                    "evidence that does not come",
+                    "mend what both depend on, then resume",
+                );
+            }
+            if reason.is_empty() {
+                return refuse(
+                    "no reason".to_owned(),
+                    "a reason that others can read",
+                    "give one with --reason",
+                );
+            }
+            Event::Promoted { at, by, reason }
+        }
+    }])
+}
+
+/// Where an ended rollout stands.
+pub(super) fn ended(state: &State) -> ChangeState {
+    match state.direction {
+        Direction::Forward => ChangeState::Done,
+        Direction::Restoring => ChangeState::RolledBack,
+    }
+}

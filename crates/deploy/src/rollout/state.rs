@@ -1,0 +1,456 @@
+//! Where a rollout stands, and what it wants to run where. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mainstay_change::Direction;
+use mainstay_core::{
+    ChangeState, FabricName, HostName, Outcome, Time, Verdict, Version, catalog::Strategy,
+};
+use serde::{Deserialize, Serialize};
+
+use super::message::{Gate, Ruling};
+use crate::{
+    deployment::Deployment,
+    desired::{Desired, Wanted},
+    plan::{ALL, RolloutPlan},
+    slots::{Slot, Slots},
+};
+
+/// What an instance is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It was there before.
+    Base,
+    /// Runs the new version first, beside all that were there.
+    Canary,
+    /// Runs the old version, as young as the canary, to compare with.
+    Control,
+    /// Makes room, so that another can be taken out.
+    Surge,
+    /// Of the second set, which takes over from the first.
+    Green,
+}
+
+/// Where an instance stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    /// Ordered, not yet seen.
+    Starting,
+    /// Seen as wanted.
+    Serving,
+    /// Gets no requests; is replaced next.
+    Draining,
+    /// Gets no requests; goes next.
+    Leaving,
+}
+
+/// One instance of the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SlotState {
+    pub(crate) host: HostName,
+    pub(crate) version: Version,
+    pub(crate) incarnation: u64,
+    pub(crate) role: Role,
+    pub(crate) at: At,
+}
+
+/// What the rollout does now.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Phase {
+    /// Asks whether it may begin.
+    Admitting,
+    /// Waits for added instances.
+    Placing,
+    /// Waits for the judge.
+    Judging(Gate),
+    /// Asks how many may be out at once.
+    Leasing(u32),
+    /// Waits for instances to come to rest.
+    Draining(u32, Slots),
+    /// Waits for their successors.
+    Replacing(u32, Slots),
+    /// Waits for surplus instances to come to rest.
+    Trimming,
+    /// Writes down what runs.
+    Settling,
+    /// Over.
+    Ended(ChangeState),
+}
+
+/// Why it waits for a person.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Pause {
+    pub(crate) because: String,
+    pub(crate) unrouted: bool,
+    pub(crate) by_person: bool,
+}
+
+/// How far a rollout is, in instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// All that are to be moved.
+    pub total: usize,
+    /// Ordered to run the new version.
+    pub new: usize,
+    /// Of those, seen to.
+    pub verified: usize,
+}
+
+/// Where a rollout stands; folded from its events alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    pub(crate) plan: RolloutPlan,
+    pub(crate) slots: BTreeMap<Slot, SlotState>,
+    pub(crate) phase: Phase,
+    /// When the phase began.
+    pub(crate) since: Time,
+    pub(crate) direction: Direction,
+    /// Counts what changes the set of instances that are looked for.
+    pub(crate) generation: u64,
+    /// Share of requests to the new version while the canary climbs.
+    pub(crate) weight: u32,
+    /// The canary's step, while it climbs.
+    pub(crate) step: Option<u32>,
+    /// Batches begun.
+    pub(crate) batches: u32,
+    /// Share of requests left to the version that is being left, on the way back.
+    pub(crate) left: BTreeMap<FabricName, u32>,
+    pub(crate) ruling: Ruling,
+    /// The last verdict that was worth an entry.
+    pub(crate) verdict: Option<Verdict>,
+    pub(crate) paused: Option<Pause>,
+    /// Why it turned back.
+    pub(crate) failure: Option<String>,
+    pub(crate) stuck: Option<String>,
+    /// Whether a batch was refused once, and told.
+    pub(crate) held: Option<String>,
+}
+
+impl State {
+    /// The state before the first event.
+    pub(crate) fn open(plan: RolloutPlan, opened_at: Time) -> Self {
+        let at = if plan.from.is_some() {
+            At::Serving
+        } else {
+            At::Starting
+        };
+        let slots = plan
+            .base
+            .slots()
+            .map(|it| {
+                let incarnation = match at {
+                    At::Starting => plan.forward_incarnation(),
+                    At::Serving | At::Draining | At::Leaving => it.incarnation,
+                };
+                let state = SlotState {
+                    host: it.host.clone(),
+                    version: it.version.clone(),
+                    incarnation,
+                    role: Role::Base,
+                    at,
+                };
+                (it.slot, state)
+            })
+            .collect();
+        Self {
+            slots,
+            phase: Phase::Admitting,
+            since: opened_at,
+            direction: Direction::Forward,
+            generation: 0,
+            weight: 0,
+            step: None,
+            batches: 0,
+            left: BTreeMap::new(),
+            ruling: Ruling::Insufficient,
+            verdict: None,
+            paused: None,
+            failure: None,
+            stuck: None,
+            held: None,
+            plan,
+        }
+    }
+
+    /// Its plan.
+    pub fn plan(&self) -> &RolloutPlan {
+        &self.plan
+    }
+
+    /// Whether it is over.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
+    /// Counts what changes the set of instances that are looked for.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// When its present phase began.
+    pub fn since(&self) -> Time {
+        self.since
+    }
+
+    /// Instances there were in `fabric`.
+    pub fn size_of(&self, fabric: &FabricName) -> u32 {
+        self.size(fabric)
+    }
+
+    /// What it does now, in a few words.
+    pub fn step_words(&self) -> String {
+        self.phase_words()
+    }
+
+    /// Why it waits for a person or for room, if it does.
+    pub fn waits_for(&self) -> Option<String> {
+        let pause = self.paused.as_ref().map(|it| it.because.clone());
+        pause.or_else(|| self.stuck.clone()).or_else(|| self.held.clone())
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        let base = self.slots.values().filter(|it| matches!(it.role, Role::Base | Role::Green));
+        let new = self.slots.values().filter(|it| self.is_new(it));
+        Progress {
+            total: base.count(),
+            new: new.clone().count(),
+            verified: new.filter(|it| it.at == At::Serving).count(),
+        }
+    }
+
+    /// Whether it was allowed to begin: only then is anything it wants wanted.
+    pub fn has_begun(&self) -> bool {
+        self.phase != Phase::Admitting
+    }
+
+    /// Whether it is on its way back.
+    pub fn is_restoring(&self) -> bool {
+        self.direction == Direction::Restoring
+    }
+
+    /// Whether it waits for processes that replace others.
+    pub fn is_replacing(&self) -> bool {
+        matches!(self.phase, Phase::Replacing(..))
+    }
+
+    pub(crate) fn is_first(&self) -> bool {
+        self.plan.from.is_none()
+    }
+
+    /// The slots for which `of` holds.
+    pub(crate) fn which(&self, of: impl Fn(&SlotState) -> bool) -> Slots {
+        let found = self.slots.iter().filter(|(_, slot)| of(slot));
+        found.map(|(slot, _)| slot.clone()).collect()
+    }
+
+    pub(crate) fn is_new(&self, slot: &SlotState) -> bool {
+        slot.version == self.plan.to
+    }
+
+    /// Fabrics it moves.
+    pub(crate) fn fabrics(&self) -> impl Iterator<Item = &FabricName> {
+        self.plan.base.fabrics.keys()
+    }
+
+    /// Instances there were in `fabric`.
+    pub(crate) fn size(&self, fabric: &FabricName) -> u32 {
+        let of = |slot: &Slot| u32::from(slot.fabric == *fabric);
+        self.plan.base.slots().map(|it| of(&it.slot)).sum()
+    }
+
+    fn serving(&self, fabric: &FabricName) -> (u32, u32) {
+        let (mut new, mut old) = (0, 0);
+        for (slot, state) in &self.slots {
+            if slot.fabric == *fabric && state.at == At::Serving {
+                *(if self.is_new(state) { &mut new } else { &mut old }) += 1;
+            }
+        }
+        (new, old)
+    }
+
+    /// Ordinals of `fabric` that no instance has, from the lowest.
+    pub(crate) fn free(&self, fabric: &FabricName) -> impl Iterator<Item = Slot> {
+        let taken: BTreeSet<u32> = self
+            .slots
+            .keys()
+            .filter(|slot| slot.fabric == *fabric)
+            .map(|slot| slot.ordinal)
+            .collect();
+        let fabric = fabric.clone();
+        (1..)
+            .filter(move |n| !taken.contains(n))
+            .map(move |n| Slot::new(fabric.clone(), n))
+    }
+
+    /// Base instances that still have to move, whichever way it goes.
+    pub(crate) fn to_move(&self) -> Slots {
+        self.which(|slot| {
+            slot.role == Role::Base
+                && match self.direction {
+                    Direction::Forward => !self.is_new(slot),
+                    Direction::Restoring => self.is_new(slot),
+                }
+        })
+    }
+
+    /// Instances of the new version that a canary at `weight` takes in `fabric`: so many that none carries
+    /// more than its share.
+    pub(crate) fn canaries(&self, fabric: &FabricName, weight: u32) -> u32 {
+        (self.size(fabric) * weight).div_ceil(ALL).max(1)
+    }
+
+    /// Base instances still to move until the canary's step `step` has what it takes.
+    pub(crate) fn for_step(&self, step: u32) -> Slots {
+        let weight = self.plan.terms.canary_steps.get(step as usize).copied();
+        let Some(weight) = weight else {
+            return Slots::default();
+        };
+        let movable = self.to_move();
+        let mut wanted = Slots::default();
+        for fabric in self.fabrics() {
+            let (new, _) = self.serving(fabric);
+            let missing = self.canaries(fabric, weight).saturating_sub(new) as usize;
+            wanted.extend(movable.of(fabric).take(missing).cloned());
+        }
+        wanted
+    }
+
+    /// What the weights of `fabric` should be, in hundredths of a per cent.
+    fn weights(&self, fabric: &FabricName) -> BTreeMap<Version, u32> {
+        let Some(from) = &self.plan.from else {
+            let routed = if self.direction == Direction::Forward { ALL } else { 0 };
+            return [(self.plan.to.clone(), routed)].into();
+        };
+        let (new, old) = self.serving(fabric);
+        let share = (ALL * new).checked_div(new + old).unwrap_or(0);
+        let unrouted = self.paused.as_ref().is_some_and(|pause| pause.unrouted);
+        let untouched = self
+            .slots
+            .values()
+            .all(|slot| slot.role != Role::Base || !self.is_new(slot));
+        let to_new = match (new, old) {
+            (0, _) => 0,
+            (_, 0) => ALL,
+            _ if unrouted => 0,
+            _ => match self.direction {
+                Direction::Restoring if untouched => 0,
+                Direction::Restoring => self.left.get(fabric).copied().unwrap_or(share),
+                Direction::Forward if self.step.is_some() => self.weight,
+                Direction::Forward => share.max(self.weight),
+            },
+        };
+        [(self.plan.to.clone(), to_new), (from.clone(), ALL - to_new)].into()
+    }
+
+    /// What should run where, and who should be asked.
+    pub fn desired(&self) -> Desired {
+        let slots = self
+            .slots
+            .iter()
+            .map(|(slot, state)| {
+                let wanted = Wanted {
+                    host: state.host.clone(),
+                    version: state.version.clone(),
+                    incarnation: state.incarnation,
+                    draining: matches!(state.at, At::Draining | At::Leaving),
+                };
+                (slot.clone(), wanted)
+            })
+            .collect();
+        let weights = self
+            .fabrics()
+            .map(|fabric| (fabric.clone(), self.weights(fabric)))
+            .collect();
+        Desired {
+            slots,
+            weights,
+            shed: BTreeMap::new(),
+        }
+    }
+
+    /// The deployment that stands when it ends.
+    pub(crate) fn deployment(&self) -> Deployment {
+        let version = match (self.direction, &self.plan.from) {
+            (Direction::Restoring, Some(from)) => from.clone(),
+            (Direction::Restoring, None) | (Direction::Forward, _) => self.plan.to.clone(),
+        };
+        let hosts = self
+            .plan
+            .base
+            .fabrics
+            .iter()
+            .map(|(fabric, placed)| (fabric.clone(), placed.hosts.clone()))
+            .collect();
+        let instances = self
+            .slots
+            .iter()
+            .map(|(slot, state)| (slot.clone(), state.version.clone(), state.incarnation));
+        Deployment::of(self.plan.number(), version, hosts, instances)
+    }
+
+    /// What leaves once all have moved: what was added, or in a blue-green forward, what was there.
+    pub(crate) fn surplus(&self) -> Slots {
+        let blue_green = self.plan.terms.strategy == Strategy::BlueGreen && !self.is_first();
+        self.which(|slot| match (self.direction, slot.role) {
+            (Direction::Forward, Role::Base) => blue_green,
+            (Direction::Forward, Role::Green) => false,
+            (Direction::Restoring, Role::Base) => self.is_first(),
+            (_, Role::Canary | Role::Control | Role::Surge)
+            | (Direction::Restoring, Role::Green) => true,
+        })
+    }
+
+    /// Whether the judge has something to judge: a version with a predecessor, on its way forward, routed.
+    pub(crate) fn is_exposed(&self) -> bool {
+        let routed = match self.phase {
+            Phase::Judging(_) | Phase::Leasing(_) | Phase::Draining(..) | Phase::Replacing(..) => {
+                true
+            }
+            // Room is made while the new version is asked already.
+            Phase::Placing => self.weight > 0 || self.batches > 0,
+            Phase::Admitting
+            | Phase::Trimming
+            | Phase::Settling
+            | Phase::Ended(_) => false,
+        };
+        routed && !self.is_first() && self.direction == Direction::Forward
+    }
+
+    /// In a few words, for people.
+    pub(crate) fn phase_words(&self) -> String {
+        let percent = |weight: u32| format!("{} %", f64::from(weight) / 100.0);
+        let way = match self.direction {
+            Direction::Forward => "",
+            Direction::Restoring => "restoring: ",
+        };
+        let words = match &self.phase {
+            Phase::Admitting => "asking whether it may begin".to_owned(),
+            Phase::Placing if self.is_first() => "starting every instance".to_owned(),
+            Phase::Placing => "starting canary and control".to_owned(),
+            Phase::Judging(Gate::Canary { .. }) => format!("canary {}", percent(self.weight)),
+            Phase::Judging(Gate::Batch { batch }) => format!("judging batch {batch}"),
+            Phase::Judging(Gate::Bake) => "baking".to_owned(),
+            Phase::Leasing(batch) => format!("batch {batch}: asking how many may be out"),
+            Phase::Draining(batch, slots) => format!("batch {batch}: draining {}", slots.len()),
+            Phase::Replacing(batch, slots) => format!("batch {batch}: replacing {}", slots.len()),
+            Phase::Trimming => "removing surplus instances".to_owned(),
+            Phase::Settling => "writing down what runs".to_owned(),
+            Phase::Ended(_) => "over".to_owned(),
+        };
+        format!("{way}{words}")
+    }
+
+    /// Whether the last verdict worth an entry says something else than this one.
+    pub(crate) fn is_news(&self, ruling: Ruling, verdict: &Verdict) -> bool {
+        let worst = |verdict: &Verdict| -> Vec<(String, Outcome)> {
+            let bad = verdict.findings.iter();
+            bad.filter(|it| it.outcome != Outcome::Pass)
+                .map(|it| (it.signal.clone(), it.outcome))
+                .collect()
+        };
+        let before = self.verdict.as_ref().map(worst);
+        self.ruling != ruling || before != Some(worst(verdict))
+    }
+}

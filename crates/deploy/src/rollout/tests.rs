@@ -1,0 +1,1 @@
+//! Rollouts walked by hand.

@@ -1,0 +1,373 @@
+use std::sync::Mutex;
+
+use axum::{Router, body::Body, http::Request};
+use mainstay_core::{
+    Actor, Append, ChangeId, Entry, StreamId,
+    ports::{
+        BoxFuture, Changes, Clock, Declined, Identity, Ledger, LedgerError, No, Tables,
+        TokenHolder, Views,
+    },
+};
+use mainstay_ekg::Ekg;
+use mainstay_tsdb::{Head, HeadLimits, Labels};
+use tokio::sync::{mpsc, watch};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::{Access, Streams, router};
+
+/// Nothing but a clock that stands at 100 s.
+struct Nothing;
+
+fn no<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, LedgerError>> {
+    Box::pin(async { Err(LedgerError::Unavailable("none".to_owned())) })
+}
+
+fn declined<'a>() -> BoxFuture<'a, Result<String, Declined>> {
+    Box::pin(async { Err(Declined::new(No::Unavailable, "none", "none", "none")) })
+}
+
+impl Clock for Nothing {
+    fn now(&self) -> Time {
+        Time::from_millis(100_000)
+    }
+}
+
+impl Ledger for Nothing {
+    fn append(&self, _: Append) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+        no()
+    }
+    fn since(&self, _: u64, _: usize) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+        no()
+    }
+    fn stream<'a>(&'a self, _: &'a StreamId) -> BoxFuture<'a, Result<Vec<Entry>, LedgerError>> {
+        no()
+    }
+}
+
+impl Tables for Nothing {
+    fn get<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, LedgerError>> {
+        no()
+    }
+    fn list<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a str,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, String)>, LedgerError>> {
+        no()
+    }
+}
+
+impl Identity for Nothing {
+    fn holder<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<TokenHolder>, LedgerError>> {
+        no()
+    }
+}
+
+impl Changes for Nothing {
+    fn propose(&self, _: String, _: Actor, _: String) -> BoxFuture<'_, Result<String, Declined>> {
+        declined()
+    }
+    fn steer(
+        &self,
+        _: ChangeId,
+        _: String,
+        _: Actor,
+        _: String,
+    ) -> BoxFuture<'_, Result<String, Declined>> {
+        declined()
+    }
+}
+
+impl Views for Nothing {
+    fn view<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> BoxFuture<'a, Option<String>> {
+        Box::pin(async { None })
+    }
+}
+
+impl Streams for Nothing {
+    fn attend(&self, _: mpsc::Receiver<String>, _: mpsc::Sender<String>) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// Monitoring that waits for the test where the expression says so, and dies where it says so.
+struct Asked {
+    ekg: Ekg,
+    gate: Mutex<std::sync::mpsc::Receiver<()>>,
+    waiting: watch::Sender<usize>,
+}
+
+impl Queries for Asked {
+    fn query(&self, expr: &str, at: Time) -> Value {
+        match expr {
+            "wait" => {
+                self.waiting.send_modify(|waiting| *waiting += 1);
+                let gate = self.gate.lock().unwrap();
+                gate.recv().unwrap();
+                self.ekg.query("1", at)
+            }
+            "die" => panic!("as asked"),
+            _ => self.ekg.query(expr, at),
+        }
+    }
+    fn query_range(&self, expr: &str, window: Window, step: Span) -> Value {
+        self.ekg.query_range(expr, window.start, window.end, step)
+    }
+    fn series(&self, selectors: &[&str], window: Window) -> Value {
+        self.ekg.series(selectors, window.start, window.end)
+    }
+    fn labels(&self, selectors: &[&str], window: Window) -> Value {
+        self.ekg.labels(selectors, window.start, window.end)
+    }
+    fn label_values(&self, name: &str, selectors: &[&str], window: Window) -> Value {
+        let (start, end) = (window.start, window.end);
+        self.ekg.label_values(name, selectors, start, end)
+    }
+    fn refused(&self) -> Vec<(&'static str, u64)> {
+        vec![("duplicate-time", 3)]
+    }
+}
+
+struct Server {
+    router: Router,
+    open: std::sync::mpsc::Sender<()>,
+    waiting: watch::Receiver<usize>,
+}
+
+/// A server whose head has `up` of `a` (1) and `b` (0) from 1 s to 100 s.
+fn server() -> Server {
+    let mut head = Head::new(HeadLimits::default());
+    for seconds in 1..=100 {
+        for (instance, value) in [("a", 1.0), ("b", 0.0)] {
+            let labels = [("__name__", "up"), ("instance", instance)];
+            let labels = Labels::from_pairs(labels).unwrap();
+            head.append(&labels, seconds * 1_000, value).unwrap();
+        }
+    }
+    let (open, gate) = std::sync::mpsc::channel();
+    let (wait, waiting) = watch::channel(0);
+    let nothing = Arc::new(Nothing);
+    let app = App {
+        ledger: nothing.clone(),
+        tables: nothing.clone(),
+        identity: nothing.clone(),
+        clock: nothing.clone(),
+        next_change_id: Arc::new(|| ChangeId::new("chg-a").unwrap()),
+        newest: watch::channel(42).1,
+        access: Access::OpenOnLoopback,
+        changes: nothing.clone(),
+        views: nothing.clone(),
+        queries: Arc::new(Asked {
+            ekg: Ekg::over(head),
+            gate: Mutex::new(gate),
+            waiting: wait,
+        }),
+        agents: nothing.clone(),
+        routers: nothing,
+    };
+    Server {
+        router: router(app),
+        open,
+        waiting,
+    }
+}
+
+async fn send(router: &Router, request: Request<Body>) -> (StatusCode, String, Response<()>) {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    (parts.status, text, Response::from_parts(parts, ()))
+}
+
+fn get(path: &str) -> Request<Body> {
+    let request = Request::get(path).header("host", "127.0.0.1:7070");
+    request.body(Body::empty()).unwrap()
+}
+
+async fn ask(server: &Server, path: &str) -> (u16, Value) {
+    let (status, text, _) = send(&server.router, get(path)).await;
+    let answer = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}"));
+    (status.as_u16(), answer)
+}
+
+#[tokio::test]
+async fn a_query_is_answered_now_or_at_its_time() {
+    let server = server();
+    let (code, answer) = ask(&server, "/api/v1/query?query=up%3E0&unknown=1").await;
+    assert_eq!(code, 200);
+    let expected = json!({ "status": "success", "data": { "resultType": "vector", "result": [
+        { "metric": { "__name__": "up", "instance": "a" }, "value": [100, "1"] },
+    ] } });
+    assert_eq!(answer, expected);
+    let at = "/api/v1/query?query=up&time=1970-01-01T00:00:02.5Z&limit=1";
+    let (_, answer) = ask(&server, at).await;
+    assert_eq!(answer["data"]["result"][0]["value"][0], 2.5);
+    assert_eq!(answer["data"]["result"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        answer["warnings"],
+        json!(["results truncated due to limit"])
+    );
+    let (_, answer) = ask(&server, "/api/v1/query?query=1&limit=1").await;
+    assert_eq!(answer["data"]["result"], json!([100, "1"]));
+}
+
+#[tokio::test]
+async fn a_posted_form_is_a_query_too() {
+    let server = server();
+    let request = Request::post("/api/v1/query_range")
+        .header("host", "localhost")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from("query=sum(up)&start=10&end=20&step=5s"))
+        .unwrap();
+    let (status, text, _) = send(&server.router, request).await;
+    assert_eq!(status, 200, "{text}");
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    let values = json!([[10, "1"], [15, "1"], [20, "1"]]);
+    assert_eq!(answer["data"]["result"][0]["values"], values);
+}
+
+#[tokio::test]
+async fn series_and_labels_are_listed_by_repeated_selectors() {
+    let server = server();
+    let two = "match[]=up{instance=%22a%22}&match%5B%5D=up{instance=%22b%22}";
+    let two = two.replace('{', "%7B").replace('}', "%7D");
+    let (code, answer) = ask(&server, &format!("/api/v1/series?{two}")).await;
+    assert_eq!((code, answer["data"].as_array().unwrap().len()), (200, 2));
+    let (_, answer) = ask(&server, &format!("/api/v1/series?{two}&limit=1&start=99")).await;
+    assert_eq!(answer["data"].as_array().unwrap().len(), 1);
+    let (_, answer) = ask(&server, "/api/v1/labels").await;
+    assert_eq!(answer["data"], json!(["__name__", "instance"]));
+    let (_, answer) = ask(&server, "/api/v1/label/instance/values?match[]=up").await;
+    assert_eq!(answer["data"], json!(["a", "b"]));
+}
+
+#[tokio::test]
+async fn errors_have_the_types_and_codes_of_prometheus() {
+    let server = server();
+    let range = "/api/v1/query_range?query=up";
+    let asked = [
+        ("/api/v1/query?query=up%7B".to_owned(), 400, "bad_data"),
+        ("/api/v1/query".to_owned(), 400, "bad_data"),
+        ("/api/v1/query?query=up&time=x".to_owned(), 400, "bad_data"),
+        (
+            "/api/v1/query?query=up&limit=-1".to_owned(),
+            400,
+            "bad_data",
+        ),
+        (
+            "/api/v1/query?query=up%2Bon()up".to_owned(),
+            422,
+            "execution",
+        ),
+        (range.to_owned(), 400, "bad_data"),
+        (format!("{range}&start=2&end=1&step=1"), 400, "bad_data"),
+        (format!("{range}&start=1&end=2&step=0"), 400, "bad_data"),
+        (format!("{range}&start=1&end=11001&step=1"), 400, "bad_data"),
+        ("/api/v1/series".to_owned(), 400, "bad_data"),
+        ("/api/v1/label/1x/values".to_owned(), 400, "bad_data"),
+        ("/api/v1/query?query=die".to_owned(), 500, "internal"),
+    ];
+    for (path, code, kind) in asked {
+        let (got, answer) = ask(&server, &path).await;
+        assert_eq!((got, &answer["status"]), (code, &json!("error")), "{path}");
+        assert_eq!(answer["errorType"], kind, "{path}: {answer}");
+        assert!(answer["error"].as_str().is_some_and(|e| !e.is_empty()));
+        assert!(answer.get("data").is_none(), "{path}: {answer}");
+    }
+    let most = format!("{range}&start=1&end=11000&step=1");
+    assert_eq!(ask(&server, &most).await.0, 200);
+}
+
+#[tokio::test]
+async fn one_query_too_many_is_refused_and_counted_and_room_comes_back() {
+    let server = server();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..QUERIES_AT_ONCE {
+        let router = server.router.clone();
+        waiting.spawn(async move { send(&router, get("/api/v1/query?query=wait")).await.0 });
+    }
+    let mut waits = server.waiting.clone();
+    let all = waits.wait_for(|waiting| *waiting == QUERIES_AT_ONCE);
+    let deadline = std::time::Duration::from_secs(10);
+    tokio::time::timeout(deadline, all).await.unwrap().unwrap();
+    let (status, text, response) = send(&server.router, get("/api/v1/query?query=1")).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{text}");
+    assert_eq!(response.headers()["retry-after"], "1");
+    for _ in 0..QUERIES_AT_ONCE {
+        server.open.send(()).unwrap();
+    }
+    while let Some(status) = waiting.join_next().await {
+        assert_eq!(status.unwrap(), 200);
+    }
+    assert_eq!(ask(&server, "/api/v1/query?query=1").await.0, 200);
+    let (_, text, _) = send(&server.router, get("/metrics")).await;
+    assert!(
+        text.contains("\nmainstay_queries_refused_total 1\n"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn the_server_measures_itself_in_a_format_its_own_scraper_reads() {
+    let server = server();
+    ask(&server, "/api/v1/query?query=1").await;
+    ask(&server, "/api/v1/query?query=up%7B").await;
+    send(&server.router, get("/made/up")).await;
+    let (status, text, _) = send(&server.router, get("/metrics")).await;
+    assert_eq!(status, 200);
+    let seen = mainstay_ekg::text::scan(text.as_bytes(), &Default::default()).unwrap();
+    let value = |wanted: &str| {
+        let all: Vec<String> = seen.samples.iter().map(ToString::to_string).collect();
+        let found = all.iter().find_map(|line| line.strip_prefix(wanted));
+        let value: f64 = found
+            .unwrap_or_else(|| panic!("{wanted} in {all:?}"))
+            .trim()
+            .parse()
+            .unwrap();
+        value
+    };
+    let requests = "mainstay_http_requests_total";
+    assert_eq!(
+        value(&format!(
+            "{requests}{{route=\"/api/v1/query\",code=\"200\"}}"
+        )),
+        1.0
+    );
+    assert_eq!(
+        value(&format!(
+            "{requests}{{route=\"/api/v1/query\",code=\"400\"}}"
+        )),
+        1.0
+    );
+    assert_eq!(
+        value(&format!("{requests}{{route=\"none\",code=\"404\"}}")),
+        1.0
+    );
+    assert_eq!(value("mainstay_query_seconds_count"), 2.0);
+    assert_eq!(value("mainstay_query_seconds_bucket{le=\"+Inf\"}"), 2.0);
+    assert_eq!(value("mainstay_ledger_entries"), 42.0);
+    assert_eq!(
+        value("mainstay_samples_refused_total{reason=\"duplicate-time\"}"),
+        3.0
+    );
+    assert!(value("process_resident_memory_bytes") > 1e6);
+    assert!(value("process_start_time_seconds") > 1e9);
+}
+
+#[tokio::test]
+async fn what_dashboards_ask_first_is_answered() {
+    let server = server();
+    let (_, answer) = ask(&server, "/api/v1/status/buildinfo").await;
+    assert_eq!(answer["data"]["application"], "mainstay");
+    assert_eq!(answer["data"]["version"], env!("CARGO_PKG_VERSION"));
+    let (_, answer) = ask(&server, "/api/v1/metadata?limit=1").await;
+    assert_eq!(answer, json!({ "status": "success", "data": {} }));
+}
