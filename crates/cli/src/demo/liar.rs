@@ -15,6 +15,7 @@ use super::{
     defects::chosen,
     stage::{Stage, VOYAGER},
 };
+use crate::local::direct;
 
 /// More than workers and queue of one instance together take.
 const OVERWHELMING: usize = 90;
@@ -176,10 +177,7 @@ impl Seen {
 
 /// Sends more requests at once than an instance can take, past its router.
 async fn overwhelm(port: u16) -> anyhow::Result<()> {
-    let http = reqwest::Client::builder()
-        .timeout(PATIENCE)
-        .no_proxy()
-        .build()?;
+    let http = direct(PATIENCE)?;
     let mut requests = JoinSet::new();
     for _ in 0..OVERWHELMING {
         let request = http.get(format!("http://127.0.0.1:{port}/{VOYAGER}/home"));

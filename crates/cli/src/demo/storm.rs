@@ -22,8 +22,8 @@ use super::{
 };
 use crate::local::{Build, Load, LoadPlan, Report, Rollout, Site};
 
-/// At this rate four instances a fabric are used to two thirds, and two are overwhelmed.
-pub(super) const RATE: f64 = 270.0;
+/// At this rate four instances a fabric are used to three quarters, and two are overwhelmed.
+pub(super) const RATE: f64 = 300.0;
 pub(super) const INSTANCES: u32 = 4;
 /// What one instance of `voyager` really carries here: two workers that hold a request for 59 ms.
 const CARRIES_RPS: f64 = 34.0;

@@ -21,7 +21,13 @@ use tokio::{
     sync::watch,
     task::JoinHandle,
 };
-use tokio_tungstenite::{accept_async, tungstenite::Message};
+use tokio_tungstenite::{
+    accept_async,
+    tungstenite::{Bytes, Message},
+};
+
+/// A router leaves a server of which it hears nothing.
+const PING_EVERY: Duration = Duration::from_secs(2);
 
 /// Tables, handed to whichever router asks.
 pub(super) struct Tables {
@@ -53,7 +59,7 @@ impl Tables {
                 let (tables, told) = (Arc::clone(&tables), Arc::clone(&told));
                 peers.spawn(async move {
                     if let Err(error) = attend(stream, &tables, &told).await {
-                        tracing::warn!("a router has gone: {error:#}");
+                        tracing::debug!("a router has gone: {error:#}");
                     }
                 });
             }
@@ -91,7 +97,18 @@ async fn attend(
 ) -> anyhow::Result<()> {
     let mut socket = accept_async(stream).await?;
     let mut greeted: Option<(&FabricName, &RouteTable)> = None;
-    while let Some(message) = socket.next().await {
+    let mut beat = tokio::time::interval(PING_EVERY);
+    loop {
+        let message = tokio::select! {
+            message = socket.next() => message,
+            _ = beat.tick() => {
+                socket.send(Message::Ping(Bytes::new())).await?;
+                continue;
+            }
+        };
+        let Some(message) = message else {
+            return Ok(());
+        };
         let Message::Text(text) = message? else {
             continue;
         };
@@ -115,5 +132,4 @@ async fn attend(
             }
         }
     }
-    Ok(())
 }

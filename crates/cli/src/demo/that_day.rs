@@ -22,7 +22,7 @@ use mainstay_wire::{
 };
 
 use super::{stage::VOYAGER, tables::Tables};
-use crate::local::{FIRST, Process, Program, Site, free_port};
+use crate::local::{FIRST, Process, Program, Site, direct, free_port};
 
 /// How long routers and instances may take to come up.
 const UP_WITHIN: Duration = Duration::from_secs(20);
@@ -243,11 +243,7 @@ impl Instance {
     /// The stop command. It answers that the instance stopped; that is all that is known.
     async fn ask_to_stop(&self) {
         let url = format!("http://127.0.0.1:{}/admin/stop", self.port);
-        let http = reqwest::Client::builder()
-            .timeout(BELIEVED_AFTER)
-            .no_proxy()
-            .build();
-        if let Ok(http) = http
+        if let Ok(http) = direct(BELIEVED_AFTER)
             && let Err(error) = http.post(url).send().await
         {
             tracing::debug!("{} does not answer its stop: {error}", self.name);

@@ -5,7 +5,7 @@
 //!
 //! Example: `api.rollout(&Order::of("voyager", "v2"))`, then `api.rollouts()`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
 use mainstay_core::{ChangeState, Resource};
@@ -17,6 +17,14 @@ use crate::{
     args::{Format, Global},
     client::Client,
 };
+
+/// A client for processes of the site themselves, past every router.
+pub(crate) fn direct(timeout: Duration) -> anyhow::Result<reqwest::Client> {
+    // An error only means that a provider is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = reqwest::Client::builder().timeout(timeout).no_proxy();
+    Ok(builder.build()?)
+}
 
 /// One server's API.
 pub(crate) struct Api {

@@ -15,7 +15,7 @@ mod process;
 mod site;
 mod survivors;
 
-pub(crate) use api::{Api, Rollout};
+pub(crate) use api::{Api, Rollout, direct};
 pub(crate) use cluster::{Cluster, Ground, Role};
 pub(crate) use load::{Load, LoadPlan, Report};
 pub(crate) use opening::open;
