@@ -6,7 +6,7 @@ CARGO ?= cargo
 .PHONY: help run test check bench soak
 
 help:
-	@echo "make run    build mainstay and the example site, then start the control plane"
+	@echo "make run    build mainstay and the example site, and run them with users until stopped"
 	@echo "make test   unit, property and end-to-end tests, then the examples in the docs"
 	@echo "make check  formatting, lints, the tidy rules and spelling"
 	@echo "make bench  the benchmarks, against their budgets"

@@ -23,7 +23,7 @@ pub(crate) use orders::{Act, RolloutCommand, RolloutStart, Shed, Steer};
 )]
 #[command(after_help = "\
 Start here:
-  mainstay up                        # a server with an example catalog
+  mainstay up                        # a whole platform with an example site
   mainstay status                    # what is blocked and what would unblock it
   mainstay get services              # what is declared
   mainstay get instances             # what runs, as it claims and as it is measured
@@ -79,18 +79,10 @@ pub(crate) enum Command {
         after_help = "Examples:\n  mainstay serve --data-dir ./data\n  mainstay serve --data-dir /var/lib/mainstay --listen 10.0.0.5:7070 --config mainstay.toml"
     )]
     Serve(Serve),
-    /// Run the server with an example catalog and say what to try.
-    #[command(
-        after_help = "Examples:\n  mainstay up\n  mainstay up --listen 127.0.0.1:8080 --data-dir ./data"
-    )]
-    Up {
-        /// Where it listens.
-        #[arg(long, default_value = "127.0.0.1:7070")]
-        listen: SocketAddr,
-        /// Where it keeps its data; a temporary directory, removed at the end, where unset.
-        #[arg(long)]
-        data_dir: Option<PathBuf>,
-    },
+    /// Run the server, the example site and its users on this machine, and say what to try.
+    Up(crate::commands::up::Up),
+    /// Play a scenario over a whole platform of its own, and say what users saw.
+    Demo(crate::demo::Options),
     /// Run what the server orders on this host; one a host.
     Agent(Agent),
     /// Carry the users of a fabric; one a fabric.
@@ -273,6 +265,9 @@ pub(crate) struct Serve {
     /// TOML; `mainstay config check` explains it.
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
+    /// Stop as by SIGTERM when standard input ends: when whoever started this is gone.
+    #[arg(long)]
+    pub(crate) leash: bool,
 }
 
 /// What `agent` takes.

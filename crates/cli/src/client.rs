@@ -96,6 +96,14 @@ impl Client {
             .await
     }
 
+    /// Whether `path` is answered with success.
+    pub(crate) async fn answers(&self, path: &str) -> bool {
+        let request = self.http.get(format!("{}{path}", self.server)).send();
+        request
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
+    }
+
     async fn send<T: DeserializeOwned>(
         &self,
         mut request: reqwest::RequestBuilder,

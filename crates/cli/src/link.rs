@@ -97,7 +97,7 @@ impl Words for FromAgent {
     }
     fn lost(count: u64) -> Option<Self> {
         Some(Self::Unordered {
-            at: crate::platform::now(),
+            at: crate::ports::now(),
             instance: None,
             what: format!("{count} earlier events were lost while no server took them"),
         })

@@ -11,7 +11,7 @@ mod hubs;
 mod peer;
 #[path = "streams/router.rs"]
 mod router;
-#[path = "../src/unwired.rs"]
+#[path = "streams/unwired.rs"]
 mod unwired;
 
 use std::{

@@ -43,7 +43,7 @@ const FAREWELL: Generation = Generation {
 };
 
 pub(crate) async fn run(global: &Global, args: Agent) -> anyhow::Result<()> {
-    super::serve::log_to_stderr();
+    super::log_to_stderr("info");
     let server = Server::new(global)?;
     let longest_grace = without_farewell(&args.data_dir)?;
     let (from_server, server_orders) = mpsc::channel(ORDERS_WAITING_MAX);

@@ -50,7 +50,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 pub(crate) async fn run(global: &Global, args: RouterArgs) -> anyhow::Result<()> {
-    super::serve::log_to_stderr();
+    super::log_to_stderr("info");
     let server = Server::new(global)?;
     if args.admin.ip().is_unspecified() {
         bail!(

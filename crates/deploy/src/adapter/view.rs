@@ -36,7 +36,10 @@ impl Engine {
             }
             ("rollouts", Some(key)) => {
                 let model = self.model();
-                let track = model.rollouts.values().find(|it| it.change.id.as_str() == key)?;
+                let track = model
+                    .rollouts
+                    .values()
+                    .find(|it| it.change.id.as_str() == key)?;
                 rollout(track)
             }
             ("status", None) => self.status(),
@@ -142,7 +145,12 @@ impl Engine {
         now: Time,
     ) -> Option<Value> {
         let spec = model.services.get(service)?;
-        let slots = || desired.slots.iter().filter(|(slot, _)| slot.fabric == *fabric);
+        let slots = || {
+            desired
+                .slots
+                .iter()
+                .filter(|(slot, _)| slot.fabric == *fabric)
+        };
         let backends: Vec<&BackendReport> = slots()
             .filter_map(|(slot, _)| {
                 let name = slot.instance(service).ok()?;
@@ -193,7 +201,10 @@ fn versions_of(weights: &BTreeMap<Version, u32>) -> String {
 }
 
 fn instance(service: &ServiceName, slot: &Slot, wanted: &Wanted, seen: &Seen) -> Value {
-    let name = slot.instance(service).map(|it| it.to_string()).unwrap_or_default();
+    let name = slot
+        .instance(service)
+        .map(|it| it.to_string())
+        .unwrap_or_default();
     let host = seen.instance(&name);
     let report: Option<&InstanceReport> = host.map(|(_, report)| report);
     let process = report.and_then(|it| it.process.as_ref());

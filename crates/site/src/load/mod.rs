@@ -91,6 +91,9 @@ pub(crate) struct LoadArgs {
     /// The run is void when the generator's own 99th percentile of lateness exceeds this.
     #[arg(long, default_value_t = 20.0)]
     max_lag_ms: f64,
+    /// Stop as by SIGTERM when standard input ends: when whoever started this is gone.
+    #[arg(long)]
+    leash: bool,
 }
 
 impl LoadArgs {
@@ -143,10 +146,12 @@ async fn generate(args: Arc<LoadArgs>) -> anyhow::Result<Report> {
     let (seen_in, mut seen_out) = mpsc::channel(room);
     let begin = Instant::now();
     let users = TaskTracker::new();
+    let leash = args.leash;
     let stopped = tokio::spawn(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            () = input_ended(), if leash => {}
         }
     });
     // A task of its own: writing the report file must not make users late.
@@ -222,6 +227,19 @@ async fn arrive(
     }
     stopped.abort();
     Ok(())
+}
+
+/// Returns once standard input has ended.
+async fn input_ended() {
+    let (ended, told) = tokio::sync::oneshot::channel();
+    // A thread of its own: the runtime would wait for a blocking read of its own pool at the end.
+    std::thread::spawn(move || {
+        // An error ends the input as well as its end does.
+        let _bytes = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        // Nobody listens when a signal came first.
+        let _told = ended.send(());
+    });
+    let _ended = told.await;
 }
 
 /// How many requests may be in flight, given how many files this process may open.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
@@ -79,6 +79,8 @@ pub(super) struct Report {
     pub(super) finished: bool,
     /// Why the numbers must not be used; empty when they may be.
     pub(super) void: Vec<String>,
+    /// When the run began, in milliseconds since the Unix epoch.
+    pub(super) began_at_ms: u64,
     /// Seconds from the begin of the run to this report.
     pub(super) elapsed_s: f64,
     pub(super) requests: u64,
@@ -87,9 +89,13 @@ pub(super) struct Report {
     pub(super) routes: BTreeMap<String, RouteCounts>,
     /// One number a second, by the second the request was planned for.
     pub(super) per_second: PerSecond,
+    /// Distinct users who made a request.
+    pub(super) users: u64,
     pub(super) bad_version_requests: u64,
     /// Distinct users who saw a bad version.
     pub(super) bad_version_users: u64,
+    /// When the first bad-version response ended, in seconds after the begin of the run.
+    pub(super) first_bad_version_s: Option<f64>,
     /// From the first bad-version response to the last.
     pub(super) exposed_s: f64,
     /// Seconds in which more than half of the requests failed.
@@ -121,8 +127,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "bad version: {} requests, {} users, exposed for {:.1} s",
-            self.bad_version_requests, self.bad_version_users, self.exposed_s
+            "bad version: {} requests, {} of {} users, exposed for {:.1} s",
+            self.bad_version_requests, self.bad_version_users, self.users, self.exposed_s
         )
     }
 }
@@ -130,11 +136,13 @@ impl fmt::Display for Report {
 /// Counts visits.
 #[derive(Debug)]
 pub(super) struct Tally {
+    began_at_ms: u64,
     names: Vec<String>,
     routes: Vec<RouteCounts>,
     bad_versions: Vec<BadVersion>,
     failures: BTreeMap<Failure, u64>,
     per_second: PerSecond,
+    users: BTreeSet<u32>,
     bad_requests: u64,
     bad_users: BTreeSet<u32>,
     exposed: Option<(Duration, Duration)>,
@@ -150,7 +158,10 @@ impl Tally {
         max_lag_ms: f64,
     ) -> anyhow::Result<Self> {
         let names: Vec<String> = routes.names().map(str::to_owned).collect();
+        let began_at = SystemTime::now().duration_since(UNIX_EPOCH);
         Ok(Self {
+            began_at_ms: began_at.map_or(0, |since| since.as_millis() as u64),
+            users: BTreeSet::new(),
             routes: vec![RouteCounts::default(); names.len()],
             names,
             bad_versions: bad_versions.to_vec(),
@@ -173,6 +184,7 @@ impl Tally {
             self.per_second.failed.resize(second + 1, 0);
         }
         self.per_second.requests[second] += 1;
+        self.users.insert(seen.user);
         let route = &mut self.routes[seen.route];
         route.requests += 1;
         if let Some(failure) = seen.failure {
@@ -217,6 +229,7 @@ impl Tally {
         Report {
             finished,
             void,
+            began_at_ms: self.began_at_ms,
             elapsed_s: elapsed.as_secs_f64(),
             requests: self.routes.iter().map(|route| route.requests).sum(),
             failed: self.routes.iter().map(|route| route.failed).sum(),
@@ -228,8 +241,10 @@ impl Tally {
                 .zip(self.routes.iter().cloned())
                 .collect(),
             per_second: self.per_second.clone(),
+            users: self.users.len() as u64,
             bad_version_requests: self.bad_requests,
             bad_version_users: self.bad_users.len() as u64,
+            first_bad_version_s: self.exposed.map(|(first, _)| first.as_secs_f64()),
             exposed_s: self.exposed.map_or(0.0, |(first, last)| {
                 last.saturating_sub(first).as_secs_f64()
             }),
@@ -294,6 +309,8 @@ mod tests {
         let report = tally.report(Duration::from_secs(4), true);
         assert_eq!(report.bad_version_requests, 3);
         assert_eq!(report.bad_version_users, 2);
+        assert_eq!(report.users, 3);
+        assert_eq!(report.first_bad_version_s, Some(0.51));
         assert!((report.exposed_s - 1.5).abs() < 1e-9);
     }
 
