@@ -80,8 +80,14 @@ pub(crate) enum Command {
     )]
     Serve(Serve),
     /// Run the server, the example site and its users on this machine, and say what to try.
+    #[command(
+        after_help = "Examples:\n  mainstay up\n  mainstay up --listen 127.0.0.1:8080 --rate 100 --instances 4"
+    )]
     Up(crate::commands::up::Up),
     /// Play a scenario over a whole platform of its own, and say what users saw.
+    #[command(
+        after_help = "Examples:\n  mainstay demo good\n  mainstay demo bad-canary --defect errors=0.05,route=profile --output json\n\nExit codes: 0 ended as it must, 1 did not, 2 error, 4 the load generator was too late to be believed."
+    )]
     Demo(crate::demo::Options),
     /// Run what the server orders on this host; one a host.
     Agent(Agent),
@@ -265,7 +271,7 @@ pub(crate) struct Serve {
     /// TOML; `mainstay config check` explains it.
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
-    /// Stop as by SIGTERM when standard input ends: when whoever started this is gone.
+    /// End at the end of standard input too.
     #[arg(long)]
     pub(crate) leash: bool,
 }

@@ -27,7 +27,8 @@ pub(crate) async fn told(leash: bool) -> io::Result<()> {
     Ok(())
 }
 
-async fn input_end() {
+/// Comes back when standard input has ended.
+pub(crate) async fn input_end() {
     let (ended, end) = oneshot::channel::<()>();
     std::thread::spawn(move || {
         let mut ignored = [0_u8; 256];

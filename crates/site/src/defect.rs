@@ -30,8 +30,8 @@ pub(crate) enum Defect {
     Leak { after_s: f64, mb: u32 },
     /// Reports health while overloaded; requests beyond capacity never get an answer.
     LyingHealth,
-    /// Answers that it stopped, and goes on.
-    IgnoresStop,
+    /// Answers that it stopped, and goes on: always, or only while it is overloaded.
+    IgnoresStop { only_overloaded: bool },
     /// Once overloaded, each worker that takes a request is lost until restart.
     Hang,
 }
@@ -93,11 +93,19 @@ fn parse_kind(
             )? as u32,
         }),
         "lying-health" => bare(Defect::LyingHealth),
-        "ignores-stop" => bare(Defect::IgnoresStop),
+        "ignores-stop" => match value {
+            None => Ok(Defect::IgnoresStop {
+                only_overloaded: false,
+            }),
+            Some("overloaded") => Ok(Defect::IgnoresStop {
+                only_overloaded: true,
+            }),
+            Some(other) => bail!("ignores-stop={other}: only `overloaded` can be named"),
+        },
         "hang" => bare(Defect::Hang),
         _ => bail!(
             "no defect {kind:?}: there are errors=P[,route=R], slow=P,ms=N, leak=SECONDS[,mb=N], \
-             lying-health, ignores-stop and hang"
+             lying-health, ignores-stop[=overloaded] and hang"
         ),
     }
 }
@@ -135,6 +143,12 @@ mod tests {
             }
         );
         assert_eq!("hang".parse::<Defect>().unwrap(), Defect::Hang);
+        assert_eq!(
+            "ignores-stop=overloaded".parse::<Defect>().unwrap(),
+            Defect::IgnoresStop {
+                only_overloaded: true
+            }
+        );
     }
 
     #[test]
@@ -147,6 +161,7 @@ mod tests {
             "slow=0.1,ms=5,ms=6",
             "leak=5,gb=1",
             "hang=1",
+            "ignores-stop=sometimes",
             "gremlins",
             "",
         ] {

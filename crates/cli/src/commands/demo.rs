@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     args::Global,
     demo::{self, Ending, Options},
-    output,
+    ending, output,
 };
 
 /// The exit code of a scenario whose numbers must not be used.
@@ -17,7 +17,7 @@ pub(crate) async fn demo(global: &Global, options: &Options) -> anyhow::Result<E
     super::log_to_stderr("warn");
     let played = tokio::select! {
         played = demo::play(options) => played,
-        stopped = crate::ending::told(false) => {
+        stopped = ending::told(false) => {
             stopped?;
             // What was started ended when the scenario was dropped.
             anyhow::bail!("interrupted");

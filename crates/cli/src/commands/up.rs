@@ -11,6 +11,7 @@ use clap::Args;
 use tokio::time::MissedTickBehavior;
 
 use crate::{
+    ending,
     local::{self, Build, Cluster, Ground, Load, LoadPlan, Site},
     output,
 };
@@ -23,6 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const DAY: &str = "0.4,600";
 /// People that requests are drawn from.
 const USERS: u32 = 20_000;
+/// After how long a user gives up.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The day's middle rate is limited so that its peak stays within what the site is sized for.
 const RATE_MAX: f64 = 400.0;
 
@@ -61,7 +64,7 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     let mut run = Run::default();
     let result = tokio::select! {
         result = run.go(&args, &dir) => result,
-        stopped = crate::ending::told(false) => stopped.map_err(anyhow::Error::from),
+        stopped = ending::told(false) => Ok(stopped?),
     };
     run.stop().await;
     if temporary && let Err(error) = std::fs::remove_dir_all(&dir) {
@@ -108,6 +111,7 @@ impl Run {
                 routes: site.routes(),
                 users: USERS,
                 diurnal: Some(DAY.to_owned()),
+                patience: PATIENCE,
                 bad_versions: vec!["voyager=v3-bad".to_owned()],
                 seed: args.seed,
             };

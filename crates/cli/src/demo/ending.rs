@@ -42,6 +42,11 @@ impl Ending {
         }
     }
 
+    /// Notes why numbers must not be used.
+    pub(super) fn void(&mut self, reason: impl Into<String>) {
+        self.void.push(reason.into());
+    }
+
     /// Notes what users saw.
     pub(super) fn saw(&mut self, report: &Report) {
         self.void.extend(report.void.iter().cloned());

@@ -15,6 +15,9 @@ mod good;
 mod liar;
 mod server_dies;
 mod stage;
+mod storm;
+mod tables;
+mod that_day;
 
 use clap::{Args, ValueEnum};
 
@@ -22,6 +25,11 @@ pub(crate) use ending::Ending;
 
 /// The most requests a second that the example site's edge is made for.
 const RATE_MAX: f64 = 400.0;
+
+/// Requests a second that use about half of every service.
+const RATE: f64 = 300.0;
+/// Instances of `voyager` in each fabric that these are made for.
+const INSTANCES: u32 = 6;
 
 /// What `demo` takes.
 #[derive(Debug, Clone, Args)]
@@ -33,18 +41,36 @@ pub(crate) struct Options {
     /// `slow=P,ms=N`, `leak=SECONDS[,mb=N]`, `lying-health`, `ignores-stop`, `hang`; `none` for no defect.
     #[arg(long = "defect")]
     pub(crate) defects: Vec<String>,
-    /// Requests a second over all services; two thirds of them go to `voyager`.
-    #[arg(long, default_value_t = 300.0, value_parser = rate)]
-    pub(crate) rate: f64,
-    /// Instances of `voyager` in each fabric.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) instances: u32,
+    /// Requests a second over all services, two thirds of them to `voyager`; the scenario's own where unset.
+    #[arg(long, value_parser = rate)]
+    rate: Option<f64>,
+    /// Instances of `voyager` in each fabric; the scenario's own where unset.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    instances: Option<u32>,
     /// Seed of the site's and the users' random choices.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Keep the directory with logs and data.
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+impl Options {
+    /// Requests a second over all services.
+    pub(crate) fn rate(&self) -> f64 {
+        self.rate.unwrap_or(match self.scenario {
+            Scenario::Storm => storm::RATE,
+            _ => RATE,
+        })
+    }
+
+    /// Instances of `voyager` in each fabric.
+    pub(crate) fn instances(&self) -> u32 {
+        self.instances.unwrap_or(match self.scenario {
+            Scenario::Storm => storm::INSTANCES,
+            _ => INSTANCES,
+        })
+    }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -71,6 +97,8 @@ pub(crate) enum Scenario {
     DependencyDown,
     /// The server and an agent are killed in mid-batch: the rollout completes.
     ServerDies,
+    /// A rollback in two halves brings a whole site down, and then, guarded, does not.
+    Storm,
 }
 
 impl Scenario {
@@ -83,6 +111,7 @@ impl Scenario {
             Self::Liar => "liar",
             Self::DependencyDown => "dependency-down",
             Self::ServerDies => "server-dies",
+            Self::Storm => "storm",
         }
     }
 }
@@ -96,5 +125,6 @@ pub(crate) async fn play(options: &Options) -> anyhow::Result<Ending> {
         Scenario::Liar => liar::play(options).await,
         Scenario::DependencyDown => dependency_down::play(options).await,
         Scenario::ServerDies => server_dies::play(options).await,
+        Scenario::Storm => storm::play(options).await,
     }
 }

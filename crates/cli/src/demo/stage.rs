@@ -36,7 +36,9 @@ const FIRST_RELEASES_WITHIN: Duration = Duration::from_secs(60);
 /// Pause between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// People that requests are drawn from: many, as on a real site, so that few of them meet a canary.
-const USERS: u32 = 20_000;
+pub(super) const USERS: u32 = 20_000;
+/// After how long a user gives up.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Requests before a scenario's first act: the platform knows its demand by then.
 const WARM: u64 = 600;
 /// Where few users come, so many seconds of them.
@@ -48,6 +50,8 @@ const WARM_WITHIN: Duration = Duration::from_secs(30);
 pub(super) struct Stage {
     options: Options,
     began: Instant,
+    /// After how long a user gives up; to be changed before users are let in.
+    pub(super) patience: Duration,
     dir: PathBuf,
     /// The site, to be changed before the stage opens.
     pub(super) site: Site,
@@ -76,7 +80,7 @@ impl Stage {
             .with_context(|| format!("cannot create {}", dir.display()))?;
         let dir = dir.canonicalize()?;
         let mut site = Site::new(&dir, options.seed)?;
-        site.set_instances(VOYAGER, options.instances)?;
+        site.set_instances(VOYAGER, options.instances())?;
         // The same policy as every day, but somebody waits for the end.
         site.edit(Kind::RolloutPolicy, "careful", |spec| {
             spec["bake"] = json!("15s");
@@ -85,6 +89,7 @@ impl Stage {
         Ok(Self {
             options: options.clone(),
             began: Instant::now(),
+            patience: PATIENCE,
             dir,
             site,
             cluster: None,
@@ -100,6 +105,11 @@ impl Stage {
         if !defects.is_empty() {
             self.build(OLD, defects).await?;
         }
+        self.open_as_made().await
+    }
+
+    /// The same, with releases that were made already.
+    pub(super) async fn open_as_made(&mut self) -> anyhow::Result<()> {
         let ground = Ground {
             dir: self.dir.clone(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
@@ -126,19 +136,20 @@ impl Stage {
         let fabrics = self.site.fabrics()?;
         let plan = LoadPlan {
             targets: fabrics.values().map(|at| format!("http://{at}")).collect(),
-            rate: self.options.rate,
+            rate: self.options.rate(),
             routes: self.site.routes(),
             users: USERS,
             diurnal: None,
+            patience: self.patience,
             bad_versions: vec![format!("{VOYAGER}={NEW}")],
             seed: self.options.seed,
         };
         self.load = Some(Load::start(self.site.binary(), &plan, &self.dir)?);
         self.tell(&format!(
             "users ask for {} pages a second",
-            self.options.rate
+            self.options.rate()
         ));
-        let enough = WARM.min((self.options.rate * WARM_S) as u64);
+        let enough = WARM.min((self.options.rate() * WARM_S) as u64);
         self.until_seen("users have come", WARM_WITHIN, |report| {
             report.requests >= enough
         })

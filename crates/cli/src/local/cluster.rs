@@ -7,12 +7,7 @@
 //! Example: `Cluster::new(ground)?`, `cluster.start().await?`, `cluster.kill(&Role::Server).await?`, `cluster.stop().await`.
 
 use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    fmt, fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
+    collections::BTreeMap, ffi::OsString, fmt, fs, net::SocketAddr, path::PathBuf, time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -20,7 +15,7 @@ use mainstay_core::{FabricName, HostName};
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use super::{Api, Process, Survivor, running_under};
+use super::{Api, Process, Program, Survivor, running_under};
 
 /// How long a process may take to come up: a debug build on a busy machine.
 const UP_WITHIN: Duration = Duration::from_secs(30);
@@ -104,11 +99,6 @@ impl Cluster {
         &self.api
     }
 
-    /// Where everything is written.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.ground.dir
-    }
-
     /// Kills one process with SIGKILL; what it started goes on.
     pub(crate) async fn kill(&mut self, role: &Role) -> anyhow::Result<()> {
         self.process(role)?.kill().await
@@ -173,10 +163,13 @@ impl Cluster {
     }
 
     fn start_one(&mut self, role: Role) -> anyhow::Result<()> {
-        let binary = std::env::current_exe().context("cannot find this binary")?;
-        let args = self.args(&role)?;
-        let logs = self.ground.dir.join("logs");
-        let process = Process::start(&role.to_string(), &binary, &args, &logs)?;
+        let process = Process::start(Program {
+            name: role.to_string(),
+            binary: std::env::current_exe().context("cannot find this binary")?,
+            args: self.args(&role)?,
+            env: Vec::new(),
+            logs: self.ground.dir.join("logs"),
+        })?;
         self.processes.insert(role, process);
         Ok(())
     }

@@ -17,10 +17,10 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Process;
+use super::{Process, Program};
 
-/// Requests under way may take their deadline of two seconds, and the report its writing.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// What the report's writing may take once the last user has gone.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(8);
 /// Users arrive until told otherwise: longer than anybody watches.
 const DURATION_S: &str = "86400";
 
@@ -37,6 +37,8 @@ pub(crate) struct LoadPlan {
     pub(crate) users: u32,
     /// A daily wave, `AMPLITUDE,PERIOD_S`.
     pub(crate) diurnal: Option<String>,
+    /// After how long a user gives up.
+    pub(crate) patience: Duration,
     /// Versions no user should see, `SERVICE=VERSION`.
     pub(crate) bad_versions: Vec<String>,
     /// Seed of who comes when and asks what.
@@ -61,7 +63,7 @@ pub(crate) struct Report {
     /// Why they failed.
     pub(crate) failures: BTreeMap<String, u64>,
     /// By route.
-    pub(crate) routes: BTreeMap<String, Value>,
+    pub(crate) routes: BTreeMap<String, RouteCounts>,
     /// By second.
     pub(crate) per_second: PerSecond,
     /// People who made a request.
@@ -82,6 +84,15 @@ pub(crate) struct Report {
     pub(crate) lag_ms: Value,
 }
 
+/// Counts of one route.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct RouteCounts {
+    /// Requests that ended.
+    pub(crate) requests: u64,
+    /// Those that failed.
+    pub(crate) failed: u64,
+}
+
 /// Counts, one a second of the run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct PerSecond {
@@ -95,6 +106,7 @@ pub(crate) struct PerSecond {
 pub(crate) struct Load {
     process: Process,
     file: PathBuf,
+    patience: Duration,
 }
 
 impl Load {
@@ -116,6 +128,7 @@ impl Load {
         add("--duration", DURATION_S);
         add("--routes", &routes.join(","));
         add("--users", &plan.users.to_string());
+        add("--deadline-ms", &plan.patience.as_millis().to_string());
         add("--seed", &plan.seed.to_string());
         add("--report-file", &file.to_string_lossy());
         if let Some(wave) = &plan.diurnal {
@@ -127,8 +140,15 @@ impl Load {
         let logs = dir.join("logs");
         fs::create_dir_all(&logs)?;
         Ok(Self {
-            process: Process::start("load", site, &args, &logs)?,
+            process: Process::start(Program {
+                name: "load".into(),
+                binary: site.to_owned(),
+                args,
+                env: Vec::new(),
+                logs,
+            })?,
             file,
+            patience: plan.patience,
         })
     }
 
@@ -152,7 +172,10 @@ impl Load {
     /// Lets no more users come, waits for those under way, and gives the whole report.
     pub(crate) async fn stop(mut self) -> anyhow::Result<Report> {
         self.process.ask_to_stop();
-        let killed = self.process.wait_or_kill(STOP_WITHIN).await;
+        let killed = self
+            .process
+            .wait_or_kill(self.patience + WRITTEN_WITHIN)
+            .await;
         let report = self.report()?;
         match report {
             Some(report) if report.finished && !killed => Ok(report),

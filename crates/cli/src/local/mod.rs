@@ -20,6 +20,6 @@ pub(crate) use cluster::{Cluster, Ground, Role};
 pub(crate) use load::{Load, LoadPlan, Report};
 pub(crate) use opening::open;
 pub(crate) use ports::free as free_port;
-pub(crate) use process::Process;
-pub(crate) use site::{Build, Site};
+pub(crate) use process::{Process, Program};
+pub(crate) use site::{Build, FIRST, Site};
 pub(crate) use survivors::{Survivor, running_under};

@@ -3,14 +3,14 @@
 //! **Guarantees.** The child's standard input is a pipe that only this process holds, so it learns of our
 //! end; a signal goes to its whole group. **Never** leaves a zombie: a stopped child is waited for.
 //!
-//! Example: `Process::start("server", &binary, &args, &logs)?`, then `stop(Duration::from_secs(5))`.
+//! Example: `Process::start(program)?`, `ask_to_stop()`, then `wait_or_kill(Duration::from_secs(5))`.
 
 use std::{
     ffi::OsString,
     fs,
     io::{Read as _, Seek as _, SeekFrom},
     os::unix::process::ExitStatusExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -24,56 +24,58 @@ const TAIL_BYTES: u64 = 2_000;
 /// How long the kernel may take to end a killed process.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 
+/// What to start.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    /// What it is called, here and in the name of its log.
+    pub(crate) name: String,
+    /// The executable.
+    pub(crate) binary: PathBuf,
+    /// Its arguments.
+    pub(crate) args: Vec<OsString>,
+    /// What is added to its environment.
+    pub(crate) env: Vec<(String, String)>,
+    /// The directory that receives its log.
+    pub(crate) logs: PathBuf,
+}
+
 /// A child.
 pub(crate) struct Process {
-    name: String,
+    program: Program,
     log: PathBuf,
-    binary: PathBuf,
-    args: Vec<OsString>,
     child: Child,
 }
 
 impl Process {
-    /// Starts `binary` with `args`; output is appended to `logs/NAME.log`.
-    pub(crate) fn start(
-        name: &str,
-        binary: &Path,
-        args: &[OsString],
-        logs: &Path,
-    ) -> anyhow::Result<Self> {
-        let log = logs.join(format!("{}.log", name.replace(' ', "-")));
+    /// Starts a program; its output is appended to `LOGS/NAME.log`.
+    pub(crate) fn start(program: Program) -> anyhow::Result<Self> {
+        let name = &program.name;
+        let log = program.logs.join(format!("{}.log", name.replace(' ', "-")));
         let out = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(&log)
             .with_context(|| format!("cannot write {}", log.display()))?;
-        let child = Command::new(binary)
-            .args(args)
+        let child = Command::new(&program.binary)
+            .args(&program.args)
+            .envs(program.env.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(out.try_clone()?)
             .stderr(out)
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start {name}: {}", binary.display()))?;
+            .with_context(|| format!("cannot start {name}: {}", program.binary.display()))?;
         Ok(Self {
-            name: name.to_owned(),
+            program,
             log,
-            binary: binary.to_owned(),
-            args: args.to_vec(),
             child,
         })
     }
 
-    /// What it is called.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Starts it anew, with the same arguments; the old one must have ended.
+    /// Starts it anew, as it was started; the old one must have ended.
     pub(crate) fn again(&mut self) -> anyhow::Result<()> {
-        let logs = self.log.parent().unwrap_or(Path::new(".")).to_owned();
-        *self = Self::start(&self.name, &self.binary, &self.args, &logs)?;
+        *self = Self::start(self.program.clone())?;
         Ok(())
     }
 
@@ -88,7 +90,7 @@ impl Process {
         self.child
             .kill()
             .await
-            .with_context(|| format!("cannot kill {}", self.name))
+            .with_context(|| format!("cannot kill {}", self.program.name))
     }
 
     /// Asks it to stop.
@@ -116,7 +118,10 @@ impl Process {
             .await
             .is_err()
         {
-            tracing::error!("{} outlives SIGKILL: the kernel holds it", self.name);
+            tracing::error!(
+                "{} outlives SIGKILL: the kernel holds it",
+                self.program.name
+            );
         }
         true
     }
@@ -131,7 +136,7 @@ impl Process {
                 (None, None) => "ended".to_owned(),
             },
         };
-        let name = &self.name;
+        let name = &self.program.name;
         let log = self.log.display();
         match self.tail() {
             Ok(tail) if tail.trim().is_empty() => format!("{name} {state}; {log} is empty"),
@@ -155,7 +160,7 @@ impl Process {
             return;
         };
         if let Err(error) = kill_process_group(pid, signal) {
-            tracing::debug!("{} does not take a signal: {error}", self.name);
+            tracing::debug!("{} does not take a signal: {error}", self.program.name);
         }
     }
 }

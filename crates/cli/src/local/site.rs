@@ -13,7 +13,8 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use mainstay_core::{FabricName, HostName, Kind, Resource};
+use mainstay_core::{FabricName, HostName, Kind, Resource, catalog::ServiceSpec};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::ports;
@@ -69,6 +70,7 @@ pub(crate) struct Build {
     service: String,
     version: String,
     defects: Vec<String>,
+    workers: Option<u32>,
 }
 
 impl Build {
@@ -78,7 +80,15 @@ impl Build {
             service: service.to_owned(),
             version: version.to_owned(),
             defects: Vec::new(),
+            workers: None,
         }
+    }
+
+    /// With another number of workers than usual.
+    #[must_use]
+    pub(crate) fn workers(mut self, workers: u32) -> Self {
+        self.workers = Some(workers);
+        self
     }
 
     /// With defects, written as `mainstay-site build --defect` takes them.
@@ -189,11 +199,21 @@ impl Site {
 
     /// Instances of a service in each fabric.
     pub(crate) fn instances(&self, service: &str) -> anyhow::Result<BTreeMap<FabricName, u32>> {
-        let found = self
-            .of_kind(Kind::Service)
-            .find(|resource| resource.metadata.name.as_str() == service);
-        let resource = found.with_context(|| format!("the example has no service {service}"))?;
-        Ok(serde_json::from_value(resource.spec["instances"].clone())?)
+        let mut specs = self.service_specs()?;
+        let spec = specs.remove(service);
+        Ok(spec
+            .with_context(|| format!("the example has no service {service}"))?
+            .instances)
+    }
+
+    /// What the catalog says of each service.
+    pub(crate) fn service_specs(&self) -> anyhow::Result<BTreeMap<String, ServiceSpec>> {
+        self.of_kind(Kind::Service)
+            .map(|service| {
+                let spec = ServiceSpec::deserialize(&service.spec)?;
+                Ok((service.metadata.name.as_str().to_owned(), spec))
+            })
+            .collect()
     }
 
     /// What users ask for, with weights.
@@ -241,7 +261,8 @@ impl Site {
         let mut add = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
         add("--service", build.service.clone());
         add("--version", build.version.clone());
-        add("--workers", recipe.workers.to_string());
+        let workers = build.workers.unwrap_or(recipe.workers);
+        add("--workers", workers.to_string());
         add("--service-ms", recipe.service_ms.to_string());
         add("--queue", recipe.queue.to_string());
         add("--seed", self.seed.to_string());
@@ -287,7 +308,7 @@ fn find_binary() -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_core::catalog::{ServiceSpec, Spec};
+    use mainstay_core::catalog::Spec;
 
     use super::*;
 

@@ -2,9 +2,11 @@
 //!
 //! Guarantees: every number was reported or counted; what is not known is `null`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay_core::{FabricName, Outcome, ServiceName, Time, Version, resource::API_VERSION};
+use mainstay_core::{
+    FabricName, HostName, Outcome, ServiceName, Time, Version, resource::API_VERSION,
+};
 use mainstay_wire::{agent::InstanceReport, router::BackendReport};
 use serde_json::{Value, json};
 
@@ -101,25 +103,29 @@ impl Engine {
             })
             .collect();
         let fresh = |connected: bool, at: Time| connected && now.since(at) <= REPORT_FRESH;
-        let hosts: Vec<Value> = model
-            .hosts
-            .keys()
+        // One that reports without being declared is shown too: somebody forgot to declare it.
+        let hosts: BTreeSet<&HostName> = model.hosts.keys().chain(seen.hosts.keys()).collect();
+        let hosts: Vec<Value> = hosts
+            .into_iter()
             .map(|name| {
                 let it = seen.hosts.get(name);
                 json!({
                     "name": name,
+                    "declared": model.hosts.contains_key(name),
                     "connected": it.is_some_and(|it| fresh(it.connected, it.received_at)),
                     "reportedAt": it.map(|it| it.received_at),
                 })
             })
             .collect();
-        let routers: Vec<Value> = model
-            .fabrics
-            .keys()
+        let fabrics: BTreeSet<&FabricName> =
+            model.fabrics.keys().chain(seen.fabrics.keys()).collect();
+        let routers: Vec<Value> = fabrics
+            .into_iter()
             .map(|fabric| {
                 let it = seen.fabrics.get(fabric);
                 json!({
                     "fabric": fabric,
+                    "declared": model.fabrics.contains_key(fabric),
                     "connected": it.is_some_and(|it| fresh(it.connected, it.received_at)),
                     "reportedAt": it.map(|it| it.received_at),
                     "hoarder": it.and_then(|it| it.hoarder.clone()),

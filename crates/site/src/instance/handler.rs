@@ -92,6 +92,11 @@ impl Instance {
         self.stop.clone()
     }
 
+    /// Whether a stop asked for now comes to nothing.
+    pub(super) fn ignores_stop(&self) -> bool {
+        self.pool.ignores_stop()
+    }
+
     pub(super) fn refused_connection(&self) {
         self.metrics.refused_connection();
     }

@@ -7,6 +7,7 @@
 //! `PORT=0` takes any free port. A fixed port should lie below the range from which the kernel takes
 //! the ports of outgoing connections (`/proc/sys/net/ipv4/ip_local_port_range`): inside it, any
 //! client's connection may sit on the port first.
+//! With `LEASH=1` it ends at once when standard input does: when whoever started it is gone.
 //! Example: `PORT=7001 INSTANCE=feed-1 FABRIC=east releases/feed/1.4.2/run`.
 
 mod handler;
@@ -30,7 +31,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::artifact::Spec;
-use crate::defect::Defect;
 use handler::Instance;
 
 /// How long requests in flight may take to finish once the instance was told to stop.
@@ -50,6 +50,7 @@ struct Environment {
     fabric: String,
     router: Option<crate::loopback::Base>,
     seed: Option<u64>,
+    leash: bool,
 }
 
 impl Environment {
@@ -68,6 +69,7 @@ impl Environment {
             seed: variable("SEED")
                 .map(|text| text.parse().context("environment variable SEED"))
                 .transpose()?,
+            leash: variable("LEASH").is_some(),
         })
     }
 }
@@ -100,12 +102,19 @@ async fn serve(spec: Spec, environment: Environment) -> anyhow::Result<ExitCode>
     );
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
-    let deaf = spec.defects.contains(&Defect::IgnoresStop);
+    let leash = environment.leash;
     let instance = Arc::new(Instance::new(spec, environment, stop.clone())?);
     let leak = tracker.spawn(Arc::clone(&instance).leak());
+    if leash {
+        // Whoever started this is gone: no defect outlives that.
+        std::thread::spawn(|| {
+            let _bytes = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            std::process::exit(0);
+        });
+    }
     tokio::select! {
         () = accept(listener, &instance, &tracker) => {}
-        () = stop_asked(&mut terminate, &mut interrupt, deaf) => stop.cancel(),
+        () = stop_asked(&mut terminate, &mut interrupt, &instance) => stop.cancel(),
         () = stop.cancelled() => {}
     }
     leak.abort();
@@ -120,11 +129,11 @@ async fn serve(spec: Spec, environment: Environment) -> anyhow::Result<ExitCode>
 }
 
 /// Returns once a signal asks to stop that this release listens to.
-async fn stop_asked(terminate: &mut Signal, interrupt: &mut Signal, deaf: bool) {
+async fn stop_asked(terminate: &mut Signal, interrupt: &mut Signal, instance: &Instance) {
     loop {
         tokio::select! {
             _ = interrupt.recv() => return,
-            _ = terminate.recv() => if !deaf { return },
+            _ = terminate.recv() => if !instance.ignores_stop() { return },
         }
     }
 }

@@ -97,8 +97,10 @@ impl Pool {
         self.workers.available_permits()
     }
 
+    /// Whether a stop asked for now comes to nothing.
     pub(super) fn ignores_stop(&self) -> bool {
-        self.has(&Defect::IgnoresStop)
+        let deaf = |only_overloaded| self.has(&Defect::IgnoresStop { only_overloaded });
+        deaf(false) || (deaf(true) && self.overloaded())
     }
 
     /// What the health endpoint says, which need not be true.
