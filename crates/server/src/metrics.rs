@@ -35,14 +35,4 @@ macro_rules! stub { ($($name:ident),*) => { $(
         let _ = app.queries;
         Json(json!({"status": "error"}))
     } )* } }
-stub!(
-    query,
-    query_form,
-    query_range,
-    query_range_form,
-    series,
-    series_form,
-    labels,
-    labels_form,
-    label_values
-);
+stub!(query, query_form, query_range, query_range_form, series, series_form, labels, labels_form, label_values);
