@@ -13,8 +13,6 @@ mod hubs;
 mod peer;
 #[path = "streams/router.rs"]
 mod router;
-#[path = "streams/unwired.rs"]
-mod unwired;
 
 use std::{
     io::{BufRead, BufReader},
