@@ -6,7 +6,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 /// Name, package and example of each benchmark.
-const BENCHES: [(&str, &str, &str); 1] = [("ledger-append", "mainstay-store", "append_bench")];
+const BENCHES: [(&str, &str, &str); 2] = [
+    ("ledger-append", "mainstay-store", "append_bench"),
+    ("router", "mainstay-traffic", "router_bench"),
+];
 
 /// Which benchmarks to run.
 #[derive(Args)]

@@ -2,7 +2,8 @@
 //!
 //! **Guarantees.** It is made anew for ever, later and later up to [`BACK_OFF_MAX`], and each time the
 //! server hears who this is, the generation it holds now, the newest report and the events that wait. What
-//! is put into the [`Mailbox`] never waits for the server. **Never** ends because of the server.
+//! is put into the [`Mailbox`] never waits for the server; of several orders that nobody took yet only the
+//! newest is kept, since each is whole. **Never** ends because of the server.
 //!
 //! ```text
 //! let mailbox = Arc::new(Mailbox::default());
@@ -26,7 +27,7 @@ use mainstay_wire::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::TcpStream,
-    sync::{Notify, mpsc},
+    sync::{Notify, watch},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_tungstenite::{
@@ -49,7 +50,7 @@ const STEADY_AFTER: Duration = Duration::from_secs(5);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long the server may take to take one frame.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
-/// How long the last words may take.
+/// How long the last words may take once this process ends.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Events that wait for a server; beyond, the oldest go and their number is told.
 const EVENTS_MAX: usize = 256;
@@ -68,8 +69,8 @@ pub(crate) enum Sort {
 pub(crate) trait Words: Serialize + Clone + Send + 'static {
     /// Where its server listens for it.
     const PATH: &'static str;
-    /// What the server says to it.
-    type Order: DeserializeOwned + Send + 'static;
+    /// What the server says to it: each is whole, so the newest is worth all before it.
+    type Order: DeserializeOwned + Send + Sync + 'static;
 
     /// What this message is.
     fn sort(&self) -> Sort;
@@ -97,7 +98,7 @@ impl Words for FromAgent {
     }
     fn lost(count: u64) -> Option<Self> {
         Some(Self::Unordered {
-            at: crate::platform::now(),
+            at: crate::ports::now(),
             instance: None,
             what: format!("{count} earlier events were lost while no server took them"),
         })
@@ -285,7 +286,7 @@ impl BackOff {
 pub(crate) async fn keep<W: Words>(
     server: Server,
     mailbox: Arc<Mailbox<W>>,
-    orders: mpsc::Sender<W::Order>,
+    orders: watch::Sender<Option<W::Order>>,
     stop: CancellationToken,
 ) {
     let mut back_off = BackOff::new();
@@ -298,7 +299,15 @@ pub(crate) async fn keep<W: Words>(
             orders: &orders,
             connected: false,
         };
-        let Err(error) = link.live(&stop).await else {
+        let too_late = async {
+            stop.cancelled().await;
+            sleep(CLOSE_WITHIN).await;
+        };
+        let ended = tokio::select! {
+            ended = link.live(&stop) => ended,
+            () = too_late => return,
+        };
+        let Err(error) = ended else {
             return;
         };
         if link.connected || !warned {
@@ -318,7 +327,7 @@ pub(crate) async fn keep<W: Words>(
 struct Link<'a, W: Words> {
     server: &'a Server,
     mailbox: &'a Mailbox<W>,
-    orders: &'a mpsc::Sender<W::Order>,
+    orders: &'a watch::Sender<Option<W::Order>>,
     connected: bool,
 }
 
@@ -342,16 +351,14 @@ impl<W: Words> Link<'_, W> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
-                    let last = async { self.say_all(&mut sink).await?; Ok::<_, anyhow::Error>(sink.close().await?) };
-                    drop(timeout(CLOSE_WITHIN, last).await);
-                    return Ok(());
+                    self.say_all(&mut sink).await?;
+                    return Ok(sink.close().await?);
                 }
                 () = self.mailbox.filled.notified() => {}
                 message = source.next() => {
                     heard_at = Instant::now();
-                    let Some(order) = heard(message)? else { continue };
-                    if self.orders.send(order).await.is_err() {
-                        return Ok(());
+                    if let Some(order) = heard(message)? {
+                        self.orders.send_replace(Some(order));
                     }
                 }
                 () = sleep_until(heard_at + mainstay_server::SILENT_MAX) => {

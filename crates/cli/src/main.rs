@@ -18,9 +18,10 @@ mod local;
 mod metrics;
 mod output;
 mod platform;
+mod ports;
+mod production;
 mod style;
 mod targets;
-mod unwired;
 mod yaml;
 
 use std::process::ExitCode;

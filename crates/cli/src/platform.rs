@@ -1,141 +1,174 @@
-//! Wires the store to the server: adapters for the ports, ids, the clock, the life of the process.
+//! Wires the rooms together and keeps them alive: the server, the walk of changes, releases, monitoring.
+//!
+//! Guarantees: a task that dies ends the process with failure; when told to end, requests under way may
+//! finish, and nothing is left running. Whoever does not lead answers, and moves nothing.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
-use mainstay_change::{EffectId, freeze::Freeze};
+use mainstay_change::freeze::Freeze;
 use mainstay_core::{
-    Actor, Append, ChangeId, Entry, StreamId, Time,
-    ports::{BoxFuture, Clock, Identity, Ledger, LedgerError, Tables, TokenHolder},
+    Actor, ChangeId,
+    ports::{Clock, Ledger},
 };
-use mainstay_runtime::{Codecs, DriveError, Inbox, Performer, Runtime, Shell, drive, lead};
+use mainstay_deploy::{
+    adapter::{Engine, Ports as DeployPorts},
+    rollout::Rollout,
+};
+use mainstay_fleet::hub::FleetHub;
+use mainstay_runtime::{Codecs, DriveError, Inbox, Runtime, Shell, drive, lead};
 use mainstay_server::{Access, App};
-use mainstay_store::{ChangeSummary, Options, Store, StoreError};
-use tokio::{net::TcpListener, sync::mpsc};
+use mainstay_store::{ChangeSummary, Store};
+use mainstay_traffic::hub::RouteHub;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Letters of a change's id: none that looks like another.
-const ID_LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
-/// Letters in an id: 10 of 32 make a collision within a million changes less likely than 1 in 2,000.
-const ID_LENGTH: usize = 10;
+use crate::{
+    hubs::{Agents, Routers},
+    metrics::{self, PromQl},
+    ports::{Ports, SystemClock, new_change_id, now},
+    production::{Desk, Hands, Hubs, keep_observing, keep_scraping},
+};
 
-/// Entries that may wait for the runtime; a person's order beyond it is refused.
+/// Inputs that may wait for the walk of changes; a person's order beyond it is refused.
 const INPUTS_MAX: usize = 256;
 /// Open changes asked for at once.
 const OPEN_PAGE: usize = 1_000;
+/// How long requests under way may take when told to end; a live feed never ends by itself.
+const GRACE: Duration = Duration::from_secs(3);
 
-struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> Time {
-        Time::from_millis(jiff::Timestamp::now().as_millisecond())
-    }
+/// A server that listens.
+pub(crate) struct Running {
+    /// Where.
+    pub(crate) address: SocketAddr,
+    stop: CancellationToken,
+    tasks: JoinSet<anyhow::Result<()>>,
+    store: Store,
 }
 
-/// The wall clock, for commands that write without a server.
-pub(crate) fn now() -> Time {
-    SystemClock.now()
-}
-
-#[derive(Clone)]
-struct Ports(Store);
-
-impl Ledger for Ports {
-    fn append(&self, append: Append) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
-        self.0.append(append)
+/// Starts a server on `listen`; beyond loopback only where a token exists.
+pub(crate) async fn start(
+    store: Store,
+    listen: SocketAddr,
+    require_token: bool,
+) -> anyhow::Result<Running> {
+    let tokens = store.list_tokens(None, 1).await?;
+    if !listen.ip().is_loopback() && tokens.is_empty() {
+        bail!(
+            "refusing to listen on {listen} without authentication: make a token first \
+             (`mainstay token create NAME --scope admin --data-dir DIR`), or listen on 127.0.0.1"
+        );
     }
-    fn since(&self, seq: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
-        self.0.since(seq, limit)
-    }
-    fn stream<'a>(
-        &'a self,
-        stream: &'a StreamId,
-    ) -> BoxFuture<'a, Result<Vec<Entry>, LedgerError>> {
-        self.0.stream(stream)
-    }
-}
-
-impl Tables for Ports {
-    fn get<'a>(
-        &'a self,
-        table: &'a str,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<String>, LedgerError>> {
-        Box::pin(async move {
-            let row = self.0.get(table, key).await.map_err(unavailable)?;
-            Ok(row.map(|row| row.body))
-        })
-    }
-    fn list<'a>(
-        &'a self,
-        table: &'a str,
-        prefix: &'a str,
-        after: &'a str,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<(String, String)>, LedgerError>> {
-        Box::pin(async move {
-            let after = Some(after).filter(|key| !key.is_empty());
-            let rows = self
-                .0
-                .list(table, prefix, after, limit)
-                .await
-                .map_err(unavailable)?;
-            Ok(rows.into_iter().map(|row| (row.key, row.body)).collect())
-        })
-    }
-}
-
-impl Identity for Ports {
-    fn holder<'a>(
-        &'a self,
-        secret: &'a str,
-    ) -> BoxFuture<'a, Result<Option<TokenHolder>, LedgerError>> {
-        Box::pin(async move {
-            let token = self.0.check_token(secret).await.map_err(unavailable)?;
-            Ok(token.map(|token| TokenHolder {
-                name: token.name,
-                scopes: token.scopes,
-            }))
-        })
-    }
-}
-
-/// Freezes want nothing done; a kind of change that does brings its own hands.
-struct NoHands;
-
-impl Performer for NoHands {
-    fn perform(&self, change: ChangeId, id: EffectId, _: String) -> BoxFuture<'_, Vec<Inbox>> {
-        tracing::error!(%change, ?id, "nothing here can do this effect");
-        Box::pin(async { Vec::new() })
-    }
-}
-
-/// Takes the leadership, and what is needed to walk all open changes from there.
-async fn take_over(store: &Store) -> anyhow::Result<(Runtime, Shell, mpsc::Sender<Inbox>)> {
-    let ports = Ports(store.clone());
-    let leadership = lead(&ports, Actor::system(), now()).await?;
-    let since = *store.subscribe().borrow();
-    let runtime = Runtime::new(Codecs::new().with::<Freeze>(), Actor::system(), leadership);
-    let (sender, inputs) = mpsc::channel(INPUTS_MAX);
-    let shell = Shell {
-        ledger: Arc::new(ports),
-        clock: Arc::new(SystemClock),
-        performer: Arc::new(NoHands),
-        inputs,
-        open: open_changes(store).await?,
-        since,
+    let open = listen.ip().is_loopback() && !require_token;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}: choose another with --listen"))?;
+    let address = listener.local_addr()?;
+    let stop = CancellationToken::new();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ports = Arc::new(Ports(store.clone()));
+    let (fleet, unordered) = FleetHub::new(Arc::clone(&clock));
+    let routes = RouteHub::new(Arc::clone(&clock));
+    let hubs = Arc::new(Hubs::new(fleet.clone(), routes.clone()));
+    let monitoring = metrics::start(&clock, &stop);
+    let ekg = monitoring.ekg.clone();
+    let engine = Engine::open(DeployPorts {
+        ledger: ports.clone(),
+        signals: Arc::new(ekg.clone()),
+        site: hubs.clone(),
+        clock: Arc::clone(&clock),
+        next_change_id: Arc::new(new_change_id),
+        newest: store.subscribe(),
+    })
+    .await
+    .context("cannot read the ledger")?;
+    let (inputs, told) = mpsc::channel(INPUTS_MAX);
+    let mut tasks = JoinSet::new();
+    let ending = |stop: &CancellationToken| stop.clone();
+    tasks.spawn(walk(store.clone(), engine.clone(), told, ending(&stop)));
+    tasks.spawn(done(engine.clone().follow(ending(&stop))));
+    tasks.spawn(done(Arc::clone(&hubs).follow(ending(&stop))));
+    tasks.spawn(done(keep_observing(
+        ports.clone(),
+        unordered,
+        ending(&stop),
+    )));
+    // A wildcard address is asked on the loopback it includes.
+    let own = format!("http://127.0.0.1:{}", address.port());
+    tasks.spawn(done(keep_scraping(
+        monitoring,
+        hubs,
+        engine.clone(),
+        own,
+        ending(&stop),
+    )));
+    let desk = Arc::new(Desk { engine, inputs });
+    let app = App {
+        ledger: ports.clone(),
+        tables: ports.clone(),
+        identity: ports,
+        clock,
+        next_change_id: Arc::new(new_change_id),
+        newest: store.subscribe(),
+        access: if open {
+            Access::OpenOnLoopback
+        } else {
+            Access::Tokens
+        },
+        changes: desk.clone(),
+        views: desk,
+        queries: Arc::new(PromQl(ekg)),
+        agents: Arc::new(Agents(fleet)),
+        routers: Arc::new(Routers(routes)),
     };
-    Ok((runtime, shell, sender))
+    let serving = mainstay_server::serve(listener, app, stop.clone());
+    tasks.spawn(async move { Ok(serving.await?) });
+    Ok(Running {
+        address,
+        stop,
+        tasks,
+        store,
+    })
 }
 
-async fn walk_changes(
-    runtime: Runtime,
-    shell: Shell,
+async fn done(task: impl Future<Output = ()>) -> anyhow::Result<()> {
+    task.await;
+    Ok(())
+}
+
+/// Takes the leadership and walks all open changes, until `stop` or until another server leads.
+async fn walk(
+    store: Store,
+    engine: Engine,
+    inputs: mpsc::Receiver<Inbox>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    match drive(runtime, shell, stop).await {
+    let ports = Ports(store.clone());
+    let since = *store.subscribe().borrow();
+    let leadership = lead(&ports, Actor::system(), now()).await?;
+    let epoch = leadership.version;
+    let codecs = Codecs::new().with::<Freeze>().with::<Rollout>();
+    let runtime = Runtime::new(codecs, Actor::system(), leadership);
+    let ledger: Arc<dyn Ledger> = Arc::new(ports);
+    let shell = Shell {
+        ledger,
+        clock: Arc::new(SystemClock),
+        performer: Arc::new(Hands(engine.clone())),
+        inputs,
+        open: open_changes(&store).await?,
+        since,
+    };
+    let leading = stop.child_token();
+    let ordering = engine.lead(epoch, leading.clone());
+    let driving = async {
+        let ended = drive(runtime, shell, stop.clone()).await;
+        leading.cancel();
+        ended
+    };
+    match tokio::join!(driving, ordering).0 {
         Err(DriveError::Fenced) => {
             tracing::warn!("another server walks the changes now; this one goes on answering");
+            stop.cancelled().await;
             Ok(())
         }
         ended => Ok(ended?),
@@ -163,118 +196,27 @@ async fn open_changes(store: &Store) -> anyhow::Result<Vec<ChangeId>> {
     }
 }
 
-fn unavailable(error: StoreError) -> LedgerError {
-    LedgerError::Unavailable(format!("{:#}", anyhow::Error::new(error)))
-}
-
-fn new_change_id() -> ChangeId {
-    let mut random = [0_u8; ID_LENGTH];
-    // Without entropy no id may be made up: the process cannot go on.
-    getrandom::fill(&mut random).expect("the operating system gives random bytes");
-    let letters: String = random
-        .iter()
-        .map(|byte| char::from(ID_LETTERS[usize::from(byte % 32)]))
-        .collect();
-    ChangeId::new(format!("chg-{letters}")).expect("the letters of an id are letters of a name")
-}
-
-/// Opens the SQLite store of a data directory.
-pub(crate) async fn open_data_dir(data_dir: &Path) -> anyhow::Result<Store> {
-    let file = data_dir.join("mainstay.db");
-    Store::sqlite(&file, Options::default())
-        .await
-        .with_context(|| format!("cannot open {}", file.display()))
-}
-
-/// A server that listens.
-pub(crate) struct Running {
-    /// Where.
-    pub(crate) address: SocketAddr,
-    stop: CancellationToken,
-    walk: tokio::task::JoinHandle<anyhow::Result<()>>,
-    task: tokio::task::JoinHandle<std::io::Result<()>>,
-    store: Store,
-}
-
-/// Starts a server on `listen`; beyond loopback only where a token exists.
-pub(crate) async fn start(
-    store: Store,
-    listen: SocketAddr,
-    require_token: bool,
-) -> anyhow::Result<Running> {
-    let tokens = store.list_tokens(None, 1).await?;
-    if !listen.ip().is_loopback() && tokens.is_empty() {
-        bail!(
-            "refusing to listen on {listen} without authentication: make a token first \
-             (`mainstay token create NAME --scope admin --data-dir DIR`), or listen on 127.0.0.1"
-        );
-    }
-    let open = listen.ip().is_loopback() && !require_token;
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}: choose another with --listen"))?;
-    let ports = Arc::new(Ports(store.clone()));
-    let app = App {
-        ledger: ports.clone(),
-        tables: ports.clone(),
-        identity: ports,
-        clock: Arc::new(SystemClock),
-        next_change_id: Arc::new(new_change_id),
-        newest: store.subscribe(),
-        access: if open {
-            Access::OpenOnLoopback
-        } else {
-            Access::Tokens
-        },
-        changes: Arc::new(crate::unwired::Unwired),
-        views: Arc::new(crate::unwired::Unwired),
-        queries: Arc::new(crate::unwired::Unwired),
-        agents: Arc::new(crate::unwired::Unwired),
-        routers: Arc::new(crate::unwired::Unwired),
-    };
-    let address = listener.local_addr()?;
-    let stop = CancellationToken::new();
-    let (runtime, shell, _inputs) = take_over(&store).await?;
-    let walk = tokio::spawn(walk_changes(runtime, shell, stop.clone()));
-    let task = tokio::spawn(mainstay_server::serve(listener, app, stop.clone()));
-    Ok(Running {
-        address,
-        stop,
-        walk,
-        task,
-        store,
-    })
-}
-
-/// Comes back only when the walk failed.
-async fn walked(walk: &mut tokio::task::JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
-    walk.await.context("the task that walks changes died")??;
-    std::future::pending().await
-}
-
 impl Running {
-    /// Serves until SIGINT or SIGTERM, then lets requests under way finish.
-    pub(crate) async fn until_signal(mut self) -> anyhow::Result<()> {
-        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            ended = &mut self.task => ended??,
-            // A walk that was fenced has ended well: the API goes on. Any other end is a failure.
-            Err(error) = walked(&mut self.walk) => return Err(error),
-            _ = tokio::signal::ctrl_c() => self.finish().await?,
-            _ = term.recv() => self.finish().await?,
+    /// Serves until `told` comes back, then lets requests under way finish. A task that ends before is a
+    /// failure.
+    pub(crate) async fn until(
+        mut self,
+        told: impl Future<Output = std::io::Result<()>>,
+    ) -> anyhow::Result<()> {
+        let ended = tokio::select! {
+            told = told => told.map_err(anyhow::Error::from),
+            Some(ended) = self.tasks.join_next() => match ended {
+                Ok(Ok(())) => Err(anyhow::anyhow!("a task of the server ended before it was told to")),
+                Ok(Err(error)) => Err(error),
+                Err(died) => Err(anyhow::Error::new(died).context("a task of the server died")),
+            },
+        };
+        self.stop.cancel();
+        let rest = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, rest).await.is_err() {
+            self.tasks.abort_all();
         }
         self.store.close().await;
-        Ok(())
-    }
-
-    async fn finish(&mut self) -> anyhow::Result<()> {
-        self.stop.cancel();
-        // A live feed never ends by itself; its client resumes elsewhere.
-        let grace = std::time::Duration::from_secs(3);
-        if let Ok(ended) = tokio::time::timeout(grace, &mut self.task).await {
-            return Ok(ended??);
-        }
-        self.task.abort();
-        Ok(())
+        ended
     }
 }

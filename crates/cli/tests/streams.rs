@@ -5,14 +5,14 @@
 
 #[path = "streams/agent.rs"]
 mod agent;
+#[path = "streams/empty.rs"]
+mod empty;
 #[path = "../src/hubs.rs"]
 mod hubs;
 #[path = "streams/peer.rs"]
 mod peer;
 #[path = "streams/router.rs"]
 mod router;
-#[path = "../src/unwired.rs"]
-mod unwired;
 
 use std::{
     io::{BufRead, BufReader},
@@ -22,11 +22,9 @@ use std::{
     time::Duration,
 };
 
+use empty::{Empty, Wall};
 use hubs::{Agents, Routers};
-use mainstay_core::{
-    Append, ChangeId, Entry, StreamId, Time,
-    ports::{BoxFuture, Clock, Identity, Ledger, LedgerError, Tables, TokenHolder},
-};
+use mainstay_core::ChangeId;
 use mainstay_fleet::hub::{FleetHub, FleetView, Unordered};
 use mainstay_server::{Access, App};
 use mainstay_traffic::hub::{RouteHub, RouterView};
@@ -35,63 +33,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Far above what any condition takes, so that a failure is told and not waited for.
 const LIMIT: Duration = Duration::from_secs(30);
-
-struct Wall;
-
-impl Clock for Wall {
-    fn now(&self) -> Time {
-        Time::from_millis(jiff::Timestamp::now().as_millisecond())
-    }
-}
-
-/// A ledger nobody here writes to.
-struct Empty;
-
-impl Ledger for Empty {
-    fn append(&self, _: Append) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-    fn since(&self, _: u64, _: usize) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-    fn stream<'a>(&'a self, _: &'a StreamId) -> BoxFuture<'a, Result<Vec<Entry>, LedgerError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-}
-
-impl Tables for Empty {
-    fn get<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<Option<String>, LedgerError>> {
-        Box::pin(async { Ok(None) })
-    }
-    fn list<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-        _: &'a str,
-        _: usize,
-    ) -> BoxFuture<'a, Result<Vec<(String, String)>, LedgerError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-}
-
-/// One token: `host-token`, with the scope `host`.
-impl Identity for Empty {
-    fn holder<'a>(
-        &'a self,
-        secret: &'a str,
-    ) -> BoxFuture<'a, Result<Option<TokenHolder>, LedgerError>> {
-        Box::pin(async move {
-            Ok((secret == "host-token").then(|| TokenHolder {
-                name: "h1".into(),
-                scopes: vec!["host".into()],
-            }))
-        })
-    }
-}
 
 /// The streams of a server, on a port of their own.
 struct Server {
@@ -123,9 +64,9 @@ impl Server {
             next_change_id: Arc::new(|| ChangeId::new("chg-none").unwrap()),
             newest: seen,
             access,
-            changes: Arc::new(unwired::Unwired),
-            views: Arc::new(unwired::Unwired),
-            queries: Arc::new(unwired::Unwired),
+            changes: Arc::new(Empty),
+            views: Arc::new(Empty),
+            queries: Arc::new(Empty),
             agents: Arc::new(Agents(fleet.clone())),
             routers: Arc::new(Routers(routes.clone())),
         };

@@ -161,6 +161,30 @@ impl Engine {
         self.0.model.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where each service says its metrics are.
+    pub fn metrics_paths(&self) -> BTreeMap<ServiceName, String> {
+        let model = self.model();
+        let paths = model.services.iter();
+        paths
+            .map(|(name, spec)| (name.clone(), spec.metrics.clone()))
+            .collect()
+    }
+
+    /// The fabric of a reported instance and the path of its metrics, where its service is declared.
+    pub fn placed(
+        &self,
+        report: &mainstay_wire::agent::InstanceReport,
+        paths: &BTreeMap<ServiceName, String>,
+    ) -> Option<(FabricName, String)> {
+        let path = paths.get(&report.service)?;
+        let rest = report
+            .instance
+            .as_str()
+            .strip_prefix(report.service.as_str())?;
+        let (fabric, _) = rest.strip_prefix('-')?.rsplit_once('-')?;
+        Some((FabricName::new(fabric).ok()?, path.clone()))
+    }
+
     fn now(&self) -> mainstay_core::Time {
         self.0.ports.clock.now()
     }

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use mainstay_change::{Arithmetic, Batch, Budget, Direction, Serving, batch, safe_batch};
 use mainstay_core::{
-    FabricName, Finding, HostName, InstanceName, Name, Outcome, Percent, ServiceName, Time, Version,
+    FabricName, Finding, HostName, InstanceName, Name, Outcome, Percent, ServiceName, Time,
+    Version,
     catalog::{FailureDomain, HostSpec, ServiceSpec},
 };
 
@@ -133,7 +134,10 @@ fn cool(rows: &mut [Row]) {
 /// The arithmetic for taking all of `slots` out at once.
 pub fn arithmetic(known: Known<'_>, slots: &[InstanceName], now: Time) -> Arithmetic {
     let budget = Budget {
-        serving: rows(known, now).into_iter().map(|row| row.serving).collect(),
+        serving: rows(known, now)
+            .into_iter()
+            .map(|row| row.serving)
+            .collect(),
         demand_upper_rps: known.demand_upper_rps.unwrap_or(f64::NAN),
         leased_rps: known.leased_rps,
     };
@@ -142,7 +146,10 @@ pub fn arithmetic(known: Known<'_>, slots: &[InstanceName], now: Time) -> Arithm
 
 /// Sum of what the instances of `fabric` carry now; none where nothing fresh is known.
 pub fn carried_rps(known: Known<'_>, now: Time) -> Option<f64> {
-    let sum: f64 = rows(known, now).iter().map(|row| row.serving.capacity_rps).sum();
+    let sum: f64 = rows(known, now)
+        .iter()
+        .map(|row| row.serving.capacity_rps)
+        .sum();
     (sum > 0.0).then_some(sum)
 }
 

@@ -55,7 +55,11 @@ pub struct Composition<'a> {
 /// The orders that follow.
 pub fn compose(of: Composition<'_>) -> Orders {
     let mut orders = Orders {
-        hosts: of.hosts.iter().map(|host| (host.clone(), Vec::new())).collect(),
+        hosts: of
+            .hosts
+            .iter()
+            .map(|host| (host.clone(), Vec::new()))
+            .collect(),
         fabrics: of
             .fabrics
             .keys()
@@ -63,13 +67,18 @@ pub fn compose(of: Composition<'_>) -> Orders {
             .collect(),
     };
     for (name, desired) in of.desired {
-        let Some(spec) = of.services.get(name).filter(|spec| spec.manage == Manage::Full) else {
+        let Some(spec) = of
+            .services
+            .get(name)
+            .filter(|spec| spec.manage == Manage::Full)
+        else {
             continue;
         };
         if let Some(run) = &spec.run {
             for (slot, wanted) in &desired.slots {
                 let instance = instance(of, name, slot, wanted, run);
-                if let (Some(host), Some(instance)) = (orders.hosts.get_mut(&wanted.host), instance) {
+                if let (Some(host), Some(instance)) = (orders.hosts.get_mut(&wanted.host), instance)
+                {
                     host.push(instance);
                 }
             }
@@ -207,7 +216,11 @@ mod tests {
             [(lax.clone(), (vec![host.clone()], 3))].into(),
         );
         let mut desired = Desired::from(&deployment);
-        desired.slots.get_mut(&Slot::new(lax.clone(), 1)).unwrap().incarnation = 4;
+        desired
+            .slots
+            .get_mut(&Slot::new(lax.clone(), 1))
+            .unwrap()
+            .incarnation = 4;
         let seen = [
             report("voyager-lax-1", "v1", 2, 9_001),
             report("voyager-lax-2", "v2", 0, 9_002),
@@ -215,7 +228,13 @@ mod tests {
         .map(|it| (it.instance.clone(), it));
         let orders = compose(Composition {
             services: &[(voyager.clone(), spec)].into(),
-            fabrics: &[(lax.clone(), FabricSpec { listen: Some("127.0.0.1:80".into()) })].into(),
+            fabrics: &[(
+                lax.clone(),
+                FabricSpec {
+                    listen: Some("127.0.0.1:80".into()),
+                },
+            )]
+            .into(),
             hosts: &[host.clone()],
             desired: &[(voyager, desired)].into(),
             seen: &seen.into(),
@@ -230,7 +249,10 @@ mod tests {
             .collect();
         assert_eq!(
             backends,
-            [("voyager-lax-1", "v1", true), ("voyager-lax-2", "v2", false)]
+            [
+                ("voyager-lax-1", "v1", true),
+                ("voyager-lax-2", "v2", false)
+            ]
         );
     }
 }

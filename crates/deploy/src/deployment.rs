@@ -184,7 +184,11 @@ mod tests {
         let lax: FabricName = "lax".parse().unwrap();
         let v1: Version = "v1".parse().unwrap();
         let instances = (1..=4).map(|n| {
-            let version = if n == 3 { "v2".parse().unwrap() } else { v1.clone() };
+            let version = if n == 3 {
+                "v2".parse().unwrap()
+            } else {
+                v1.clone()
+            };
             (Slot::new(lax.clone(), n), version, 2)
         });
         let made = Deployment::of(1, v1.clone(), [(lax.clone(), hosts)].into(), instances);

@@ -269,9 +269,10 @@ impl Bench {
             let what = format!("requests that failed at {kind} {value}");
             findings.push(finding(&format!("errors {kind}={value}"), &what, judgement));
         }
-        let bound = self
-            .bound
-            .map_or_else(|| "the old version's p99".to_owned(), |b| format!("{} ms", b.0 * 1e3));
+        let bound = self.bound.map_or_else(
+            || "the old version's p99".to_owned(),
+            |b| format!("{} ms", b.0 * 1e3),
+        );
         let what = format!("requests slower than {bound}");
         // As slow as young instances of the old version is no harm, only not yet safe.
         let latency = match (&slow, latency_harm) {
@@ -317,7 +318,10 @@ impl Bench {
 }
 
 fn percent(share: Option<f64>) -> String {
-    share.map_or_else(|| "no data".to_owned(), |share| format!("{:.2} %", share * 100.0))
+    share.map_or_else(
+        || "no data".to_owned(),
+        |share| format!("{:.2} %", share * 100.0),
+    )
 }
 
 fn numbers(what: &str, evidence: &Evidence) -> String {
@@ -399,7 +403,11 @@ mod tests {
 
     /// One second: requests and bad ones, fast (under 100 ms) and slow ones, of new, old and young old.
     fn tick(bench: &mut Bench, new: (u64, u64, u64), old: (u64, u64, u64), young: (u64, u64, u64)) {
-        let rows = [("v2", "s-lax-5", new), ("v1", "s-lax-1", old), ("v1", "s-lax-6", young)];
+        let rows = [
+            ("v2", "s-lax-5", new),
+            ("v1", "s-lax-1", old),
+            ("v1", "s-lax-6", young),
+        ];
         let mut requests = Vec::new();
         let mut buckets = Vec::new();
         for (version, instance, (total, bad, slow)) in rows {

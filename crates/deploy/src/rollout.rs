@@ -101,7 +101,11 @@ impl Machine for Rollout {
 
     fn wake_at(state: &State) -> Option<Time> {
         let halted = state.paused.is_some() || state.stuck.is_some();
-        if halted { None } else { decide::deadline(state) }
+        if halted {
+            None
+        } else {
+            decide::deadline(state)
+        }
     }
 
     fn tick() -> Input {
@@ -126,13 +130,15 @@ impl Machine for Rollout {
     fn standing(state: &State) -> Moved {
         let (standing, because) = match (&state.phase, &state.paused, &state.stuck) {
             (Phase::Ended(ended), ..) => {
-                let because = state
-                    .failure
-                    .clone()
-                    .unwrap_or_else(|| format!("every instance runs {}, as measured", state.plan.to));
+                let because = state.failure.clone().unwrap_or_else(|| {
+                    format!("every instance runs {}, as measured", state.plan.to)
+                });
                 (*ended, because)
             }
-            (_, _, Some(stuck)) => (ChangeState::Paused, format!("on its way back, stuck: {stuck}")),
+            (_, _, Some(stuck)) => (
+                ChangeState::Paused,
+                format!("on its way back, stuck: {stuck}"),
+            ),
             (_, Some(pause), None) => (ChangeState::Paused, pause.because.clone()),
             (_, None, None) => match &state.failure {
                 Some(failure) => (ChangeState::RollingBack, failure.clone()),

@@ -54,7 +54,10 @@ impl Seen {
     /// The agent's report about an instance, and when it was received.
     pub fn instance(&self, name: &str) -> Option<(&SeenHost, &InstanceReport)> {
         self.hosts.values().find_map(|host| {
-            let found = host.instances.iter().find(|it| it.instance.as_str() == name)?;
+            let found = host
+                .instances
+                .iter()
+                .find(|it| it.instance.as_str() == name)?;
             Some((host, found))
         })
     }

@@ -132,13 +132,22 @@ mod tests {
     #[test]
     fn a_set_reads_back_what_it_writes_and_a_bad_range_is_refused() {
         let slot = |fabric: &str, n| Slot::new(fabric.parse().unwrap(), n);
-        let slots: Slots = [slot("iad", 2), slot("lax", 1), slot("lax", 2), slot("lax", 9)]
-            .into_iter()
-            .collect();
+        let slots: Slots = [
+            slot("iad", 2),
+            slot("lax", 1),
+            slot("lax", 2),
+            slot("lax", 9),
+        ]
+        .into_iter()
+        .collect();
         let text = serde_json::to_string(&slots).unwrap();
         assert_eq!(text, r#"{"iad":[[2,2]],"lax":[[1,2],[9,9]]}"#);
         assert_eq!(serde_json::from_str::<Slots>(&text).unwrap(), slots);
-        for wrong in [r#"{"lax":[[0,2]]}"#, r#"{"lax":[[3,2]]}"#, r#"{"lax":[[1,99999999]]}"#] {
+        for wrong in [
+            r#"{"lax":[[0,2]]}"#,
+            r#"{"lax":[[3,2]]}"#,
+            r#"{"lax":[[1,99999999]]}"#,
+        ] {
             assert!(serde_json::from_str::<Slots>(wrong).is_err(), "{wrong}");
         }
     }

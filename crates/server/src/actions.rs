@@ -103,7 +103,6 @@ impl From<Declined> for Problem {
             No::Conflict | No::Denied => StatusCode::CONFLICT,
             No::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let verdict = declined.verdict.map(|verdict| *verdict);
-        Self::new(status, declined.code, declined.what, declined.remedy).because(verdict)
+        Self::new(status, declined.code, declined.what, declined.remedy).because(declined.verdict)
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Place>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    verdict: Option<Verdict>,
+    verdict: Option<Box<Verdict>>,
     #[serde(skip)]
     retry_after_secs: Option<u64>,
 }
@@ -56,7 +56,7 @@ impl Problem {
         }
     }
     /// Shows the verdict that denies it.
-    pub(crate) fn because(mut self, verdict: Option<Verdict>) -> Self {
+    pub(crate) fn because(mut self, verdict: Option<Box<Verdict>>) -> Self {
         self.verdict = verdict;
         self
     }

@@ -12,6 +12,8 @@
 //! assert_eq!(pick(&[busy, out], 42), Some(0));
 //! ```
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 /// A backend that may take a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
@@ -50,6 +52,49 @@ pub fn pick(candidates: &[Candidate], random: u64) -> Option<usize> {
     })
 }
 
+/// Draws that are tried before all candidates are looked at. Each fails with the share of the drawn
+/// one over the greatest, so that sixteen fail only where almost nobody has a share.
+const DRAWS: u64 = 16;
+
+/// As [`pick`], over `count` candidates whose shares are at most `most`, without looking at all of them:
+/// a candidate is drawn evenly and kept with the probability of its share over `most`.
+pub(crate) fn pick_by(
+    count: usize,
+    most: f64,
+    candidate: impl Fn(usize) -> Candidate,
+    random: u64,
+) -> Option<usize> {
+    let mut salt = 0;
+    let mut draw = || {
+        while salt < DRAWS {
+            salt += 1;
+            let bits = xxh3_64_with_seed(&random.to_le_bytes(), salt);
+            let index = (((bits & u64::from(u32::MAX)) * count as u64) >> 32) as usize;
+            let chance = f64::from((bits >> 32) as u32) / (f64::from(u32::MAX) + 1.0);
+            if chance * most < candidate(index).share {
+                return Some(index);
+            }
+        }
+        None
+    };
+    if count > 0
+        && most > 0.0
+        && let (Some(first), Some(second)) = (draw(), draw())
+    {
+        let load = |i: usize| {
+            let Candidate { in_flight, share } = candidate(i);
+            f64::from(in_flight) / share
+        };
+        return Some(if load(second) < load(first) {
+            second
+        } else {
+            first
+        });
+    }
+    let all: Vec<Candidate> = (0..count).map(candidate).collect();
+    pick(&all, random)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +126,32 @@ mod tests {
         };
         let counts = counts(&[at(5), at(1)]);
         assert!((7_200..7_800).contains(&counts[1]), "{counts:?}");
+    }
+
+    #[test]
+    fn drawing_without_looking_at_all_keeps_the_shares() {
+        let shares = [1.0, 0.5, 0.0, 0.25, 0.25];
+        let mut counts = [0_u32; 5];
+        for i in 0..20_000_u64 {
+            let candidate = |i: usize| Candidate {
+                in_flight: 0,
+                share: shares[i],
+            };
+            let picked = pick_by(5, 1.0, candidate, xxh3_64(&i.to_le_bytes())).unwrap();
+            counts[picked] += 1;
+        }
+        assert_eq!(counts[2], 0);
+        for (count, share) in counts.iter().zip(shares) {
+            let expected = share / 2.0 * 20_000.0;
+            assert!((f64::from(*count) - expected).abs() < 300.0, "{counts:?}");
+        }
+        let nobody = |_| Candidate {
+            in_flight: 0,
+            share: 0.0,
+        };
+        assert_eq!(pick_by(3, 0.0, nobody, 1), None);
+        assert_eq!(pick_by(3, 1.0, nobody, 1), None);
+        assert_eq!(pick_by(0, 1.0, nobody, 1), None);
     }
 
     #[test]

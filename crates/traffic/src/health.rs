@@ -74,6 +74,7 @@ pub struct BackendHealth {
     last_known: MeasuredHealth,
     buckets: [Bucket; WINDOW_SECS as usize],
     flips: VecDeque<u64>,
+    flips_untold: u64,
     rotation: Rotation,
     turned_bad_ms: Option<u64>,
     oldest_ms: u64,
@@ -91,6 +92,7 @@ impl BackendHealth {
             last_known: MeasuredHealth::Unknown,
             buckets: Default::default(),
             flips: VecDeque::new(),
+            flips_untold: 0,
             rotation: Rotation::In,
             turned_bad_ms: None,
             oldest_ms: 0,
@@ -207,6 +209,7 @@ impl BackendHealth {
     }
 
     fn flip(&mut self, now_ms: u64) {
+        self.flips_untold += 1;
         self.flips.push_back(now_ms);
         while self.flips.len() > FLIPS_MAX {
             self.flips.pop_front();
@@ -223,6 +226,11 @@ impl BackendHealth {
                 .back()
                 .zip(self.flips.front())
                 .is_some_and(|(last, first)| last.saturating_sub(*first) <= FLIP_WINDOW_MS)
+    }
+
+    /// Changes of mind since this was asked last.
+    pub fn take_flips(&mut self) -> u64 {
+        std::mem::take(&mut self.flips_untold)
     }
 
     /// Whether it should leave rotation, by its word or by measurement.

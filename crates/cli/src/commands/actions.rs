@@ -15,7 +15,7 @@ use crate::{
     args::{Act, Format, Global, Shed},
     client::Client,
     output::{self, cell},
-    platform,
+    ports,
     style::{self, Style},
 };
 
@@ -131,7 +131,7 @@ pub(crate) async fn status(global: &Global) -> anyhow::Result<()> {
         output::value(global.output, &status)?;
         return Ok(());
     }
-    report(&status, platform::now(), Style::of_stdout())
+    report(&status, ports::now(), Style::of_stdout())
         .iter()
         .try_for_each(|line| output::print(line))
 }

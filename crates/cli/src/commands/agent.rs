@@ -19,7 +19,7 @@ use mainstay_wire::{
     agent::{DesiredSet, FromAgent, ToAgent},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -30,8 +30,8 @@ use crate::{
     link::{self, Mailbox, Server},
 };
 
-/// Orders that may wait for a turn of the agent: each is a whole set, so few are enough.
-const ORDERS_WAITING_MAX: usize = 8;
+/// Orders that wait for a turn of the agent: each is a whole set, so the next one is enough.
+const ORDERS_WAITING_MAX: usize = 1;
 /// Reports that may wait to be read here, which takes microseconds.
 const REPORTS_WAITING_MAX: usize = 64;
 /// What the end may take beyond the longest grace of an instance: a kill and the look that sees it.
@@ -43,10 +43,10 @@ const FAREWELL: Generation = Generation {
 };
 
 pub(crate) async fn run(global: &Global, args: Agent) -> anyhow::Result<()> {
-    super::serve::log_to_stderr();
+    super::log_to_stderr("info");
     let server = Server::new(global)?;
     let longest_grace = without_farewell(&args.data_dir)?;
-    let (from_server, server_orders) = mpsc::channel(ORDERS_WAITING_MAX);
+    let (from_server, server_orders) = watch::channel(None);
     let (orders, ordered) = mpsc::channel(ORDERS_WAITING_MAX);
     let (reports, reported) = mpsc::channel(REPORTS_WAITING_MAX);
     let stop = CancellationToken::new();
@@ -68,6 +68,7 @@ pub(crate) async fn run(global: &Global, args: Agent) -> anyhow::Result<()> {
         orders,
         reported,
         mailbox,
+        next: None,
         longest_grace,
     };
     let attended = desk.attend(args.leash).await;
@@ -84,10 +85,12 @@ pub(crate) async fn run(global: &Global, args: Agent) -> anyhow::Result<()> {
 
 /// Between the server and the agent.
 struct Desk {
-    server_orders: mpsc::Receiver<ToAgent>,
+    server_orders: watch::Receiver<Option<ToAgent>>,
     orders: mpsc::Sender<ToAgent>,
     reported: mpsc::Receiver<FromAgent>,
     mailbox: Arc<Mailbox<FromAgent>>,
+    /// The newest order that the agent has not taken.
+    next: Option<ToAgent>,
     longest_grace: Span,
 }
 
@@ -106,9 +109,8 @@ impl Desk {
                         return Ok(());
                     }
                     tracing::info!("everything on this host is stopped");
-                    self.hand_on(ToAgent::Desired {
-                        set: DesiredSet { generation: FAREWELL, instances: Vec::new() },
-                    }).await;
+                    let set = DesiredSet { generation: FAREWELL, instances: Vec::new() };
+                    self.next = Some(ToAgent::Desired { set });
                     let grace = Duration::from_millis(self.longest_grace.millis());
                     deadline = Some(Instant::now() + grace + GONE_WITHIN);
                 }
@@ -123,7 +125,19 @@ impl Desk {
                         }
                     }
                 },
-                Some(order) = self.server_orders.recv() => self.hand_on(order).await,
+                permit = self.orders.reserve(), if self.next.is_some() => {
+                    if let (Ok(permit), Some(order)) = (permit, self.next.take()) {
+                        permit.send(order);
+                    }
+                }
+                // After the farewell no server is listened to.
+                changed = self.server_orders.changed(), if deadline.is_none() => {
+                    changed.context("the link to the server died")?;
+                    self.next.clone_from(&self.server_orders.borrow_and_update());
+                    if let Some(order) = &self.next {
+                        self.longest_grace = longest_grace(order, self.longest_grace);
+                    }
+                }
                 () = until(deadline) => bail!(
                     "some instances did not end within {} and {} s; see the reports before this, and stop them by hand",
                     self.longest_grace, GONE_WITHIN.as_secs()
@@ -131,15 +145,13 @@ impl Desk {
             }
         }
     }
+}
 
-    async fn hand_on(&mut self, order: ToAgent) {
-        let ToAgent::Desired { set } = &order;
-        for wanted in &set.instances {
-            self.longest_grace = self.longest_grace.max(wanted.stop_grace);
-        }
-        // An agent that ended by itself is seen where its reports end.
-        drop(self.orders.send(order).await);
-    }
+/// The longest grace in a set, at least `least`.
+fn longest_grace(order: &ToAgent, least: Span) -> Span {
+    let ToAgent::Desired { set } = order;
+    let graces = set.instances.iter().map(|wanted| wanted.stop_grace);
+    graces.fold(least, Ord::max)
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -14,7 +14,7 @@ use crate::{
 const EXIT_VOID: u8 = 4;
 
 pub(crate) async fn demo(global: &Global, options: &Options) -> anyhow::Result<ExitCode> {
-    super::serve::log_to_stderr();
+    super::log_to_stderr("warn");
     let played = tokio::select! {
         played = demo::play(options) => played,
         stopped = ending::told(false) => {

@@ -11,7 +11,7 @@ use crate::{
     args::{Format, Global},
     client::Client,
     output::{self, cell},
-    platform,
+    ports,
     style::{self, Style},
 };
 
@@ -42,7 +42,7 @@ pub(crate) async fn get(global: &Global, name: Option<&Name>) -> anyhow::Result<
         eprintln!("no instances: no agent has reported one yet");
         return Ok(());
     }
-    let (now, style) = (platform::now(), Style::of_stdout());
+    let (now, style) = (ports::now(), Style::of_stdout());
     let rows: Vec<Vec<String>> = list.iter().map(|one| row(one, now, style)).collect();
     output::table(&HEADER, &rows)
 }
@@ -76,7 +76,7 @@ pub(crate) async fn describe(global: &Global, name: &Name) -> anyhow::Result<()>
         output::value(global.output, one)?;
         return Ok(());
     }
-    described(one, platform::now(), Style::of_stdout())
+    described(one, ports::now(), Style::of_stdout())
         .iter()
         .try_for_each(|line| output::print(line))
 }

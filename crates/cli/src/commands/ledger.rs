@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     args::{Format, Global, LedgerCommand},
     client::Client,
-    output, platform,
+    output, ports,
 };
 
 pub(crate) async fn run(global: &Global, command: LedgerCommand) -> anyhow::Result<ExitCode> {
@@ -21,7 +21,7 @@ pub(crate) async fn run(global: &Global, command: LedgerCommand) -> anyhow::Resu
                 "there is no ledger in {}",
                 data_dir.display()
             );
-            let store = platform::open_data_dir(&data_dir).await?;
+            let store = ports::open_data_dir(&data_dir).await?;
             let answer = match store.verify().await {
                 Ok((entries, head)) => json!({ "holds": true, "entries": entries, "head": head }),
                 Err(StoreError::Broken(broken)) => json!({ "holds": false, "broken": broken }),

@@ -14,7 +14,7 @@ mod serve;
 mod token;
 pub(crate) mod up;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 use mainstay_core::Name;
@@ -51,10 +51,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { global, command } = cli;
     match command {
         Command::Serve(serve) => serve::serve(serve).await?,
-        Command::Demo(options) => return demo::demo(&global, &options).await,
-        Command::Up(args) => up::up(args).await?,
         Command::Agent(args) => agent::run(&global, args).await?,
         Command::Router(args) => router::run(&global, args).await?,
+        Command::Demo(options) => return demo::demo(&global, &options).await,
+        Command::Up(args) => up::up(args).await?,
         Command::Apply {
             files,
             reason,
@@ -144,4 +144,16 @@ async fn describe(global: &Global, kind: Listed, name: &Name) -> anyhow::Result<
         Listed::Instances => instances::describe(global, name).await,
         Listed::Rollouts => rollout::describe(global, name).await,
     }
+}
+
+/// Diagnostics of a long-running command go to standard error; `level` unless `MAINSTAY_LOG` says otherwise.
+fn log_to_stderr(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MAINSTAY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{level},sqlx=warn")));
+    // An error only means that a subscriber is installed already.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
 }

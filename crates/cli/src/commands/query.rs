@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::{
     args::Global,
     client::{Client, ClientError, parameters},
-    output, platform, style,
+    output, ports, style,
 };
 
 /// What is asked.
@@ -25,7 +25,7 @@ pub(crate) async fn query(global: &Global, question: &Question) -> anyhow::Resul
     let at = question
         .time
         .as_deref()
-        .map_or_else(|| Ok(platform::now()), time)?;
+        .map_or_else(|| Ok(ports::now()), time)?;
     let path = match question.range {
         None => format!(
             "/api/v1/query{}",

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     args::{Global, RolloutCommand, RolloutStart, Steer},
     client::Client,
-    output, platform,
+    output, ports,
     style::{self, Style},
 };
 use fetch::{Wanted, decode, resolve};
@@ -148,7 +148,7 @@ pub(crate) async fn describe(global: &Global, target: &Name) -> anyhow::Result<(
         return Ok(());
     }
     let width = live::columns().unwrap_or(WIDTH);
-    let block = progress::block(&rollout, platform::now(), Style::of_stdout(), width);
+    let block = progress::block(&rollout, ports::now(), Style::of_stdout(), width);
     block.iter().try_for_each(|line| output::print(line))
 }
 
@@ -200,7 +200,7 @@ async fn history(
         return output::print(&format!("no rollout{of} yet"));
     }
     let (rollouts, _) = decode(&all)?;
-    let now = platform::now();
+    let now = ports::now();
     let rows: Vec<Vec<String>> = rollouts
         .iter()
         .map(|one| {
@@ -231,7 +231,7 @@ async fn history(
 
 /// The table of `get rollouts` and `rollout status`.
 fn table<'a>(rollouts: impl Iterator<Item = &'a Rollout>) -> anyhow::Result<()> {
-    let (now, style) = (platform::now(), Style::of_stdout());
+    let (now, style) = (ports::now(), Style::of_stdout());
     let rows: Vec<Vec<String>> = rollouts.map(|one| progress::row(one, now, style)).collect();
     output::table(&progress::HEADER, &rows)
 }

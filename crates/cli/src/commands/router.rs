@@ -29,7 +29,7 @@ use mainstay_wire::{
 };
 use tokio::{
     net::TcpListener,
-    sync::mpsc,
+    sync::watch,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -42,15 +42,13 @@ use crate::{
 
 /// How often the server hears of it while nothing is applied.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// Tables that may wait to be applied: each is whole, so few are enough.
-const ORDERS_WAITING_MAX: usize = 8;
 /// How long requests under way may take when the router ends.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
 /// How often it is looked whether they are done.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 pub(crate) async fn run(global: &Global, args: RouterArgs) -> anyhow::Result<()> {
-    super::serve::log_to_stderr();
+    super::log_to_stderr("info");
     let server = Server::new(global)?;
     if args.admin.ip().is_unspecified() {
         bail!(
@@ -87,7 +85,7 @@ pub(crate) async fn run(global: &Global, args: RouterArgs) -> anyhow::Result<()>
         metrics_url,
     });
     let stop = CancellationToken::new();
-    let (from_server, orders) = mpsc::channel(ORDERS_WAITING_MAX);
+    let (from_server, orders) = watch::channel(None);
     let link = tokio::spawn(link::keep(
         server,
         Arc::clone(&mailbox),
@@ -142,7 +140,7 @@ impl Shared {
     /// Applies what is ordered, and reports.
     async fn follow(
         &self,
-        mut orders: mpsc::Receiver<ToRouter>,
+        mut orders: watch::Receiver<Option<ToRouter>>,
         mailbox: &Mailbox<FromRouter>,
         kept: &Kept,
     ) -> anyhow::Result<()> {
@@ -151,10 +149,10 @@ impl Shared {
         loop {
             tokio::select! {
                 biased;
-                order = orders.recv() => {
-                    let Some(ToRouter::Routes { table }) = order else {
-                        bail!("the link to the server died");
-                    };
+                changed = orders.changed() => {
+                    changed.context("the link to the server died")?;
+                    let order = orders.borrow_and_update().clone();
+                    let Some(ToRouter::Routes { table }) = order else { continue };
                     if self.apply(table.clone()) {
                         mailbox.put(self.router.report());
                         kept.save(table).await;

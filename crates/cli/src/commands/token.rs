@@ -1,6 +1,6 @@
 //! Tokens, made where the data is: whoever can read the data directory may make one.
 
-use crate::{args::TokenCommand, output, platform};
+use crate::{args::TokenCommand, output, ports};
 
 /// Most tokens listed.
 const LIST_MAX: usize = 1_000;
@@ -12,14 +12,14 @@ pub(crate) async fn run(command: TokenCommand) -> anyhow::Result<()> {
             scopes,
             data_dir,
         } => {
-            let store = platform::open_data_dir(&data_dir).await?;
-            let secret = store.create_token(&name, &scopes, platform::now()).await?;
+            let store = ports::open_data_dir(&data_dir).await?;
+            let secret = store.create_token(&name, &scopes, ports::now()).await?;
             store.close().await;
             eprintln!("token `{name}`: keep it, it is not shown again");
             output::print(&secret)
         }
         TokenCommand::List { data_dir } => {
-            let store = platform::open_data_dir(&data_dir).await?;
+            let store = ports::open_data_dir(&data_dir).await?;
             let tokens = store.list_tokens(None, LIST_MAX).await?;
             store.close().await;
             let rows: Vec<Vec<String>> = tokens
@@ -32,7 +32,7 @@ pub(crate) async fn run(command: TokenCommand) -> anyhow::Result<()> {
             output::table(&["NAME", "SCOPES", "CREATED"], &rows)
         }
         TokenCommand::Revoke { name, data_dir } => {
-            let store = platform::open_data_dir(&data_dir).await?;
+            let store = ports::open_data_dir(&data_dir).await?;
             let known = store.revoke_token(&name).await?;
             store.close().await;
             anyhow::ensure!(

@@ -50,7 +50,7 @@ pub(crate) struct Up {
 }
 
 pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
-    super::serve::log_to_stderr();
+    super::log_to_stderr("warn");
     if !(0.0..=RATE_MAX).contains(&args.rate) {
         bail!("--rate must lie between 0 and {RATE_MAX} requests a second");
     }

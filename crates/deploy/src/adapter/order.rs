@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_core::{FabricName, InstanceName};
+use mainstay_core::InstanceName;
 use mainstay_wire::{
     agent::{DesiredSet, InstanceReport},
     router::RouteTable,
@@ -77,10 +77,5 @@ impl Engine {
             seen: &reports,
             capacity: &capacity,
         })
-    }
-
-    /// The table last ordered of a fabric.
-    pub(super) fn table(&self, fabric: &FabricName) -> Option<RouteTable> {
-        lock(&self.0.ordered).fabrics.get(fabric).cloned()
     }
 }

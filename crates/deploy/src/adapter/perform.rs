@@ -233,17 +233,22 @@ impl Engine {
         let mut silent = Vec::new();
         for (fabric, placed) in &plan.base.fabrics {
             for host in &placed.hosts {
-                let heard = seen.hosts.get(host).is_some_and(|it| {
-                    it.connected && now.since(it.received_at) <= REPORT_FRESH
-                });
+                let heard = seen
+                    .hosts
+                    .get(host)
+                    .is_some_and(|it| it.connected && now.since(it.received_at) <= REPORT_FRESH);
                 if !heard {
                     silent.push(format!("host {host}"));
                 }
             }
-            let routed = model.fabrics.get(fabric).is_some_and(|it| it.listen.is_some());
-            let heard = seen.fabrics.get(fabric).is_some_and(|it| {
-                it.connected && now.since(it.received_at) <= REPORT_FRESH
-            });
+            let routed = model
+                .fabrics
+                .get(fabric)
+                .is_some_and(|it| it.listen.is_some());
+            let heard = seen
+                .fabrics
+                .get(fabric)
+                .is_some_and(|it| it.connected && now.since(it.received_at) <= REPORT_FRESH);
             if routed && !heard {
                 silent.push(format!("router {fabric}"));
             }
@@ -290,9 +295,14 @@ impl Engine {
         gate: Gate,
         control: &Slots,
     ) -> Option<Input> {
-        let evidence = lock(&self.0.evidence).entry(change.clone()).or_default().clone();
+        let evidence = lock(&self.0.evidence)
+            .entry(change.clone())
+            .or_default()
+            .clone();
         let deadline = Instant::now() + OPEN_FOR;
-        let mut gathered = tokio::time::timeout_at(deadline, evidence.lock()).await.ok()?;
+        let mut gathered = tokio::time::timeout_at(deadline, evidence.lock())
+            .await
+            .ok()?;
         let (arms, margin, bake) = self.arms(change, service, control)?;
         if gathered.is_none() {
             let bench = Bench::new(margin)

@@ -250,7 +250,11 @@ impl Engine {
             let taken = &names[..count.min(names.len())];
             findings.push(capacity::arithmetic(known, taken, now).finding());
         }
-        let verdict = short(Verdict::new(format!("batch {}", plan.terms.batch), now, findings));
+        let verdict = short(Verdict::new(
+            format!("batch {}", plan.terms.batch),
+            now,
+            findings,
+        ));
         if verdict.outcome() == mainstay_core::Outcome::Pass {
             return Ok(());
         }
@@ -386,7 +390,10 @@ impl Engine {
     pub(super) fn declared(&self, model: &Model, track: &Track) -> Option<Declared> {
         let emergency = track.change.emergency.as_ref()?;
         let spec = model.services.get(&track.state.plan().service)?;
-        let policy = spec.policy.as_ref().and_then(|name| model.policies.get(name))?;
+        let policy = spec
+            .policy
+            .as_ref()
+            .and_then(|name| model.policies.get(name))?;
         Declared::new(&policy.emergencies, emergency, &track.change.actor).ok()
     }
 }

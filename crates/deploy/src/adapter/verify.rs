@@ -100,7 +100,11 @@ impl Engine {
         if !is_identified(report) {
             return One::NotYet;
         }
-        let routed = self.model().fabrics.get(&slot.fabric).is_some_and(|it| it.listen.is_some());
+        let routed = self
+            .model()
+            .fabrics
+            .get(&slot.fabric)
+            .is_some_and(|it| it.listen.is_some());
         if !routed {
             return One::AsWanted(host.received_at);
         }

@@ -2,9 +2,11 @@
 //!
 //! Guarantees: every number was reported or counted; what is not known is `null`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay_core::{FabricName, Outcome, ServiceName, Time, Version, resource::API_VERSION};
+use mainstay_core::{
+    FabricName, HostName, Outcome, ServiceName, Time, Version, resource::API_VERSION,
+};
 use mainstay_wire::{agent::InstanceReport, router::BackendReport};
 use serde_json::{Value, json};
 
@@ -36,7 +38,10 @@ impl Engine {
             }
             ("rollouts", Some(key)) => {
                 let model = self.model();
-                let track = model.rollouts.values().find(|it| it.change.id.as_str() == key)?;
+                let track = model
+                    .rollouts
+                    .values()
+                    .find(|it| it.change.id.as_str() == key)?;
                 rollout(track)
             }
             ("status", None) => self.status(),
@@ -98,25 +103,29 @@ impl Engine {
             })
             .collect();
         let fresh = |connected: bool, at: Time| connected && now.since(at) <= REPORT_FRESH;
-        let hosts: Vec<Value> = model
-            .hosts
-            .keys()
+        // One that reports without being declared is shown too: somebody forgot to declare it.
+        let hosts: BTreeSet<&HostName> = model.hosts.keys().chain(seen.hosts.keys()).collect();
+        let hosts: Vec<Value> = hosts
+            .into_iter()
             .map(|name| {
                 let it = seen.hosts.get(name);
                 json!({
                     "name": name,
+                    "declared": model.hosts.contains_key(name),
                     "connected": it.is_some_and(|it| fresh(it.connected, it.received_at)),
                     "reportedAt": it.map(|it| it.received_at),
                 })
             })
             .collect();
-        let routers: Vec<Value> = model
-            .fabrics
-            .keys()
+        let fabrics: BTreeSet<&FabricName> =
+            model.fabrics.keys().chain(seen.fabrics.keys()).collect();
+        let routers: Vec<Value> = fabrics
+            .into_iter()
             .map(|fabric| {
                 let it = seen.fabrics.get(fabric);
                 json!({
                     "fabric": fabric,
+                    "declared": model.fabrics.contains_key(fabric),
                     "connected": it.is_some_and(|it| fresh(it.connected, it.received_at)),
                     "reportedAt": it.map(|it| it.received_at),
                     "hoarder": it.and_then(|it| it.hoarder.clone()),
@@ -142,7 +151,12 @@ impl Engine {
         now: Time,
     ) -> Option<Value> {
         let spec = model.services.get(service)?;
-        let slots = || desired.slots.iter().filter(|(slot, _)| slot.fabric == *fabric);
+        let slots = || {
+            desired
+                .slots
+                .iter()
+                .filter(|(slot, _)| slot.fabric == *fabric)
+        };
         let backends: Vec<&BackendReport> = slots()
             .filter_map(|(slot, _)| {
                 let name = slot.instance(service).ok()?;
@@ -193,7 +207,10 @@ fn versions_of(weights: &BTreeMap<Version, u32>) -> String {
 }
 
 fn instance(service: &ServiceName, slot: &Slot, wanted: &Wanted, seen: &Seen) -> Value {
-    let name = slot.instance(service).map(|it| it.to_string()).unwrap_or_default();
+    let name = slot
+        .instance(service)
+        .map(|it| it.to_string())
+        .unwrap_or_default();
     let host = seen.instance(&name);
     let report: Option<&InstanceReport> = host.map(|(_, report)| report);
     let process = report.and_then(|it| it.process.as_ref());

@@ -135,7 +135,12 @@ fn seen(
                 let new: Slots = verified
                     .value()
                     .iter()
-                    .filter(|slot| state.slots.get(slot).is_some_and(|it| it.at == At::Starting))
+                    .filter(|slot| {
+                        state
+                            .slots
+                            .get(slot)
+                            .is_some_and(|it| it.at == At::Starting)
+                    })
                     .cloned()
                     .collect();
                 if !new.is_empty() {
@@ -184,7 +189,8 @@ fn cannot_start(state: &State, now: Time, slots: &Slots, because: &str) -> Optio
                     outcome: Outcome::Fail,
                     value: format!("{} cannot start: {because}", slots.len()),
                     limit: "every instance verified".to_owned(),
-                    remedy: "mend the artifact or the host, then start the rollout again".to_owned(),
+                    remedy: "mend the artifact or the host, then start the rollout again"
+                        .to_owned(),
                 }],
             ),
         }),
@@ -358,7 +364,9 @@ fn tick(state: &State, now: Time) -> Vec<Event> {
         },
         (Phase::Leasing(batch), Direction::Forward) => {
             let what = state.held.clone().unwrap_or_else(|| "no answer".to_owned());
-            pause(format!("batch {batch} may not begin after {waited}: {what}"))
+            pause(format!(
+                "batch {batch} may not begin after {waited}: {what}"
+            ))
         }
         (Phase::Draining(..), _) => vec![Event::Drained {
             at: now,
@@ -484,7 +492,11 @@ fn order(
         (Verb::Promote, _) => {
             if !matches!(state.phase, Phase::Judging(_)) {
                 let value = state.phase_words();
-                return refuse(value, "waiting at a gate", "wait until it asks for evidence");
+                return refuse(
+                    value,
+                    "waiting at a gate",
+                    "wait until it asks for evidence",
+                );
             }
             if state.ruling == Ruling::SharedFailure {
                 return refuse(

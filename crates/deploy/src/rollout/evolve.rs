@@ -122,9 +122,11 @@ fn surged(state: &mut State, slots: &Slots, role: Role, at: Time) {
         let Some(host) = placed.and_then(|placed| placed.host(slot.ordinal)).cloned() else {
             continue;
         };
-        let from = state.plan.from.as_ref().filter(|_| {
-            role == Role::Control || state.direction == Direction::Restoring
-        });
+        let from = state
+            .plan
+            .from
+            .as_ref()
+            .filter(|_| role == Role::Control || state.direction == Direction::Restoring);
         let added = SlotState {
             host,
             version: from.unwrap_or(&state.plan.to).clone(),

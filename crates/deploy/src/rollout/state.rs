@@ -206,12 +206,17 @@ impl State {
     /// Why it waits for a person or for room, if it does.
     pub fn waits_for(&self) -> Option<String> {
         let pause = self.paused.as_ref().map(|it| it.because.clone());
-        pause.or_else(|| self.stuck.clone()).or_else(|| self.held.clone())
+        pause
+            .or_else(|| self.stuck.clone())
+            .or_else(|| self.held.clone())
     }
 
     /// How far it is.
     pub fn progress(&self) -> Progress {
-        let base = self.slots.values().filter(|it| matches!(it.role, Role::Base | Role::Green));
+        let base = self
+            .slots
+            .values()
+            .filter(|it| matches!(it.role, Role::Base | Role::Green));
         let new = self.slots.values().filter(|it| self.is_new(it));
         Progress {
             total: base.count(),
@@ -264,7 +269,11 @@ impl State {
         let (mut new, mut old) = (0, 0);
         for (slot, state) in &self.slots {
             if slot.fabric == *fabric && state.at == At::Serving {
-                *(if self.is_new(state) { &mut new } else { &mut old }) += 1;
+                *(if self.is_new(state) {
+                    &mut new
+                } else {
+                    &mut old
+                }) += 1;
             }
         }
         (new, old)
@@ -320,7 +329,11 @@ impl State {
     /// What the weights of `fabric` should be, in hundredths of a per cent.
     fn weights(&self, fabric: &FabricName) -> BTreeMap<Version, u32> {
         let Some(from) = &self.plan.from else {
-            let routed = if self.direction == Direction::Forward { ALL } else { 0 };
+            let routed = if self.direction == Direction::Forward {
+                ALL
+            } else {
+                0
+            };
             return [(self.plan.to.clone(), routed)].into();
         };
         let (new, old) = self.serving(fabric);
@@ -410,10 +423,7 @@ impl State {
             }
             // Room is made while the new version is asked already.
             Phase::Placing => self.weight > 0 || self.batches > 0,
-            Phase::Admitting
-            | Phase::Trimming
-            | Phase::Settling
-            | Phase::Ended(_) => false,
+            Phase::Admitting | Phase::Trimming | Phase::Settling | Phase::Ended(_) => false,
         };
         routed && !self.is_first() && self.direction == Direction::Forward
     }

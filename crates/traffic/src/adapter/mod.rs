@@ -11,26 +11,29 @@
 //! # Ok(()) }
 //! ```
 
+mod flight;
+mod head;
 mod metrics;
+mod patience;
 mod proxy;
+mod series;
+mod snapshot;
 mod state;
+mod upstream;
+mod users;
+mod watch;
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http_body_util::Empty;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use mainstay_core::{ServiceName, Span, Time};
 use mainstay_wire::{
     Generation,
@@ -39,12 +42,14 @@ use mainstay_wire::{
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::state::{BackendCell, Service, Snapshot, lock};
-use crate::{EjectionInput, plan_ejections};
+use self::{
+    snapshot::Snapshot,
+    state::{BackendCell, Service, lock},
+};
+use crate::Compartment;
 
-/// Connections from users; more wait in the listener's backlog.
-const USERS_MAX: usize = 8_192;
-const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Requests under way over all services while the protections are off; more wait.
+pub(crate) const POOL: u32 = 256;
 
 /// Why a router does not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -72,15 +77,35 @@ pub(crate) struct Shared {
     pub(crate) sequence: AtomicU64,
     pub(crate) tasks: TaskTracker,
     /// What all services share while the protections are off.
-    pub(crate) unprotected: crate::Compartment,
+    pub(crate) pool: Arc<Semaphore>,
+    pub(crate) users: Compartment,
+    pub(crate) accept_errors: AtomicU64,
+    pub(crate) unrouted: AtomicU64,
     applying: Mutex<()>,
     draws: AtomicU64,
     started: Instant,
 }
 
 impl Shared {
+    fn new() -> Self {
+        Self {
+            snapshot: ArcSwap::default(),
+            sequence: AtomicU64::new(0),
+            tasks: TaskTracker::new(),
+            pool: Arc::new(Semaphore::new(POOL as usize)),
+            users: Compartment::default(),
+            accept_errors: AtomicU64::new(0),
+            unrouted: AtomicU64::new(0),
+            applying: Mutex::default(),
+            draws: AtomicU64::new(0),
+            started: Instant::now(),
+        }
+    }
+    pub(crate) fn now_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
     pub(crate) fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
+        self.now_us() / 1_000
     }
     pub(crate) fn random(&self) -> u64 {
         let n = self.draws.fetch_add(1, Ordering::Relaxed);
@@ -110,26 +135,18 @@ impl Router {
         };
         let listener = TcpListener::bind(listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let shared = Arc::new(Shared {
-            snapshot: ArcSwap::default(),
-            sequence: AtomicU64::new(0),
-            tasks: TaskTracker::new(),
-            unprotected: crate::Compartment::default(),
-            applying: Mutex::default(),
-            draws: AtomicU64::new(0),
-            started: Instant::now(),
-        });
+        let shared = Arc::new(Shared::new());
         let stop = CancellationToken::new();
         shared
             .tasks
-            .spawn(stop.clone().run_until_cancelled_owned(accept(
+            .spawn(stop.clone().run_until_cancelled_owned(users::accept(
                 Arc::clone(&shared),
                 listener,
                 stop.clone(),
             )));
         shared.tasks.spawn(
             stop.clone()
-                .run_until_cancelled_owned(watch(Arc::clone(&shared))),
+                .run_until_cancelled_owned(watch::watch(Arc::clone(&shared))),
         );
         Ok(Self {
             shared,
@@ -153,7 +170,8 @@ impl Router {
                 in_force: before.generation,
             });
         }
-        self.shared.snapshot.store(Arc::new(before.next(table)));
+        let next = before.next(table, self.shared.now_ms());
+        self.shared.snapshot.store(Arc::new(next));
         Ok(())
     }
 
@@ -165,7 +183,7 @@ impl Router {
     /// What the router sees now.
     pub fn report(&self) -> FromRouter {
         let snapshot = self.shared.snapshot.load();
-        let now = self.shared.now_ms();
+        let now = self.shared.now_us();
         let backends: BTreeMap<ServiceName, Vec<BackendReport>> = snapshot
             .services
             .iter()
@@ -176,16 +194,7 @@ impl Router {
                 )
             })
             .collect();
-        let capacity: u64 = snapshot
-            .services
-            .iter()
-            .map(|s| u64::from(s.routes.bulkhead.connections))
-            .sum();
-        let hoarder = snapshot
-            .services
-            .iter()
-            .find(|s| u64::from(s.cell.connections.held()) * 2 > capacity)
-            .map(|s| s.routes.service.clone());
+        let hoarder = snapshot.hoarder(POOL).cloned();
         let at = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_millis() as i64);
@@ -198,8 +207,9 @@ impl Router {
     }
 }
 
-fn seen(service: &Service, cell: &BackendCell, now: u64) -> BackendReport {
-    let health = lock(&cell.health);
+fn seen(service: &Service, cell: &BackendCell, now_us: u64) -> BackendReport {
+    let tally = lock(&cell.tally);
+    let health = &tally.health;
     let (goodput_rps, bad_rps) = health.rates();
     let mut evidence = health.evidence();
     if service.cell.mass.load(Ordering::Relaxed) {
@@ -208,145 +218,15 @@ fn seen(service: &Service, cell: &BackendCell, now: u64) -> BackendReport {
     BackendReport {
         instance: cell.spec.instance.clone(),
         incarnation: cell.spec.incarnation,
-        seen_version: lock(&cell.seen_version).clone(),
+        seen_version: tally.seen_version.clone(),
         claimed: health.claimed(),
         measured: health.measured(),
         verdict: health.verdict(),
         evidence,
         in_rotation: !health.is_out(),
         in_flight: cell.in_flight.load(Ordering::Relaxed),
-        oldest_in_flight: Span::from_millis(cell.oldest_ms(now)),
+        oldest_in_flight: Span::from_millis(tally.oldest_ms(now_us)),
         goodput_rps,
         bad_rps,
     }
-}
-
-async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: CancellationToken) {
-    let users = Arc::new(Semaphore::new(USERS_MAX));
-    while let Ok(place) = Arc::clone(&users).acquire_owned().await {
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        let _ = stream.set_nodelay(true);
-        let service_shared = Arc::clone(&shared);
-        let stop = stop.clone();
-        shared.tasks.spawn(async move {
-            let _place = place;
-            let answer = service_fn(move |request| {
-                let shared = Arc::clone(&service_shared);
-                async move { Ok::<_, Infallible>(proxy::serve(shared, request).await) }
-            });
-            let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            builder
-                .http1()
-                .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(30));
-            let connection = builder.serve_connection(TokioIo::new(stream), answer);
-            drop(stop.run_until_cancelled(connection).await);
-        });
-    }
-}
-
-async fn watch(shared: Arc<Shared>) {
-    let mut beat = tokio::time::interval(CHECK_EVERY);
-    loop {
-        beat.tick().await;
-        let snapshot = shared.snapshot.load_full();
-        for service in &snapshot.services {
-            for cell in &service.backends {
-                let out = lock(&cell.health).is_out();
-                let (shared, cell) = (Arc::clone(&shared), Arc::clone(cell));
-                let (health, prefix) =
-                    (service.routes.health.clone(), service.routes.prefix.clone());
-                let tracker = shared.tasks.clone();
-                tracker.spawn(async move {
-                    let well = ask(&cell.spec.address, &health)
-                        .await
-                        .is_some_and(|code| code < 400);
-                    lock(&cell.health).claim(shared.now_ms(), well);
-                    if out {
-                        let well = ask(&cell.spec.address, &prefix)
-                            .await
-                            .is_some_and(|code| code < 500);
-                        lock(&cell.health).probed(shared.now_ms(), well);
-                    }
-                });
-            }
-            judge(service, shared.now_ms(), snapshot.protected);
-        }
-    }
-}
-
-fn judge(service: &Service, now: u64, protected: bool) {
-    let inputs: Vec<EjectionInput> = service
-        .routes
-        .backends
-        .iter()
-        .zip(&service.backends)
-        .map(|(spec, cell)| {
-            let mut health = lock(&cell.health);
-            health.tick(now, cell.oldest_ms(now));
-            EjectionInput {
-                turned_bad_ms: health.turned_bad_ms(),
-                out: spec.draining || health.is_out(),
-                capacity_rps: spec.capacity_rps,
-            }
-        })
-        .collect();
-    if protected {
-        let demand = lock(&service.cell.retry).offered_rps(now / 1_000);
-        let plan = plan_ejections(
-            &inputs,
-            demand,
-            now,
-            service.cell.mass.load(Ordering::Relaxed),
-        );
-        for index in plan.eject {
-            lock(&service.backends[index].health).eject();
-        }
-        service.cell.mass.store(plan.mass, Ordering::Relaxed);
-        service.cell.shed.store(plan.shed, Ordering::Relaxed);
-    }
-    for cell in &service.backends {
-        let health = lock(&cell.health);
-        let share = if protected {
-            health.share()
-        } else {
-            f64::from(u8::from(
-                health.claimed() != mainstay_wire::router::ClaimedHealth::Failing,
-            ))
-        };
-        cell.share_permille
-            .store((share * 1_000.0) as u32, Ordering::Relaxed);
-    }
-}
-
-/// The status of a GET on a connection of its own, within a second.
-async fn ask(address: &str, path: &str) -> Option<u16> {
-    let exchange = async {
-        let stream = tokio::net::TcpStream::connect(address).await.ok()?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .ok()?;
-        let request = http::Request::get(path)
-            .header("host", address)
-            .body(Empty::<Bytes>::new())
-            .ok()?;
-        let answer = async {
-            sender
-                .send_request(request)
-                .await
-                .ok()
-                .map(|r| r.status().as_u16())
-        };
-        tokio::pin!(connection, answer);
-        tokio::select! {
-            status = &mut answer => status,
-            _ = &mut connection => answer.await,
-        }
-    };
-    tokio::time::timeout(CHECK_EVERY, exchange)
-        .await
-        .ok()
-        .flatten()
 }

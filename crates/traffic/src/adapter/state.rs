@@ -3,93 +3,142 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
-use bytes::Bytes;
-use http_body_util::{Either, Empty};
-use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use mainstay_core::Version;
-use mainstay_wire::{
-    Generation,
-    router::{Backend, ServiceRoutes},
-};
-use std::sync::Arc;
+use mainstay_wire::router::{Backend, ServiceRoutes};
 
-use crate::{BackendHealth, Compartment, Permit, RetryBudget, SlotTable};
-
-pub(crate) type UpstreamBody = Either<Incoming, Empty<Bytes>>;
+use super::{series::Series, upstream::Upstream};
+use crate::{BackendHealth, Candidate, Compartment, RetryBudget, SlotTable, balance::pick_by};
 
 /// A poisoned lock holds counters that are still whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(crate) struct Upstream {
-    pub(crate) sender: SendRequest<UpstreamBody>,
-    pub(crate) _permit: Option<Permit>,
+/// What is known of one incarnation.
+pub(crate) struct Tally {
+    pub(crate) health: BackendHealth,
+    /// Requests that it has not answered yet: sequence to start, so that the first is the oldest.
+    pub(crate) under_way: BTreeMap<u64, u64>,
+    pub(crate) seen_version: Option<Version>,
 }
 
-/// Upper bounds of the latency histogram, in milliseconds.
-pub(crate) const BUCKETS_MS: [u64; 16] = [
-    1, 2, 3, 5, 7, 10, 20, 35, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000,
-];
+impl Tally {
+    pub(crate) fn oldest_ms(&self, now_us: u64) -> u64 {
+        let oldest = self.under_way.values().next();
+        oldest.map_or(0, |start| now_us.saturating_sub(*start) / 1_000)
+    }
 
-#[derive(Default)]
-pub(crate) struct Series {
-    pub(crate) codes: Mutex<BTreeMap<(String, u16), u64>>,
-    pub(crate) buckets: [AtomicU64; 16],
-    pub(crate) count: AtomicU64,
-    pub(crate) sum_ms: AtomicU64,
+    /// Takes note of the version that an answer names.
+    pub(crate) fn saw(&mut self, headers: &http::HeaderMap) {
+        let Some(text) = headers
+            .get("x-service-version")
+            .and_then(|v| v.to_str().ok())
+        else {
+            return;
+        };
+        if self.seen_version.as_ref().map(Version::as_str) != Some(text)
+            && let Ok(version) = Version::new(text)
+        {
+            self.seen_version = Some(version);
+        }
+    }
 }
 
 pub(crate) struct BackendCell {
     pub(crate) spec: Backend,
-    pub(crate) health: Mutex<BackendHealth>,
-    /// Requests under way: sequence to start, so that the first is the oldest.
-    pub(crate) under_way: Mutex<BTreeMap<u64, u64>>,
+    pub(crate) tally: Mutex<Tally>,
+    pub(crate) series: Arc<Mutex<Series>>,
     pub(crate) in_flight: AtomicU32,
-    pub(crate) idle: Mutex<Vec<Upstream>>,
     pub(crate) share_permille: AtomicU32,
-    pub(crate) seen_version: Mutex<Option<Version>>,
-    pub(crate) series: Series,
+    /// Kept connections, oldest first; each holds a place in the service's bulkhead.
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection moves with each request, and a pointer moves cheaper"
+    )]
+    idle: Mutex<Vec<Box<Upstream>>>,
+    /// The connection of its health checks, which is no user's.
+    pub(crate) check: Mutex<Option<Box<Upstream>>>,
+    pub(crate) checking: AtomicBool,
+    /// Draining or gone: nothing is kept open to it.
+    retired: AtomicBool,
 }
 
 impl BackendCell {
-    pub(crate) fn new(spec: Backend, timeout_ms: u64) -> Self {
+    pub(crate) fn new(spec: Backend, timeout_ms: u64, series: Arc<Mutex<Series>>) -> Self {
         Self {
             spec,
-            health: Mutex::new(BackendHealth::new(timeout_ms)),
-            under_way: Mutex::default(),
+            tally: Mutex::new(Tally {
+                health: BackendHealth::new(timeout_ms),
+                under_way: BTreeMap::new(),
+                seen_version: None,
+            }),
+            series,
             in_flight: AtomicU32::new(0),
-            idle: Mutex::default(),
             share_permille: AtomicU32::new(1_000),
-            seen_version: Mutex::default(),
-            series: Series::default(),
+            idle: Mutex::default(),
+            check: Mutex::default(),
+            checking: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn oldest_ms(&self, now_ms: u64) -> u64 {
-        lock(&self.under_way)
-            .values()
-            .next()
-            .map_or(0, |start| now_ms.saturating_sub(*start))
-    }
-
+    /// Whether `spec` means this incarnation.
     pub(crate) fn is_same(&self, spec: &Backend) -> bool {
         (
-            &self.spec.instance,
             self.spec.incarnation,
             &self.spec.version,
             &self.spec.address,
-        ) == (
-            &spec.instance,
-            spec.incarnation,
-            &spec.version,
-            &spec.address,
-        )
+        ) == (spec.incarnation, &spec.version, &spec.address)
+    }
+
+    pub(crate) fn retire(&self, retired: bool) {
+        self.retired.store(retired, Ordering::Release);
+        if retired {
+            lock(&self.idle).clear();
+            *lock(&self.check) = None;
+        }
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// The connection kept last, if one is fresh.
+    pub(crate) fn take_idle(&self) -> Option<Box<Upstream>> {
+        let upstream = lock(&self.idle).pop()?;
+        if upstream.is_fresh(tokio::time::Instant::now()) {
+            return Some(upstream);
+        }
+        // The last one kept is stale, and so are all before it.
+        lock(&self.idle).clear();
+        None
+    }
+
+    /// Closes the connection kept longest.
+    pub(crate) fn close_one_idle(&self) -> bool {
+        let mut idle = lock(&self.idle);
+        let some = !idle.is_empty();
+        if some {
+            drop(idle.remove(0));
+        }
+        some
+    }
+
+    pub(crate) fn close_stale(&self) {
+        let now = tokio::time::Instant::now();
+        lock(&self.idle).retain(|upstream| upstream.is_fresh(now));
+    }
+
+    pub(crate) fn keep(&self, mut upstream: Box<Upstream>) {
+        if !self.is_retired() {
+            upstream.keep();
+            lock(&self.idle).push(upstream);
+        }
     }
 }
 
@@ -101,6 +150,8 @@ pub(crate) struct ServiceCell {
     pub(crate) rejects: Mutex<BTreeMap<&'static str, u64>>,
     pub(crate) in_flight: Compartment,
     pub(crate) connections: Compartment,
+    /// Requests that wait for the shared pool while the protections are off.
+    pub(crate) queued: Compartment,
     pub(crate) retry: Mutex<RetryBudget>,
     pub(crate) shed: AtomicU32,
     pub(crate) mass: AtomicBool,
@@ -112,101 +163,117 @@ impl ServiceCell {
     }
 }
 
+/// The backends of one version that take new requests.
+struct Group {
+    version: Version,
+    members: Vec<usize>,
+    /// The greatest share among them.
+    most: f64,
+}
+
 pub(crate) struct Service {
     pub(crate) routes: ServiceRoutes,
-    pub(crate) slots: SlotTable,
+    pub(crate) slots: Arc<SlotTable>,
     pub(crate) backends: Vec<Arc<BackendCell>>,
     pub(crate) cell: Arc<ServiceCell>,
-}
-
-#[derive(Default)]
-pub(crate) struct Snapshot {
-    pub(crate) generation: Generation,
-    pub(crate) protected: bool,
-    /// Longest prefix first.
-    pub(crate) services: Vec<Service>,
-}
-
-impl Snapshot {
-    pub(crate) fn service(&self, path: &str) -> Option<&Service> {
-        self.services
-            .iter()
-            .find(|s| path.starts_with(&s.routes.prefix))
-    }
-
-    /// The snapshot for `table`, with the cells of this one that it still means.
-    pub(crate) fn next(&self, table: mainstay_wire::router::RouteTable) -> Self {
-        let mut services: Vec<Service> = table
-            .services
-            .into_iter()
-            .map(|routes| {
-                let old = self
-                    .services
-                    .iter()
-                    .find(|s| s.routes.service == routes.service);
-                let backends = routes
-                    .backends
-                    .iter()
-                    .map(|spec| {
-                        old.and_then(|s| s.backends.iter().find(|c| c.is_same(spec)).cloned())
-                            .unwrap_or_else(|| {
-                                Arc::new(BackendCell::new(spec.clone(), routes.timeout.millis()))
-                            })
-                    })
-                    .collect();
-                let slots = old.map(|s| s.slots.clone()).unwrap_or_default();
-                Service {
-                    slots: slots.update(&routes.weights),
-                    cell: old.map(|s| Arc::clone(&s.cell)).unwrap_or_default(),
-                    backends,
-                    routes,
-                }
-            })
-            .collect();
-        services.sort_by_key(|s| std::cmp::Reverse(s.routes.prefix.len()));
-        for service in &services {
-            for cell in &service.backends {
-                lock(&cell.health).set_timeout(service.routes.timeout.millis());
-            }
-        }
-        Self {
-            generation: table.generation,
-            protected: table.protected,
-            services,
-        }
-    }
+    groups: Vec<Group>,
 }
 
 impl Service {
-    /// The backend for a hashed unit, and whether its version had to be left for another.
-    pub(crate) fn choose(&self, hash: u64, random: u64) -> Option<(Arc<BackendCell>, bool)> {
+    pub(crate) fn new(
+        routes: ServiceRoutes,
+        slots: Arc<SlotTable>,
+        backends: Vec<Arc<BackendCell>>,
+        cell: Arc<ServiceCell>,
+    ) -> Self {
+        let mut groups: Vec<Group> = Vec::new();
+        for (index, spec) in routes.backends.iter().enumerate() {
+            if spec.draining {
+                continue;
+            }
+            let known = groups.iter().position(|g| g.version == spec.version);
+            let at = known.unwrap_or_else(|| {
+                groups.push(Group {
+                    version: spec.version.clone(),
+                    members: Vec::new(),
+                    most: 0.0,
+                });
+                groups.len() - 1
+            });
+            groups[at].members.push(index);
+            groups[at].most = groups[at].most.max(spec.share);
+        }
+        Self {
+            routes,
+            slots,
+            backends,
+            cell,
+            groups,
+        }
+    }
+
+    /// The backend for a hashed unit, and whether its version had to be left for another. `avoid` has
+    /// just failed: it is chosen only where nobody else of its version can be.
+    pub(crate) fn choose(
+        &self,
+        hash: u64,
+        random: u64,
+        avoid: Option<&Arc<BackendCell>>,
+    ) -> Option<(&Arc<BackendCell>, bool)> {
         let wanted = self.slots.version(hash)?;
         let of = |version: &Version| {
-            let candidates: Vec<crate::Candidate> = self
-                .routes
-                .backends
-                .iter()
-                .zip(&self.backends)
-                .map(|(spec, cell)| crate::Candidate {
-                    in_flight: cell.in_flight.load(Ordering::Relaxed),
-                    share: if spec.draining || spec.version != *version {
-                        0.0
-                    } else {
-                        spec.share * f64::from(cell.share_permille.load(Ordering::Relaxed))
-                            / 1_000.0
-                    },
-                })
-                .collect();
-            crate::pick(&candidates, random).map(|i| Arc::clone(&self.backends[i]))
+            self.pick(version, random, avoid)
+                .or_else(|| avoid.and_then(|_| self.pick(version, random, None)))
         };
         if let Some(cell) = of(wanted) {
             return Some((cell, false));
         }
-        let mut others = self
-            .routes
-            .weights
-            .iter()
-            .filter(|(v, w)| **w > 0 && *v != wanted);
-        others.find_map(|(v, _)| of(v)).map(|cell| (cell, true))
+        let others = self.routes.weights.iter();
+        others
+            .filter(|(v, w)| **w > 0 && *v != wanted)
+            .find_map(|(v, _)| of(v))
+            .map(|cell| (cell, true))
+    }
+
+    fn pick(
+        &self,
+        version: &Version,
+        random: u64,
+        avoid: Option<&Arc<BackendCell>>,
+    ) -> Option<&Arc<BackendCell>> {
+        let group = self.groups.iter().find(|g| g.version == *version)?;
+        let candidate = |member: usize| {
+            let index = group.members[member];
+            let cell = &self.backends[index];
+            let avoided = avoid.is_some_and(|other| Arc::ptr_eq(other, cell));
+            let permille = f64::from(cell.share_permille.load(Ordering::Relaxed));
+            let share = self.routes.backends[index].share * permille / 1_000.0;
+            Candidate {
+                in_flight: cell.in_flight.load(Ordering::Relaxed),
+                share: if avoided { 0.0 } else { share },
+            }
+        };
+        let member = pick_by(group.members.len(), group.most, candidate, random)?;
+        Some(&self.backends[group.members[member]])
+    }
+
+    /// What is shed now, by order or by the router's own decision, in hundredths of a per cent.
+    pub(crate) fn shed(&self) -> u32 {
+        self.routes.shed.max(self.cell.shed.load(Ordering::Relaxed))
+    }
+
+    /// Why nobody can be chosen.
+    pub(crate) fn nobody(&self) -> (&'static str, &'static str) {
+        let backends = &self.routes.backends;
+        if backends.is_empty() {
+            ("no-backend", "the service has no backend")
+        } else if backends.iter().all(|b| b.draining) {
+            ("draining", "every backend of the service is draining")
+        } else {
+            (
+                "no-backend",
+                "no backend of a version with weight is in rotation",
+            )
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::{fetch::one, live::Screen, progress::Rollout};
 use crate::{
     args::{Format, Global},
     client::{Client, ClientError},
-    output, platform,
+    output, ports,
     style::{self, Style},
 };
 
@@ -76,16 +76,16 @@ async fn follow(
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await;
-    screen.show(&last.0, platform::now())?;
+    screen.show(&last.0, ports::now())?;
     while !stands_still(last.0.state) {
         ticks.tick().await;
         match answer(client, change).await {
             Some(Ok(found)) => {
                 *last = found;
-                screen.show(&last.0, platform::now())?;
+                screen.show(&last.0, ports::now())?;
             }
             Some(Err(error)) if !error.is_away() => return Err(error.into()),
-            Some(Err(_)) | None => screen.away(&last.0, platform::now())?,
+            Some(Err(_)) | None => screen.away(&last.0, ports::now())?,
         }
     }
     Ok(())

@@ -259,7 +259,7 @@ async fn a_lying_backend_is_found_out_and_leaves_rotation() {
 }
 
 #[tokio::test]
-async fn without_protections_a_hung_service_takes_the_whole_router() {
+async fn without_protections_a_hung_service_takes_the_pool_and_others_queue_until_it_lets_go() {
     let (hung, well) = (
         upstream(Kind::Hung, "").await,
         upstream(Kind::Well, "well").await,
@@ -275,17 +275,46 @@ async fn without_protections_a_hung_service_takes_the_whole_router() {
             ..table(1, services)
         })
         .unwrap();
+    let mut patient = tokio::task::JoinSet::new();
     for _ in 0..256 {
         let router = std::sync::Arc::clone(&router);
-        tokio::spawn(async move { get(&router, "/hung/", "u").await });
+        patient.spawn(async move { get(&router, "/hung/", "u").await });
     }
-    let starved = async {
-        while !get(&router, "/well/", "u")
-            .await
-            .starts_with("HTTP/1.1 503")
-        {}
+    until(|| {
+        router
+            .metrics()
+            .contains("mainstay_router_shared_pool_held 256")
+    })
+    .await;
+    let queued = {
+        let router = std::sync::Arc::clone(&router);
+        tokio::spawn(async move { get(&router, "/well/", "u").await })
     };
-    tokio::time::timeout(Duration::from_secs(10), starved)
+    until(|| {
+        router
+            .metrics()
+            .contains("mainstay_router_queued{service=\"well\"} 1")
+    })
+    .await;
+    let FromRouter::Report { hoarder, .. } = router.report() else {
+        panic!("a report");
+    };
+    assert_eq!(hoarder.unwrap().as_str(), "hung");
+    assert!(!queued.is_finished());
+    // Their users give up, and only then the other service is served.
+    patient.shutdown().await;
+    let text = tokio::time::timeout(Duration::from_secs(10), queued);
+    assert!(text.await.unwrap().unwrap().ends_with("well"));
+}
+
+/// Waits until `holds`, which must be within 15 seconds.
+async fn until(mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), waiting)
         .await
         .unwrap();
 }

@@ -1,0 +1,117 @@
+//! The ports that the store and the operating system stand behind: ledger, tables, identity, clock, ids.
+
+use std::path::Path;
+
+use anyhow::Context;
+use mainstay_core::{
+    Append, ChangeId, Entry, StreamId, Time,
+    ports::{BoxFuture, Clock, Identity, Ledger, LedgerError, Tables, TokenHolder},
+};
+use mainstay_store::{Options, Store, StoreError};
+
+/// Letters of a change's id: none that looks like another.
+const ID_LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
+/// Letters in an id: 10 of 32 make a collision within a million changes less likely than 1 in 2,000.
+const ID_LENGTH: usize = 10;
+
+/// The operating system's wall clock.
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Time {
+        Time::from_millis(jiff::Timestamp::now().as_millisecond())
+    }
+}
+
+/// The wall clock, for commands that write without a server.
+pub(crate) fn now() -> Time {
+    SystemClock.now()
+}
+
+/// The store, as the ports see it.
+#[derive(Clone)]
+pub(crate) struct Ports(pub(crate) Store);
+
+impl Ledger for Ports {
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+        self.0.append(append)
+    }
+    fn since(&self, seq: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+        self.0.since(seq, limit)
+    }
+    fn stream<'a>(
+        &'a self,
+        stream: &'a StreamId,
+    ) -> BoxFuture<'a, Result<Vec<Entry>, LedgerError>> {
+        self.0.stream(stream)
+    }
+}
+
+impl Tables for Ports {
+    fn get<'a>(
+        &'a self,
+        table: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, LedgerError>> {
+        Box::pin(async move {
+            let row = self.0.get(table, key).await.map_err(unavailable)?;
+            Ok(row.map(|row| row.body))
+        })
+    }
+    fn list<'a>(
+        &'a self,
+        table: &'a str,
+        prefix: &'a str,
+        after: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, String)>, LedgerError>> {
+        Box::pin(async move {
+            let after = Some(after).filter(|key| !key.is_empty());
+            let rows = self
+                .0
+                .list(table, prefix, after, limit)
+                .await
+                .map_err(unavailable)?;
+            Ok(rows.into_iter().map(|row| (row.key, row.body)).collect())
+        })
+    }
+}
+
+impl Identity for Ports {
+    fn holder<'a>(
+        &'a self,
+        secret: &'a str,
+    ) -> BoxFuture<'a, Result<Option<TokenHolder>, LedgerError>> {
+        Box::pin(async move {
+            let token = self.0.check_token(secret).await.map_err(unavailable)?;
+            Ok(token.map(|token| TokenHolder {
+                name: token.name,
+                scopes: token.scopes,
+            }))
+        })
+    }
+}
+
+fn unavailable(error: StoreError) -> LedgerError {
+    LedgerError::Unavailable(format!("{:#}", anyhow::Error::new(error)))
+}
+
+/// An id that no change has.
+pub(crate) fn new_change_id() -> ChangeId {
+    let mut random = [0_u8; ID_LENGTH];
+    // Without entropy no id may be made up: the process cannot go on.
+    getrandom::fill(&mut random).expect("the operating system gives random bytes");
+    let letters: String = random
+        .iter()
+        .map(|byte| char::from(ID_LETTERS[usize::from(byte % 32)]))
+        .collect();
+    ChangeId::new(format!("chg-{letters}")).expect("the letters of an id are letters of a name")
+}
+
+/// Opens the SQLite store of a data directory.
+pub(crate) async fn open_data_dir(data_dir: &Path) -> anyhow::Result<Store> {
+    let file = data_dir.join("mainstay.db");
+    Store::sqlite(&file, Options::default())
+        .await
+        .with_context(|| format!("cannot open {}", file.display()))
+}

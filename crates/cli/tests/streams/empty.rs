@@ -1,0 +1,113 @@
+//! What the server stands on where only its streams matter.
+
+use mainstay_core::{
+    Actor, Append, ChangeId, Entry, Span, StreamId, Time,
+    ports::{
+        BoxFuture, Changes, Clock, Declined, Identity, Ledger, LedgerError, No, Tables,
+        TokenHolder, Views,
+    },
+};
+use mainstay_server::{Queries, Window};
+use serde_json::{Value, json};
+
+/// The wall clock.
+pub(crate) struct Wall;
+
+impl Clock for Wall {
+    fn now(&self) -> Time {
+        Time::from_millis(jiff::Timestamp::now().as_millisecond())
+    }
+}
+
+/// A ledger, tables and samples without anything in them.
+pub(crate) struct Empty;
+
+impl Ledger for Empty {
+    fn append(&self, _: Append) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn since(&self, _: u64, _: usize) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn stream<'a>(&'a self, _: &'a StreamId) -> BoxFuture<'a, Result<Vec<Entry>, LedgerError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+impl Tables for Empty {
+    fn get<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, LedgerError>> {
+        Box::pin(async { Ok(None) })
+    }
+    fn list<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a str,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, String)>, LedgerError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+/// One token: `host-token`, with the scope `host`.
+impl Identity for Empty {
+    fn holder<'a>(
+        &'a self,
+        secret: &'a str,
+    ) -> BoxFuture<'a, Result<Option<TokenHolder>, LedgerError>> {
+        Box::pin(async move {
+            Ok((secret == "host-token").then(|| TokenHolder {
+                name: "h1".into(),
+                scopes: vec!["host".into()],
+            }))
+        })
+    }
+}
+
+fn declined<'a>() -> BoxFuture<'a, Result<String, Declined>> {
+    let because = "nothing changes here";
+    Box::pin(async move { Err(Declined::new(No::Unavailable, "empty", because, "")) })
+}
+
+impl Changes for Empty {
+    fn propose(&self, _: String, _: Actor, _: String) -> BoxFuture<'_, Result<String, Declined>> {
+        declined()
+    }
+    fn steer(
+        &self,
+        _: ChangeId,
+        _: String,
+        _: Actor,
+        _: String,
+    ) -> BoxFuture<'_, Result<String, Declined>> {
+        declined()
+    }
+}
+
+impl Views for Empty {
+    fn view<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> BoxFuture<'a, Option<String>> {
+        Box::pin(async { None })
+    }
+}
+
+impl Queries for Empty {
+    fn query(&self, _: &str, _: Time) -> Value {
+        json!({})
+    }
+    fn query_range(&self, _: &str, _: Window, _: Span) -> Value {
+        json!({})
+    }
+    fn series(&self, _: &[&str], _: Window) -> Value {
+        json!({})
+    }
+    fn labels(&self, _: &[&str], _: Window) -> Value {
+        json!({})
+    }
+    fn label_values(&self, _: &str, _: &[&str], _: Window) -> Value {
+        json!({})
+    }
+}

@@ -1,0 +1,132 @@
+//! Measures the router against nginx, in one run: requests per CPU-second of each proxy's own process
+//! with one worker, and the latency each adds at half of the router's peak.
+//!
+//! Run it with `cargo xtask bench router`. Without nginx it says so and measures the router alone.
+
+mod load;
+mod process;
+
+use std::{net::SocketAddr, time::Duration};
+
+use process::Proxy;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const ROUNDS: usize = 5;
+const PEAK_FOR: Duration = Duration::from_secs(4);
+const PACED_FOR: Duration = Duration::from_secs(5);
+const BAR_RATIO: f64 = 0.7;
+const BAR_ADDED_MS: f64 = 1.0;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("upstream") => process::upstream(),
+        Some("router") => process::router(&arguments[1..]),
+        _ => measure(),
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// What one proxy did in the closed loop.
+#[derive(Default)]
+struct Peak {
+    per_cpu: Vec<f64>,
+    per_second: Vec<f64>,
+}
+
+impl Peak {
+    fn round(&mut self, proxy: &Proxy) -> Result<()> {
+        let before = proxy.cpu_seconds()?;
+        let done = load::closed(proxy.address, PEAK_FOR)?;
+        let spent = proxy.cpu_seconds()? - before;
+        self.per_cpu.push(done as f64 / spent);
+        self.per_second.push(done as f64 / PEAK_FOR.as_secs_f64());
+        Ok(())
+    }
+
+    fn line(&self, name: &str) {
+        let rounds: Vec<String> = self.per_cpu.iter().map(|n| format!("{n:.0}")).collect();
+        println!(
+            "{name:<7} {:.0} requests per CPU-second (rounds {}), {:.0} a second",
+            median(&mut self.per_cpu.clone()),
+            rounds.join(" "),
+            median(&mut self.per_second.clone()),
+        );
+    }
+}
+
+fn measure() -> Result<()> {
+    println!("{}", process::machine());
+    let (_upstreams, addresses) = process::start_upstreams()?;
+    let router = process::start_router(&addresses)?;
+    let nginx = process::start_nginx(&addresses)?;
+    if nginx.is_none() {
+        println!("nginx skipped: it is not installed (Debian: apt-get install nginx-light)");
+    }
+    let (mut ours, mut theirs) = (Peak::default(), Peak::default());
+    for proxy in std::iter::once(&router).chain(&nginx) {
+        load::closed(proxy.address, Duration::from_secs(1))?;
+    }
+    for _ in 0..ROUNDS {
+        ours.round(&router)?;
+        if let Some(nginx) = &nginx {
+            theirs.round(nginx)?;
+        }
+    }
+    ours.line("router");
+    if nginx.is_some() {
+        theirs.line("nginx");
+        let mut ratios: Vec<f64> = ours
+            .per_cpu
+            .iter()
+            .zip(&theirs.per_cpu)
+            .map(|(our, their)| our / their)
+            .collect();
+        let ratio = median(&mut ratios);
+        println!(
+            "ratio   {ratio:.2} (bar {BAR_RATIO}, {}); lowest {:.2}, highest {:.2}",
+            held(ratio >= BAR_RATIO),
+            ratios[0],
+            ratios[ratios.len() - 1],
+        );
+    }
+    let rate = median(&mut ours.per_second) / 2.0;
+    latency(rate, addresses[0], &router, nginx.as_ref())
+}
+
+fn latency(rate: f64, direct: SocketAddr, router: &Proxy, nginx: Option<&Proxy>) -> Result<()> {
+    let (mut to_direct, mut to_router, mut to_nginx) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        to_direct.push(load::paced(direct, rate, PACED_FOR)?);
+        to_router.push(load::paced(router.address, rate, PACED_FOR)?);
+        if let Some(nginx) = nginx {
+            to_nginx.push(load::paced(nginx.address, rate, PACED_FOR)?);
+        }
+    }
+    let (base, through) = (median(&mut to_direct), median(&mut to_router));
+    let added = through - base;
+    println!(
+        "p99 at {rate:.0} requests a second: direct {base:.2} ms, router {through:.2} ms: {added:.2} ms added (bar {BAR_ADDED_MS} ms, {})",
+        held(added <= BAR_ADDED_MS)
+    );
+    if !to_nginx.is_empty() {
+        let through = median(&mut to_nginx);
+        println!(
+            "        nginx {through:.2} ms: {:.2} ms added",
+            through - base
+        );
+    }
+    Ok(())
+}
+
+fn held(is_held: bool) -> &'static str {
+    if is_held { "held" } else { "MISSED" }
+}

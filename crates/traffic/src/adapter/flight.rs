@@ -1,0 +1,194 @@
+//! One request under way, and the answer's body on its way to the user.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use hyper::body::{Body, Frame, Incoming};
+
+use super::{
+    Shared,
+    series::path_of,
+    state::{BackendCell, lock},
+    upstream::Upstream,
+};
+use crate::{Outcome, Permit};
+
+/// The place that a request holds in the router, given back when it ended.
+pub(crate) enum Place {
+    /// In the bulkhead of its service.
+    Bulkhead { _permit: Permit },
+    /// In the pool that all services share while the protections are off.
+    Pool {
+        _permit: Permit,
+        _place: tokio::sync::OwnedSemaphorePermit,
+    },
+}
+
+/// Accounts for one request under way; what is dropped without an outcome was left by its user.
+pub(crate) struct Flight {
+    shared: Arc<Shared>,
+    pub(crate) cell: Arc<BackendCell>,
+    sequence: u64,
+    started_us: u64,
+    answered: bool,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) code: u16,
+    path: Option<PathAndQuery>,
+    pub(crate) place: Option<Place>,
+}
+
+impl Flight {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        cell: &Arc<BackendCell>,
+        path: Option<&PathAndQuery>,
+        place: Option<Place>,
+    ) -> Self {
+        let sequence = shared.sequence.fetch_add(1, Ordering::Relaxed);
+        let started_us = shared.now_us();
+        lock(&cell.tally).under_way.insert(sequence, started_us);
+        cell.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared: Arc::clone(shared),
+            cell: Arc::clone(cell),
+            sequence,
+            started_us,
+            answered: false,
+            outcome: None,
+            code: 499,
+            path: path.cloned(),
+            place,
+        }
+    }
+
+    /// The head of the answer came. From here on the age of the request says as much about the user,
+    /// who may read slowly, as about the backend.
+    pub(crate) fn answered(&mut self, status: http::StatusCode, headers: &http::HeaderMap) {
+        let mut tally = lock(&self.cell.tally);
+        tally.under_way.remove(&self.sequence);
+        tally.saw(headers);
+        drop(tally);
+        self.answered = true;
+        self.code = status.as_u16();
+        self.outcome = Some(if status.is_server_error() {
+            Outcome::Bad
+        } else {
+            Outcome::Good
+        });
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let now = self.shared.now_us();
+        self.cell.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.outcome.is_some() || !self.answered {
+            let mut tally = lock(&self.cell.tally);
+            if !self.answered {
+                tally.under_way.remove(&self.sequence);
+            }
+            if let Some(outcome) = self.outcome {
+                tally.health.outcome(now / 1_000, outcome);
+            }
+        }
+        let took = now.saturating_sub(self.started_us);
+        let path = path_of(self.path.as_ref());
+        lock(&self.cell.series).ended(path, self.code, took, self.outcome);
+    }
+}
+
+/// A backend's body on its way to the user, frame by frame.
+pub(crate) struct Relay {
+    body: Incoming,
+    flight: Option<Flight>,
+    upstream: Option<Box<Upstream>>,
+}
+
+impl Relay {
+    pub(crate) fn new(body: Incoming, flight: Flight, upstream: Box<Upstream>) -> Self {
+        Self {
+            body,
+            flight: Some(flight),
+            upstream: Some(upstream),
+        }
+    }
+
+    /// All of it was read: the request ended, and its connection can serve another.
+    pub(crate) fn ended(&mut self, cx: &mut Context<'_>) {
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
+        if let Some(mut upstream) = self.upstream.take()
+            && upstream.rests(cx)
+        {
+            flight.cell.keep(upstream);
+        }
+    }
+
+    fn failed(&mut self, outcome: Outcome) {
+        if let Some(mut flight) = self.flight.take() {
+            flight.outcome = Some(outcome);
+        }
+        self.upstream = None;
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+impl Body for Relay {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let mut frame = Pin::new(&mut self.body).poll_frame(cx);
+        if frame.is_pending()
+            && let Some(upstream) = &mut self.upstream
+        {
+            upstream.drive(cx);
+            frame = Pin::new(&mut self.body).poll_frame(cx);
+        }
+        match frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                // The server asks no further once the announced length is reached.
+                if self.body.is_end_stream() {
+                    self.ended(cx);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.failed(Outcome::Bad);
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => {
+                self.ended(cx);
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                let late = self.upstream.as_mut().is_some_and(|u| u.is_late(cx));
+                if !late {
+                    return Poll::Pending;
+                }
+                self.failed(Outcome::Lost);
+                Poll::Ready(Some(Err("the deadline passed within the body".into())))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.flight.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
