@@ -6,8 +6,8 @@
 //! quarter to at most [`COHORTS_MAX`] cohorts. Cohorts can only fail a version, never promote it.
 //!
 //! Guarantees: harm by latency is shown against instances as young as the canary, so that a cold cache is no
-//! harm; safety against all old ones. A bound that splits fast from slow is fixed from earlier ticks. Never
-//! takes silence for health.
+//! harm; safety against all old ones. The bound that splits fast from slow follows the old version, and is
+//! always taken from ticks before the one it judges: the tests stay valid. Never takes silence for health.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,10 @@ pub const COHORTS_MAX: usize = 32;
 /// Share of the old version's requests that its bound for slowness keeps.
 const FAST_SHARE: f64 = 0.99;
 /// Requests of the old version below which its 99th percentile is not known.
-const BOUND_SAMPLE: u64 = 200;
+const BOUND_SAMPLE: f64 = 200.0;
+/// Weight a tick keeps in the old version's latencies after one more: a memory of about fifty ticks, so that
+/// the bound follows the day.
+const BOUND_MEMORY: f64 = 0.98;
 
 /// Which version's request it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +90,7 @@ pub struct Bench {
     slow: Comparison,
     slow_young: Comparison,
     /// Requests of the old version by upper bound of latency, cumulative.
-    old_buckets: BTreeMap<Bound, u64>,
+    old_buckets: BTreeMap<Bound, f64>,
     bound: Option<Bound>,
 }
 
@@ -221,10 +224,10 @@ impl Bench {
         Ok(())
     }
 
-    /// The bound is set once, from what the old version did before it is used.
+    /// The bound for the next tick, from what the old version did up to this one.
     fn learn(&mut self, arms: &Arms, buckets: &Growth) {
-        if self.bound.is_some() {
-            return;
+        for count in self.old_buckets.values_mut() {
+            *count *= BOUND_MEMORY;
         }
         for series in &buckets.series {
             let le: Option<f64> = series
@@ -234,12 +237,13 @@ impl Bench {
             if let (Some(Arm::Control | Arm::YoungControl), Some(le)) =
                 (arms.of(&series.labels), le)
             {
-                *self.old_buckets.entry(Bound(le)).or_default() += series.by;
+                *self.old_buckets.entry(Bound(le)).or_default() += series.by as f64;
             }
         }
-        let total = self.old_buckets.values().next_back().copied().unwrap_or(0);
+        let all = self.old_buckets.values().next_back().copied();
+        let total = all.unwrap_or(0.0);
         if total >= BOUND_SAMPLE {
-            let enough = |below: u64| below as f64 >= FAST_SHARE * total as f64;
+            let enough = |below: f64| below >= FAST_SHARE * total;
             self.bound = self
                 .old_buckets
                 .iter()

@@ -303,7 +303,7 @@ impl Engine {
                     let limit = plan.terms.max_evidence_wait.secs_f64();
                     let longer = if wait > limit {
                         format!(
-                            "; longer than the {} allowed: half-way the canary gets its full share",
+                            "; longer than the {} allowed: a third of the way the canary gets its full share",
                             plan.terms.max_evidence_wait
                         )
                     } else {

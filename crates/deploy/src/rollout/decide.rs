@@ -19,6 +19,9 @@ pub const FRESH: Span = Span::from_secs(5);
 /// Evidence gathered for less than this at a gate does not pass it: the last step's requests may still be
 /// under way.
 pub const DWELL: Span = Span::from_secs(3);
+/// Part of the longest wait after which a canary's share is raised: a third. Gross harm has shown by then, and
+/// two thirds are left to gather evidence in.
+const RAISE_AFTER: u64 = 3;
 /// Longest reason of a person, in bytes.
 const REASON_BYTES_MAX: usize = 512;
 /// Processes of one batch that may fail to come up are named up to this length.
@@ -383,7 +386,7 @@ enum Raise {
     Exhausted,
 }
 
-/// Half-way to the deadline a canary without evidence of harm gets as many requests as its instances are
+/// A third of the way to the deadline a canary without evidence of harm gets as many requests as its instances are
 /// there for.
 fn raise(state: &State, gate: Gate, now: Time) -> Raise {
     let waited = now.since(state.since);
@@ -434,7 +437,7 @@ pub(super) fn deadline(state: &State) -> Option<Time> {
         Phase::Judging(gate @ Gate::Canary { .. }) => {
             let whole = longest(state, *gate);
             if state.weight < full_share(state) {
-                Span::from_millis(whole.millis() / 2)
+                Span::from_millis(whole.millis() / RAISE_AFTER)
             } else {
                 whole
             }
