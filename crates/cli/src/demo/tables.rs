@@ -6,7 +6,7 @@
 //! Example: `Tables::serve(tables).await?`, then `until_in_force(Duration::from_secs(10))`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -15,7 +15,10 @@ use std::{
 use anyhow::{Context, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use mainstay_core::FabricName;
-use mainstay_wire::router::{FromRouter, RouteTable, ToRouter};
+use mainstay_wire::{
+    Generation,
+    router::{FromRouter, RouteTable, ToRouter},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -29,11 +32,16 @@ use tokio_tungstenite::{
 /// A router leaves a server of which it hears nothing.
 const PING_EVERY: Duration = Duration::from_secs(2);
 
+/// The table of each fabric.
+type ByFabric = BTreeMap<FabricName, RouteTable>;
+/// The generation in force in each fabric.
+type InForce = BTreeMap<FabricName, Generation>;
+
 /// Tables, handed to whichever router asks.
 pub(super) struct Tables {
     address: SocketAddr,
-    fabrics: BTreeSet<FabricName>,
-    in_force: watch::Receiver<BTreeSet<FabricName>>,
+    tables: watch::Sender<ByFabric>,
+    in_force: watch::Receiver<InForce>,
     task: JoinHandle<()>,
 }
 
@@ -45,20 +53,20 @@ impl Drop for Tables {
 
 impl Tables {
     /// Listens on a port of its own.
-    pub(super) async fn serve(tables: BTreeMap<FabricName, RouteTable>) -> anyhow::Result<Self> {
+    pub(super) async fn serve(tables: ByFabric) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .context("no port is free")?;
         let address = listener.local_addr()?;
-        let fabrics = tables.keys().cloned().collect();
-        let (told, in_force) = watch::channel(BTreeSet::new());
-        let (tables, told) = (Arc::new(tables), Arc::new(told));
+        let (tables, _) = watch::channel(tables);
+        let (told, in_force) = watch::channel(InForce::new());
+        let (offered, told) = (tables.clone(), Arc::new(told));
         let task = tokio::spawn(async move {
             let mut peers = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (tables, told) = (Arc::clone(&tables), Arc::clone(&told));
+                let (tables, told) = (offered.subscribe(), Arc::clone(&told));
                 peers.spawn(async move {
-                    if let Err(error) = attend(stream, &tables, &told).await {
+                    if let Err(error) = attend(stream, tables, &told).await {
                         tracing::debug!("a router has gone: {error:#}");
                     }
                 });
@@ -66,7 +74,7 @@ impl Tables {
         });
         Ok(Self {
             address,
-            fabrics,
+            tables,
             in_force,
             task,
         })
@@ -77,10 +85,28 @@ impl Tables {
         format!("http://{}", self.address)
     }
 
+    /// Changes every table, and numbers the new ones.
+    pub(super) fn change(&self, change: impl Fn(&mut RouteTable)) {
+        self.tables.send_modify(|tables| {
+            for table in tables.values_mut() {
+                change(table);
+                table.generation.counter += 1;
+            }
+        });
+    }
+
     /// Waits until every fabric's router says that its table is in force.
     pub(super) async fn until_in_force(&mut self, within: Duration) -> anyhow::Result<()> {
-        let all = &self.fabrics;
-        let told = self.in_force.wait_for(|fabrics| fabrics.is_superset(all));
+        let wanted: InForce = self
+            .tables
+            .borrow()
+            .iter()
+            .map(|(fabric, table)| (fabric.clone(), table.generation))
+            .collect();
+        let told = self.in_force.wait_for(|in_force| {
+            let holds = |(fabric, generation)| in_force.get(fabric) >= Some(generation);
+            wanted.iter().all(holds)
+        });
         match tokio::time::timeout(within, told).await {
             Ok(told) => told
                 .map(|_| ())
@@ -92,15 +118,22 @@ impl Tables {
 
 async fn attend(
     stream: TcpStream,
-    tables: &BTreeMap<FabricName, RouteTable>,
-    told: &watch::Sender<BTreeSet<FabricName>>,
+    mut tables: watch::Receiver<ByFabric>,
+    told: &watch::Sender<InForce>,
 ) -> anyhow::Result<()> {
     let mut socket = accept_async(stream).await?;
-    let mut greeted: Option<(&FabricName, &RouteTable)> = None;
+    let mut greeted: Option<FabricName> = None;
     let mut beat = tokio::time::interval(PING_EVERY);
     loop {
         let message = tokio::select! {
             message = socket.next() => message,
+            changed = tables.changed(), if greeted.is_some() => {
+                changed.context("nobody tells routers anything any more")?;
+                if let Some(fabric) = &greeted {
+                    socket.send(order(&tables, fabric)?).await?;
+                }
+                continue;
+            }
             _ = beat.tick() => {
                 socket.send(Message::Ping(Bytes::new())).await?;
                 continue;
@@ -114,22 +147,24 @@ async fn attend(
         };
         match serde_json::from_str::<FromRouter>(&text)? {
             FromRouter::Hello { fabric, .. } => {
-                let found = tables.get_key_value(&fabric);
-                let (fabric, table) = found.with_context(|| format!("no fabric {fabric}"))?;
-                let order = ToRouter::Routes {
-                    table: table.clone(),
-                };
-                let order = serde_json::to_string(&order)?;
-                socket.send(Message::text(order)).await?;
-                greeted = Some((fabric, table));
+                tables.mark_unchanged();
+                socket.send(order(&tables, &fabric)?).await?;
+                greeted = Some(fabric);
             }
             FromRouter::Report { applied, .. } => {
-                if let Some((fabric, table)) = greeted
-                    && applied >= table.generation
-                {
-                    told.send_if_modified(|fabrics| fabrics.insert(fabric.clone()));
+                if let Some(fabric) = &greeted {
+                    told.send_if_modified(|in_force| {
+                        in_force.insert(fabric.clone(), applied) != Some(applied)
+                    });
                 }
             }
         }
     }
+}
+
+fn order(tables: &watch::Receiver<ByFabric>, fabric: &FabricName) -> anyhow::Result<Message> {
+    let table = tables.borrow().get(fabric).cloned();
+    let table = table.with_context(|| format!("no fabric {fabric}"))?;
+    let order = serde_json::to_string(&ToRouter::Routes { table })?;
+    Ok(Message::text(order))
 }

@@ -44,8 +44,7 @@ pub(super) struct ThatDay {
     dir: PathBuf,
     instances: Vec<Instance>,
     routers: BTreeMap<FabricName, Process>,
-    /// Kept, so that routers stay connected.
-    _tables: Tables,
+    tables: Tables,
     /// Restarts that the tool reported as done.
     pub(super) restarts_believed: usize,
     /// Those of them after which another process ran.
@@ -103,7 +102,7 @@ impl ThatDay {
             dir,
             instances,
             routers,
-            _tables: tables,
+            tables,
             restarts_believed: 0,
             restarts_true: 0,
         })
@@ -115,8 +114,8 @@ impl ThatDay {
         fabrics.get(fabric).copied().context("no such fabric")
     }
 
-    /// The 50 % batch: every other instance of `voyager` is taken down, and after `takes` all of them come
-    /// back with `version`. Half is 0 or 1. Gives how many were in it.
+    /// The 50 % batch: every other instance of `voyager` is taken out of rotation and down, and after `takes`
+    /// all of them come back with `version`. Half is 0 or 1. Gives how many were in it.
     pub(super) async fn deploy_half(
         &mut self,
         site: &Site,
@@ -125,6 +124,7 @@ impl ThatDay {
         takes: Duration,
     ) -> anyhow::Result<usize> {
         let batch = self.half(half);
+        self.drain(&batch).await?;
         for index in &batch {
             self.instances[*index].ask_to_stop().await;
         }
@@ -132,7 +132,25 @@ impl ThatDay {
         for index in &batch {
             self.start_believing(site, *index, version)?;
         }
+        tokio::time::sleep(BELIEVED_AFTER).await;
+        self.drain(&[]).await?;
         Ok(batch.len())
+    }
+
+    /// Takes these, and no others, out of rotation, and lets their requests finish.
+    async fn drain(&mut self, batch: &[usize]) -> anyhow::Result<()> {
+        let names: Vec<&str> = batch
+            .iter()
+            .map(|index| self.instances[*index].name.as_str())
+            .collect();
+        self.tables.change(|table| {
+            for backend in table.services.iter_mut().flat_map(|it| &mut it.backends) {
+                backend.draining = names.contains(&backend.instance.as_str());
+            }
+        });
+        self.tables.until_in_force(UP_WITHIN).await?;
+        tokio::time::sleep(BELIEVED_AFTER).await;
+        Ok(())
     }
 
     /// The restart command, for all of `voyager`.

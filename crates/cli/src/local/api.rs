@@ -81,10 +81,9 @@ impl Rollout {
     pub(crate) fn line(&self) -> String {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let mut line = format!("{} {}: {}", self.service, self.to, state(self.state));
-        for more in [text(&self.phase), text(&self.because)]
-            .into_iter()
-            .flatten()
-        {
+        let phase = text(&self.phase);
+        let because = text(&self.because).filter(|because| Some(because) != phase.as_ref());
+        for more in [phase, because].into_iter().flatten() {
             line.push_str(", ");
             line.push_str(&more);
         }
