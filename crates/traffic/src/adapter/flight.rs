@@ -71,7 +71,7 @@ impl Flight {
     pub(crate) fn answered(&mut self, status: http::StatusCode, headers: &http::HeaderMap) {
         let mut tally = lock(&self.cell.tally);
         tally.under_way.remove(&self.sequence);
-        tally.saw(headers);
+        tally.user_saw(headers);
         drop(tally);
         self.answered = true;
         self.code = status.as_u16();

@@ -261,7 +261,8 @@ impl Exchange {
     ) -> Result<(Response<Incoming>, Box<Upstream>), Failure> {
         if let Some(end) = self.end {
             let left = end.saturating_duration_since(Instant::now());
-            let left = left.as_micros().div_ceil(1_000) as u64;
+            // Rounded down: a child's budget is never more than its parent's.
+            let left = left.as_millis() as u64;
             parts.headers.insert(DEADLINE_HEADER, left.into());
         }
         let mut request = Request::from_parts(parts, body);
