@@ -142,7 +142,7 @@ impl Check {
                     }
                     std::task::Poll::Ready(Some(Err(_))) => return std::task::Poll::Ready(false),
                     std::task::Poll::Ready(None) => {
-                        return std::task::Poll::Ready(upstream.rests(cx));
+                        return std::task::Poll::Ready(upstream.rests());
                     }
                     std::task::Poll::Pending => return std::task::Poll::Pending,
                 }
