@@ -1,12 +1,14 @@
 //! The load: 64 kept connections, each with one request under way.
 
 use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::Result;
 
@@ -36,52 +38,70 @@ fn answer_length(bytes: &[u8]) -> Result<Option<usize>> {
     Ok(Some(end + 4 + length.1.trim().parse::<usize>()?))
 }
 
-/// As many requests as are answered in `time`, each connection sending the next at once.
-pub(crate) fn closed(address: SocketAddr, time: Duration) -> Result<u64> {
+/// One user's kept connection.
+struct User {
+    stream: TcpStream,
+    request: String,
+    buffer: [u8; ANSWER_BYTES_MAX],
+}
+
+impl User {
+    async fn connect(address: SocketAddr, user: usize) -> Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            request: request(user),
+            buffer: [0; ANSWER_BYTES_MAX],
+        })
+    }
+
+    async fn ask(&mut self) -> Result<()> {
+        self.stream.write_all(self.request.as_bytes()).await?;
+        let mut filled = 0;
+        loop {
+            let read = self.stream.read(&mut self.buffer[filled..]).await?;
+            if read == 0 {
+                return Err("a connection was closed".into());
+            }
+            filled += read;
+            if answer_length(&self.buffer[..filled])?.is_some_and(|length| filled >= length) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What each of the users on one thread gives.
+fn on_one_thread<T: Send + 'static, F>(user: impl Fn(usize) -> F) -> Result<Vec<T>>
+where
+    F: Future<Output = Result<T>> + Send + 'static,
+{
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let end = Instant::now() + time;
-        let users: Vec<_> = (0..CONNECTIONS)
-            .map(|user| tokio::spawn(async move { one_closed(address, user, end).await }))
-            .collect();
-        let mut done = 0;
+        let users: Vec<_> = (0..CONNECTIONS).map(|i| tokio::spawn(user(i))).collect();
+        let mut all = Vec::new();
         for user in users {
-            done += user.await??;
+            all.push(user.await??);
         }
-        Ok(done)
+        Ok(all)
     })
 }
 
-async fn one_closed(
-    address: SocketAddr,
-    user: usize,
-    end: Instant,
-) -> std::result::Result<u64, String> {
-    let tell = |error: std::io::Error| format!("{address}: {error}");
-    let mut stream = tokio::net::TcpStream::connect(address)
-        .await
-        .map_err(tell)?;
-    stream.set_nodelay(true).map_err(tell)?;
-    let (request, mut buffer, mut done) = (request(user), [0; ANSWER_BYTES_MAX], 0);
-    while Instant::now() < end {
-        stream.write_all(request.as_bytes()).await.map_err(tell)?;
-        let mut filled = 0;
-        loop {
-            let read = stream.read(&mut buffer[filled..]).await.map_err(tell)?;
-            if read == 0 {
-                return Err(format!("{address} closed a connection"));
-            }
-            filled += read;
-            let length = answer_length(&buffer[..filled]).map_err(|e| e.to_string())?;
-            if length.is_some_and(|length| filled >= length) {
-                break;
-            }
+/// As many requests as are answered in `time`, each connection sending the next at once.
+pub(crate) fn closed(address: SocketAddr, time: Duration) -> Result<u64> {
+    let end = Instant::now() + time;
+    let done = on_one_thread(|i| async move {
+        let (mut user, mut done) = (User::connect(address, i).await?, 0_u64);
+        while Instant::now() < end {
+            user.ask().await?;
+            done += 1;
         }
-        done += 1;
-    }
-    Ok(done)
+        Ok(done)
+    })?;
+    Ok(done.iter().sum())
 }
 
 /// The 99th percentile in milliseconds at `rate` requests a second for `time`. A request that could not
@@ -89,52 +109,21 @@ async fn one_closed(
 pub(crate) fn paced(address: SocketAddr, rate: f64, time: Duration) -> Result<f64> {
     let gap = Duration::from_secs_f64(CONNECTIONS as f64 / rate);
     let begin = Instant::now() + Duration::from_millis(50);
-    let users: Vec<_> = (0..CONNECTIONS)
-        .map(|user| {
-            let first = begin + gap.mul_f64(user as f64 / CONNECTIONS as f64);
-            std::thread::spawn(move || one_paced(address, user, (first, gap, begin + time)))
-        })
-        .collect();
-    let mut took = Vec::new();
-    for user in users {
-        took.extend(user.join().map_err(|_| "a user panicked")??);
-    }
+    let took = on_one_thread(|i| async move {
+        let (mut user, mut took) = (User::connect(address, i).await?, Vec::new());
+        let mut due = begin + gap.mul_f64(i as f64 / CONNECTIONS as f64);
+        let mut free = begin;
+        while due < begin + time {
+            tokio::time::sleep_until(due.into()).await;
+            let start = if free > due { due } else { Instant::now() };
+            user.ask().await?;
+            free = Instant::now();
+            took.push(free - start);
+            due += gap;
+        }
+        Ok(took)
+    })?;
+    let mut took: Vec<Duration> = took.into_iter().flatten().collect();
     took.sort_unstable();
     Ok(took[took.len() * 99 / 100].as_secs_f64() * 1_000.0)
-}
-
-fn one_paced(
-    address: SocketAddr,
-    user: usize,
-    (first, gap, end): (Instant, Duration, Instant),
-) -> std::io::Result<Vec<Duration>> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    let (request, mut buffer) = (request(user), [0; ANSWER_BYTES_MAX]);
-    let (mut due, mut took) = (first, Vec::new());
-    while due < end {
-        let now = Instant::now();
-        let start = if now < due {
-            std::thread::sleep(due - now);
-            Instant::now()
-        } else {
-            due
-        };
-        stream.write_all(request.as_bytes())?;
-        let mut filled = 0;
-        loop {
-            let read = stream.read(&mut buffer[filled..])?;
-            if read == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            filled += read;
-            let length = answer_length(&buffer[..filled]).map_err(std::io::Error::other)?;
-            if length.is_some_and(|length| filled >= length) {
-                break;
-            }
-        }
-        took.push(start.elapsed());
-        due += gap;
-    }
-    Ok(took)
 }

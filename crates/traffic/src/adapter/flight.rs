@@ -14,7 +14,7 @@ use super::{
     Shared,
     series::path_of,
     state::{BackendCell, lock},
-    upstream::Upstream,
+    upstream::{Upstream, quiet},
 };
 use crate::{Outcome, Permit};
 
@@ -71,7 +71,7 @@ impl Flight {
     pub(crate) fn answered(&mut self, status: http::StatusCode, headers: &http::HeaderMap) {
         let mut tally = lock(&self.cell.tally);
         tally.under_way.remove(&self.sequence);
-        tally.saw(headers);
+        tally.user_saw(headers);
         drop(tally);
         self.answered = true;
         self.code = status.as_u16();
@@ -119,15 +119,36 @@ impl Relay {
     }
 
     /// All of it was read: the request ended, and its connection can serve another.
-    pub(crate) fn ended(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn ended(&mut self) {
         let Some(flight) = self.flight.take() else {
             return;
         };
         if let Some(mut upstream) = self.upstream.take()
-            && upstream.rests(cx)
+            && upstream.rests()
         {
             flight.cell.keep(upstream);
         }
+    }
+
+    /// Frames come from the connection, and so does what wakes the task: see
+    /// [`Upstream::drive_quietly`].
+    fn next_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self { body, upstream, .. } = self;
+        let mut frame = Pin::new(&mut *body).poll_frame(&mut quiet());
+        if frame.is_pending()
+            && let Some(upstream) = upstream
+        {
+            upstream.drive_quietly();
+            frame = Pin::new(&mut *body).poll_frame(&mut quiet());
+            if frame.is_pending() {
+                upstream.drive(cx);
+                frame = Pin::new(&mut *body).poll_frame(&mut quiet());
+            }
+        }
+        frame
     }
 
     fn failed(&mut self, outcome: Outcome) {
@@ -150,18 +171,11 @@ impl Body for Relay {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let mut frame = Pin::new(&mut self.body).poll_frame(cx);
-        if frame.is_pending()
-            && let Some(upstream) = &mut self.upstream
-        {
-            upstream.drive(cx);
-            frame = Pin::new(&mut self.body).poll_frame(cx);
-        }
-        match frame {
+        match self.next_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 // The server asks no further once the announced length is reached.
                 if self.body.is_end_stream() {
-                    self.ended(cx);
+                    self.ended();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -170,7 +184,7 @@ impl Body for Relay {
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
-                self.ended(cx);
+                self.ended();
                 Poll::Ready(None)
             }
             Poll::Pending => {

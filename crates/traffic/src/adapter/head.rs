@@ -12,30 +12,26 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 /// again at the peer.
 const FORWARDED_MAX: usize = 1_024;
 
-const HOP_BY_HOP: [HeaderName; 7] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+/// What is meant for the next neighbour only.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
-/// Why a request cannot be passed on by any route.
+/// Why a request cannot be passed on by any route. Where its body ends is not ambiguous any more: of a
+/// length beside an encoding the server keeps the encoding, and closes the connection after it.
 pub(crate) fn objection<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
     let headers = request.headers();
     if request.method() == Method::CONNECT {
         return Some((StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported"));
-    }
-    if headers.contains_key(header::TRANSFER_ENCODING)
-        && headers.contains_key(header::CONTENT_LENGTH)
-    {
-        // Two ends that disagree on where a body ends see different requests.
-        return Some((
-            StatusCode::BAD_REQUEST,
-            "a request has a Content-Length or a Transfer-Encoding, not both",
-        ));
     }
     if headers.get_all(header::HOST).iter().nth(1).is_some() {
         return Some((StatusCode::BAD_REQUEST, "a request has one Host"));
@@ -49,21 +45,24 @@ pub(crate) fn objection<B>(request: &Request<B>) -> Option<(StatusCode, &'static
 
 /// Removes what is between two neighbours only.
 pub(crate) fn strip(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = headers
+    // Most heads have nothing of it, and one look at the names is cheaper than a search for each.
+    let mut gone: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_hop_by_hop(name))
+        .cloned()
+        .collect();
+    if gone.contains(&header::CONNECTION) {
+        let named = headers
             .get_all(header::CONNECTION)
             .iter()
             .filter_map(|v| v.to_str().ok())
             .flat_map(|v| v.split(','))
             .filter_map(|name| name.trim().parse().ok())
             // A user must not make the router drop what it decides by.
-            .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+            .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH);
+        gone.extend(named);
     }
-    for name in &HOP_BY_HOP {
+    for name in gone {
         headers.remove(name);
     }
 }

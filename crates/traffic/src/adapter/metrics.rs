@@ -130,53 +130,55 @@ fn owners(snapshot: &Snapshot, now_ms: u64) -> BTreeMap<&str, (&ServiceCell, Opt
     departed.chain(current).collect()
 }
 
+/// Name, kind, help and value of what is one number a service.
+const OF_SERVICES: [(&str, &str, &str, Of<ServiceCell>); 7] = [
+    (
+        "offered_total",
+        "counter",
+        "First attempts of users, whatever became of them.",
+        |c| c.offered.load(Ordering::Relaxed) as f64,
+    ),
+    (
+        "retries_total",
+        "counter",
+        "Second attempts after a broken connection.",
+        |c| c.retried.load(Ordering::Relaxed) as f64,
+    ),
+    (
+        "version_fallback_total",
+        "counter",
+        "Requests that met another version than theirs, which had no backend in rotation.",
+        |c| c.fallback.load(Ordering::Relaxed) as f64,
+    ),
+    (
+        "connections",
+        "gauge",
+        "Connections to the service's backends.",
+        |c| f64::from(c.connections.held()),
+    ),
+    (
+        "service_in_flight",
+        "gauge",
+        "Requests of the service under way.",
+        |c| f64::from(c.in_flight.held()),
+    ),
+    (
+        "queued",
+        "gauge",
+        "Requests that wait for the shared pool while protections are off.",
+        |c| f64::from(c.queued.held()),
+    ),
+    (
+        "mass_event",
+        "gauge",
+        "Whether so many backends turned bad at once that none is ejected.",
+        |c| f64::from(u8::from(c.mass.load(Ordering::Relaxed))),
+    ),
+];
+
 fn of_services(out: &mut String, snapshot: &Snapshot, now_ms: u64) {
     let owners = owners(snapshot, now_ms);
-    let cells: [(&str, &str, &str, Of<ServiceCell>); 7] = [
-        (
-            "offered_total",
-            "counter",
-            "First attempts of users, whatever became of them.",
-            |c| c.offered.load(Ordering::Relaxed) as f64,
-        ),
-        (
-            "retries_total",
-            "counter",
-            "Second attempts after a broken connection.",
-            |c| c.retried.load(Ordering::Relaxed) as f64,
-        ),
-        (
-            "version_fallback_total",
-            "counter",
-            "Requests that met another version than theirs, which had no backend in rotation.",
-            |c| c.fallback.load(Ordering::Relaxed) as f64,
-        ),
-        (
-            "connections",
-            "gauge",
-            "Connections to the service's backends.",
-            |c| f64::from(c.connections.held()),
-        ),
-        (
-            "service_in_flight",
-            "gauge",
-            "Requests of the service under way.",
-            |c| f64::from(c.in_flight.held()),
-        ),
-        (
-            "queued",
-            "gauge",
-            "Requests that wait for the shared pool while protections are off.",
-            |c| f64::from(c.queued.held()),
-        ),
-        (
-            "mass_event",
-            "gauge",
-            "Whether so many backends turned bad at once that none is ejected.",
-            |c| f64::from(u8::from(c.mass.load(Ordering::Relaxed))),
-        ),
-    ];
-    for (name, kind, help, value) in cells {
+    for (name, kind, help, value) in OF_SERVICES {
         family(out, name, kind, help);
         for (service, (cell, _)) in &owners {
             let value = value(cell);
@@ -214,11 +216,12 @@ fn of_services(out: &mut String, snapshot: &Snapshot, now_ms: u64) {
         );
     }
     let name = "held_ratio";
-    let help = "Share of all that the router can hold that the service holds; over 0.5 it hoards.";
+    let help =
+        "Part of the service in the connections that the router holds; over 0.5 it may hoard.";
     family(out, name, "gauge", help);
     for (service, value) in owners
         .iter()
-        .filter_map(|(name, (_, s))| Some((name, snapshot.share_held((*s)?, POOL))))
+        .filter_map(|(name, (_, s))| Some((name, snapshot.share_held((*s)?))))
     {
         let _ = writeln!(
             out,

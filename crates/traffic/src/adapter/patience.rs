@@ -110,7 +110,7 @@ mod tests {
             stalled: None,
         };
         let error = loop {
-            if let Err(error) = patience.write_all(&[0; 65_536]).await {
+            if let Err(error) = patience.write_all(&[0; 4_096]).await {
                 break error;
             }
         };

@@ -5,7 +5,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
@@ -196,7 +195,7 @@ impl Exchange {
                 });
             }
             let failure = match self.attempt(&cell, parts, body).await {
-                Ok((response, upstream)) => return relay(response, flight, upstream).await,
+                Ok((response, upstream)) => return relay(response, flight, upstream),
                 Err(failure) => failure,
             };
             match failure {
@@ -261,7 +260,8 @@ impl Exchange {
     ) -> Result<(Response<Incoming>, Box<Upstream>), Failure> {
         if let Some(end) = self.end {
             let left = end.saturating_duration_since(Instant::now());
-            let left = left.as_micros().div_ceil(1_000) as u64;
+            // Rounded down: a child's budget is never more than its parent's.
+            let left = left.as_millis() as u64;
             parts.headers.insert(DEADLINE_HEADER, left.into());
         }
         let mut request = Request::from_parts(parts, body);
@@ -316,11 +316,7 @@ impl Exchange {
     }
 }
 
-async fn relay(
-    mut response: Response<Incoming>,
-    mut flight: Flight,
-    upstream: Box<Upstream>,
-) -> Reply {
+fn relay(mut response: Response<Incoming>, mut flight: Flight, upstream: Box<Upstream>) -> Reply {
     flight.answered(response.status(), response.headers());
     let headers = response.headers_mut();
     if headers.contains_key(header::TRANSFER_ENCODING) {
@@ -332,11 +328,7 @@ async fn relay(
     let mut reply = response.map(|body| Relay::new(body, flight, upstream));
     if reply.body().is_whole() {
         // Nobody will ask for the body of an answer that has none.
-        std::future::poll_fn(|cx| {
-            reply.body_mut().ended(cx);
-            Poll::Ready(())
-        })
-        .await;
+        reply.body_mut().ended();
     }
     reply.map(Either::Right)
 }

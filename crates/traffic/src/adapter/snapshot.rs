@@ -193,32 +193,126 @@ impl Snapshot {
         departed
     }
 
-    /// Connections that one service may hold, over those of all, as held now; `None` where there is
-    /// only one service, which hoards from nobody.
+    /// The service that holds more than half of what the router holds, and at least half of what it may:
+    /// most of very little is nothing. `None` where there is only one service, which hoards from nobody.
     pub(crate) fn hoarder(&self, pool: u32) -> Option<&ServiceName> {
-        let most = self
-            .services
-            .iter()
-            .filter(|_| self.services.len() > 1)
-            .max_by(|a, b| {
-                self.share_held(a, pool)
-                    .total_cmp(&self.share_held(b, pool))
-            })?;
-        (self.share_held(most, pool) > 0.5).then_some(&most.routes.service)
+        let hoards = |service: &&Service| {
+            let (held, may) = if self.protected {
+                let may = service.routes.bulkhead.connections;
+                (service.cell.connections.held(), may)
+            } else {
+                (service.cell.in_flight.held(), pool)
+            };
+            self.share_held(service) > 0.5 && held >= may / 2
+        };
+        let services = (self.services.len() > 1).then_some(&self.services)?;
+        services.iter().find(hoards).map(|s| &s.routes.service)
     }
 
-    /// Share of what the router can hold that `service` holds; `pool` is what all share while the
-    /// protections are off.
-    pub(crate) fn share_held(&self, service: &Service, pool: u32) -> f64 {
-        let (held, all) = if self.protected {
-            let bulkheads = self.services.iter();
-            let all: u64 = bulkheads
-                .map(|s| u64::from(s.routes.bulkhead.connections))
-                .sum();
-            (service.cell.connections.held(), all)
-        } else {
-            (service.cell.in_flight.held(), u64::from(pool))
+    /// The part of `service` in what all services hold now: connections, or places in the shared pool
+    /// while the protections are off.
+    pub(crate) fn share_held(&self, service: &Service) -> f64 {
+        let held = |service: &Service| {
+            let cell = &service.cell;
+            let compartment = if self.protected {
+                &cell.connections
+            } else {
+                &cell.in_flight
+            };
+            f64::from(compartment.held())
         };
-        f64::from(held) / (all.max(1) as f64)
+        held(service) / self.services.iter().map(held).sum::<f64>().max(1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_core::{Span, catalog::Bulkhead};
+
+    fn table(services: &[&str], instances: usize) -> RouteTable {
+        let version = Version::new("v1").unwrap();
+        let backend = |i| Backend {
+            instance: InstanceName::new(format!("i-{i}")).unwrap(),
+            incarnation: 1,
+            version: version.clone(),
+            address: "127.0.0.1:1".to_owned(),
+            draining: false,
+            share: 1.0,
+            capacity_rps: None,
+        };
+        let routes = |prefix: &&str| ServiceRoutes {
+            service: ServiceName::new(format!("s{}", prefix.replace('/', "-").len())).unwrap(),
+            prefix: (*prefix).to_owned(),
+            timeout: Span::from_secs(1),
+            health: "/healthz".to_owned(),
+            bulkhead: Bulkhead {
+                connections: 10,
+                in_flight: 10,
+            },
+            slo: None,
+            weights: BTreeMap::from([(version.clone(), 10_000)]),
+            backends: (0..instances).map(backend).collect(),
+            shed: 0,
+        };
+        RouteTable {
+            services: services.iter().map(routes).collect(),
+            protected: true,
+            ..RouteTable::default()
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_wherever_it_ends() {
+        let prefixes = ["/", "/ap", "/api/", "/api/v2/", "/other/"];
+        let snapshot = Snapshot::default().next(table(&prefixes, 0), 0);
+        for (path, prefix) in [
+            ("/api/v2/x", "/api/v2/"),
+            ("/api/v1/x", "/api/"),
+            ("/api", "/ap"),
+            ("/apx/y", "/ap"),
+            ("/zzz/y", "/"),
+            ("/", "/"),
+        ] {
+            let found = snapshot.find(path).unwrap();
+            assert_eq!(snapshot.services[found].routes.prefix, prefix, "{path}");
+        }
+        assert_eq!(snapshot.find("*"), None);
+    }
+
+    #[test]
+    fn the_departed_are_remembered_for_five_minutes_and_not_without_bound() {
+        let full = Snapshot::default().next(table(&["/a/"], 3), 0);
+        let cell = Arc::clone(&full.services[0].backends[2]);
+        let fewer = full.next(table(&["/a/"], 1), 1_000);
+        assert_eq!(fewer.departed.len(), 2);
+        assert!(cell.is_retired());
+        // One that returns is the same as before, and is not departed any more.
+        let back = fewer.next(table(&["/a/"], 3), 2_000);
+        assert!(Arc::ptr_eq(&back.services[0].backends[2], &cell));
+        assert!(back.departed.is_empty() && !cell.is_retired());
+        let gone = back.next(RouteTable::default(), 3_000);
+        let later = gone.next(RouteTable::default(), 3_000 + DEPARTED_FOR_MS - 1);
+        assert_eq!(later.departed.len(), 3);
+        let forgotten = gone.next(RouteTable::default(), 3_000 + DEPARTED_FOR_MS);
+        assert!(forgotten.departed.is_empty());
+        let many = Snapshot::default().next(table(&["/a/"], DEPARTED_MAX + 50), 0);
+        let none = many.next(RouteTable::default(), 1);
+        assert_eq!(none.departed.len(), DEPARTED_MAX);
+    }
+
+    #[test]
+    fn a_service_with_most_of_what_is_held_hoards_unless_that_is_little() {
+        let snapshot = Snapshot::default().next(table(&["/a/", "/bb/"], 0), 0);
+        let (one, other) = (&snapshot.services[0], &snapshot.services[1]);
+        let enter = |service: &Service| service.cell.connections.enter(100).unwrap();
+        let _other = enter(other);
+        let mut held: Vec<_> = (0..4).map(|_| enter(one)).collect();
+        assert!((snapshot.share_held(one) - 0.8).abs() < 1e-9);
+        assert_eq!(snapshot.hoarder(256), None, "4 of the 10 that it may hold");
+        held.push(enter(one));
+        assert_eq!(snapshot.hoarder(256), Some(&one.routes.service));
+        let _more: Vec<_> = (0..4).map(|_| enter(other)).collect();
+        assert_eq!(snapshot.hoarder(256), None, "5 of 10");
     }
 }

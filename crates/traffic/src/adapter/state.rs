@@ -25,6 +25,8 @@ pub(crate) struct Tally {
     /// Requests that it has not answered yet: sequence to start, so that the first is the oldest.
     pub(crate) under_way: BTreeMap<u64, u64>,
     pub(crate) seen_version: Option<Version>,
+    /// Whether a user was answered since the last health check.
+    user_saw: bool,
 }
 
 impl Tally {
@@ -33,8 +35,20 @@ impl Tally {
         oldest.map_or(0, |start| now_us.saturating_sub(*start) / 1_000)
     }
 
-    /// Takes note of the version that an answer names.
-    pub(crate) fn saw(&mut self, headers: &http::HeaderMap) {
+    /// Takes note of the version that an answer to a user names.
+    pub(crate) fn user_saw(&mut self, headers: &http::HeaderMap) {
+        self.user_saw = true;
+        self.saw(headers);
+    }
+
+    /// Takes note of the version that a health check names, unless users know better.
+    pub(crate) fn check_saw(&mut self, headers: &http::HeaderMap) {
+        if !std::mem::take(&mut self.user_saw) {
+            self.saw(headers);
+        }
+    }
+
+    fn saw(&mut self, headers: &http::HeaderMap) {
         let Some(text) = headers
             .get("x-service-version")
             .and_then(|v| v.to_str().ok())
@@ -76,6 +90,7 @@ impl BackendCell {
                 health: BackendHealth::new(timeout_ms),
                 under_way: BTreeMap::new(),
                 seen_version: None,
+                user_saw: false,
             }),
             series,
             in_flight: AtomicU32::new(0),

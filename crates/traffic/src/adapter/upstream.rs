@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -15,7 +15,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
-    client::conn::http1::{Builder, Connection, SendRequest},
+    client::conn::{
+        TrySendError,
+        http1::{Builder, Connection, SendRequest},
+    },
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -83,6 +86,18 @@ pub(crate) enum Unanswered {
     Late,
 }
 
+fn unanswered(mut error: TrySendError<Request<Upload>>) -> Unanswered {
+    match error.take_message() {
+        Some(unsent) => Unanswered::Unsent(Box::new(unsent)),
+        None => Unanswered::Broken,
+    }
+}
+
+/// A context that wakes nobody.
+pub(crate) fn quiet() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
 pub(crate) struct Upstream {
     sender: SendRequest<Upload>,
     connection: Connection<TokioIo<TcpStream>, Upload>,
@@ -117,11 +132,17 @@ impl Upstream {
         }))
     }
 
-    /// Lets the connection read and write.
+    /// Lets the connection read and write, and wakes the caller's task when it can go on.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
         if !self.closed && Pin::new(&mut self.connection).poll(cx).is_ready() {
             self.closed = true;
         }
+    }
+
+    /// Lets the connection read and write, and wakes nobody: for a caller who goes on at once, and who
+    /// drives it again before waiting. Otherwise each step would wake the task that is taking it.
+    pub(crate) fn drive_quietly(&mut self) {
+        self.drive(&mut quiet());
     }
 
     /// Whether the deadline of the exchange passed.
@@ -139,26 +160,34 @@ impl Upstream {
         if let Some(end) = end {
             self.timer.as_mut().reset(end);
         }
-        let ready = std::future::poll_fn(|cx| {
-            self.drive(cx);
-            if self.closed || self.is_late(cx) {
-                return Poll::Ready(false);
-            }
-            self.sender.poll_ready(cx).map(|ready| ready.is_ok())
-        });
-        if !ready.await {
+        self.drive_quietly();
+        if !self.sender.is_ready() && !self.closed {
+            std::future::poll_fn(|cx| {
+                self.drive(cx);
+                if self.closed || self.is_late(cx) {
+                    return Poll::Ready(());
+                }
+                self.sender.poll_ready(cx).map(|_| ())
+            })
+            .await;
+        }
+        if self.closed || !self.sender.is_ready() {
             return Err(Unanswered::Unsent(Box::new(request)));
         }
         let mut answer = pin!(self.sender.try_send_request(request));
+        // The answer comes from the connection and from nowhere else, so that only the connection
+        // has to know whom to wake.
+        let mut sending = true;
         std::future::poll_fn(|cx| {
+            if !std::mem::take(&mut sending) {
+                self.drive_quietly();
+                if let Poll::Ready(answer) = answer.as_mut().poll(&mut quiet()) {
+                    return Poll::Ready(answer.map_err(unanswered));
+                }
+            }
             self.drive(cx);
-            match answer.as_mut().poll(cx) {
-                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-                Poll::Ready(Err(mut error)) => Poll::Ready(Err(error
-                    .take_message()
-                    .map_or(Unanswered::Broken, |unsent| {
-                        Unanswered::Unsent(Box::new(unsent))
-                    }))),
+            match answer.as_mut().poll(&mut quiet()) {
+                Poll::Ready(answer) => Poll::Ready(answer.map_err(unanswered)),
                 Poll::Pending if self.closed => Poll::Ready(Err(Unanswered::Broken)),
                 Poll::Pending if self.is_late(cx) => Poll::Ready(Err(Unanswered::Late)),
                 Poll::Pending => Poll::Pending,
@@ -168,9 +197,9 @@ impl Upstream {
     }
 
     /// Whether another request may be sent at once; lets the connection find its rest first.
-    pub(crate) fn rests(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn rests(&mut self) -> bool {
         if !self.sender.is_ready() {
-            self.drive(cx);
+            self.drive_quietly();
         }
         !self.closed && self.sender.is_ready()
     }

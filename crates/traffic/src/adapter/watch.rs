@@ -126,7 +126,7 @@ impl Check {
             .body(Upload::Empty)
             .map_err(|_| Unanswered::Broken)?;
         let response = upstream.exchange(request, Some(end)).await?;
-        lock(&self.cell.tally).saw(response.headers());
+        lock(&self.cell.tally).check_saw(response.headers());
         let code = response.status().as_u16();
         let mut body = response.into_body();
         let mut taken = 0;
@@ -142,7 +142,7 @@ impl Check {
                     }
                     std::task::Poll::Ready(Some(Err(_))) => return std::task::Poll::Ready(false),
                     std::task::Poll::Ready(None) => {
-                        return std::task::Poll::Ready(upstream.rests(cx));
+                        return std::task::Poll::Ready(upstream.rests());
                     }
                     std::task::Poll::Pending => return std::task::Poll::Pending,
                 }
