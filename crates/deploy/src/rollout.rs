@@ -25,7 +25,10 @@ pub use decide::{DWELL, FRESH};
 pub use message::{Effect, Event, Expected, Gate, Input, Ruling, Verb};
 pub use state::{Progress, Role, State};
 
-use crate::plan::RolloutPlan;
+use crate::{
+    plan::RolloutPlan,
+    slots::{Slot, Slots},
+};
 use state::{At, Phase};
 
 /// Kind of a rollout's plan.
@@ -66,9 +69,10 @@ impl Machine for Rollout {
 
     fn due(state: &State, _: Time) -> Vec<Effect> {
         let mut due = Vec::new();
+        let halted = state.is_halted();
         match &state.phase {
-            Phase::Admitting => due.push(Effect::Admit),
-            Phase::Leasing(batch) => due.push(Effect::Lease {
+            Phase::Admitting if !halted => due.push(Effect::Admit),
+            Phase::Leasing(batch) if !halted => due.push(Effect::Lease {
                 batch: *batch,
                 direction: state.direction,
                 candidates: evolve::candidates(state),
@@ -76,7 +80,9 @@ impl Machine for Rollout {
             Phase::Settling => due.push(Effect::Settle {
                 deployment: state.deployment(),
             }),
-            Phase::Placing
+            Phase::Admitting
+            | Phase::Leasing(_)
+            | Phase::Placing
             | Phase::Judging(_)
             | Phase::Draining(..)
             | Phase::Replacing(..)
@@ -95,13 +101,15 @@ impl Machine for Rollout {
                 control: state.which(|slot| slot.role == Role::Control && slot.at == At::Serving),
             });
         }
-        due.extend(observed(state));
+        if !halted {
+            due.extend(observed(state));
+        }
         due
     }
 
     fn wake_at(state: &State) -> Option<Time> {
-        let halted = state.paused.is_some() || state.stuck.is_some();
-        if halted {
+        let waits_for_a_person = state.paused.is_some() || state.stuck.is_some();
+        if waits_for_a_person {
             None
         } else {
             decide::deadline(state)
@@ -153,9 +161,13 @@ impl Machine for Rollout {
 }
 
 fn observed(state: &State) -> Option<Effect> {
-    let starting = state.which(|slot| slot.at == At::Starting && slot.role != Role::Control);
-    let control = state.which(|slot| slot.at == At::Starting && slot.role == Role::Control);
-    let draining = state.which(|slot| matches!(slot.at, At::Draining | At::Leaving));
+    let is_control = |slot: &Slot| state.slots.get(slot).map(|it| it.role) == Some(Role::Control);
+    let awaited = state.awaited();
+    let (control, starting): (Vec<&Slot>, Vec<&Slot>) =
+        awaited.iter().partition(|slot| is_control(slot));
+    let control: Slots = control.into_iter().cloned().collect();
+    let starting: Slots = starting.into_iter().cloned().collect();
+    let draining = state.resting();
     let wanted = starting
         .iter()
         .next()

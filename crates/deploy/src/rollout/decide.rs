@@ -64,12 +64,8 @@ pub(super) fn decide(state: &State, now: Time, input: Input) -> Result<Vec<Event
     }
 }
 
-fn halted(state: &State) -> bool {
-    state.paused.is_some() && state.direction == Direction::Forward
-}
-
 fn admission(state: &State, now: Time, verdict: Measured<Verdict>) -> Vec<Event> {
-    if state.phase != Phase::Admitting || halted(state) || !verdict.is_fresh(now, FRESH) {
+    if state.phase != Phase::Admitting || state.is_halted() || !verdict.is_fresh(now, FRESH) {
         return vec![];
     }
     let verdict = verdict.value().clone();
@@ -128,24 +124,16 @@ fn seen(
     drained: &Slots,
     failing: Option<(Slots, String)>,
 ) -> Vec<Event> {
-    if halted(state) {
+    if state.is_halted() {
         return vec![];
     }
     match &state.phase {
         Phase::Placing | Phase::Replacing(..) => {
             let mut events = Vec::new();
             if verified.is_fresh(now, FRESH) {
-                let new: Slots = verified
-                    .value()
-                    .iter()
-                    .filter(|slot| {
-                        state
-                            .slots
-                            .get(slot)
-                            .is_some_and(|it| it.at == At::Starting)
-                    })
-                    .cloned()
-                    .collect();
+                let awaited = state.awaited();
+                let seen = verified.value().iter();
+                let new: Slots = seen.filter(|it| awaited.contains(it)).cloned().collect();
                 if !new.is_empty() {
                     events.push(Event::Verified {
                         at: now,
@@ -161,11 +149,11 @@ fn seen(
             }
             events
         }
-        Phase::Draining(_, slots) if drained.covers(slots) => vec![Event::Drained {
+        Phase::Draining(..) if drained.covers(&state.resting()) => vec![Event::Drained {
             at: now,
             overdue: false,
         }],
-        Phase::Trimming if drained.covers(&state.which(|slot| slot.at == At::Leaving)) => {
+        Phase::Trimming if drained.covers(&state.resting()) => {
             vec![Event::Trimmed { at: now }]
         }
         Phase::Draining(..)
@@ -265,7 +253,7 @@ fn granted(
     left: BTreeMap<FabricName, u32>,
     findings: Vec<Finding>,
 ) -> Vec<Event> {
-    if state.phase != Phase::Leasing(batch) || halted(state) {
+    if state.phase != Phase::Leasing(batch) || state.is_halted() {
         return vec![];
     }
     let movable = state.to_move();
@@ -288,6 +276,7 @@ fn granted(
         events.push(Event::Held {
             at: now,
             batch,
+            left,
             findings,
         });
         events.extend(room(state, now));
@@ -317,7 +306,7 @@ fn room(state: &State, now: Time) -> Option<Event> {
 }
 
 fn tick(state: &State, now: Time) -> Vec<Event> {
-    if halted(state) || deadline(state).is_none_or(|at| now < at) {
+    if state.is_halted() || deadline(state).is_none_or(|at| now < at) {
         return vec![];
     }
     let waited = now.since(state.since);
@@ -338,7 +327,7 @@ fn tick(state: &State, now: Time) -> Vec<Event> {
             pause(format!("it may not begin after {waited}: {what}"))
         }
         (Phase::Placing | Phase::Replacing(..), Direction::Forward) => {
-            let missing = state.which(|slot| slot.at == At::Starting);
+            let missing = state.awaited();
             pause(format!(
                 "{} instances were not verified within {waited}; nothing was seen that says why",
                 missing.len()
@@ -474,6 +463,14 @@ fn order(
             "on its way back".to_owned(),
             "on its way forward",
             "wait until it is back; restoring is not stopped",
+        );
+    }
+    if state.phase == Phase::Settling {
+        // The entry that says what runs may be written already: turning back now would contradict it.
+        return refuse(
+            "done but for its last entry".to_owned(),
+            "under way",
+            "start another rollout, to the version before",
         );
     }
     let at = now;

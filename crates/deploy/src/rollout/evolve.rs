@@ -1,7 +1,9 @@
 //! How an event changes where a rollout stands. Folding events is all there is to recovery.
 
+use std::collections::BTreeMap;
+
 use mainstay_change::Direction;
-use mainstay_core::{Time, Verdict, catalog::Strategy};
+use mainstay_core::{FabricName, Time, Verdict, catalog::Strategy};
 
 use super::{
     decide::ended,
@@ -27,7 +29,8 @@ pub(super) fn evolve(state: &mut State, event: &Event) {
             passed(state, *gate, *at);
         }
         Event::Raised { weight, .. } => state.weight = *weight,
-        Event::Held { findings, .. } => {
+        Event::Held { left, findings, .. } => {
+            keep_left(state, left);
             let words: Vec<String> = findings.iter().map(|it| it.value.clone()).collect();
             state.held = Some(words.join("; "));
         }
@@ -39,7 +42,7 @@ pub(super) fn evolve(state: &mut State, event: &Event) {
             ..
         } => {
             state.batches = *batch;
-            state.left.clone_from(left);
+            keep_left(state, left);
             state.held = None;
             state.stuck = None;
             set(state, slots, At::Draining);
@@ -103,6 +106,13 @@ fn note(state: &mut State, ruling: Ruling, verdict: &Verdict) {
     state.verdict = Some(verdict.clone());
 }
 
+/// On the way forward the share that must stay is that of the old version: nothing to go back by.
+fn keep_left(state: &mut State, left: &BTreeMap<FabricName, u32>) {
+    if state.direction == Direction::Restoring {
+        state.left.clone_from(left);
+    }
+}
+
 fn set(state: &mut State, slots: &Slots, at: At) {
     for slot in slots.iter() {
         if let Some(it) = state.slots.get_mut(slot) {
@@ -145,7 +155,7 @@ fn surged(state: &mut State, slots: &Slots, role: Role, at: Time) {
 
 fn verified(state: &mut State, slots: &Slots, at: Time) {
     set(state, slots, At::Serving);
-    if state.slots.values().any(|slot| slot.at == At::Starting) {
+    if !state.awaited().is_empty() {
         return;
     }
     state.stuck = None;
@@ -289,6 +299,19 @@ fn trim(state: &mut State, slots: &Slots, at: Time) {
 }
 
 fn turn_back(state: &mut State, at: Time) {
+    let had: BTreeMap<FabricName, u32> = state
+        .fabrics()
+        .map(|fabric| (fabric.clone(), state.to_new(fabric)))
+        .collect();
+    state.had = had;
+    if matches!(state.phase, Phase::Leasing(_) | Phase::Placing) {
+        // An answer that is under way to this batch must not count as one to the way back.
+        state.batches += 1;
+    }
+    // What was added and never seen holds no request, and nobody waits for it.
+    state
+        .slots
+        .retain(|_, it| it.role == Role::Base || it.at != At::Starting);
     state.direction = Direction::Restoring;
     state.paused = None;
     state.held = None;

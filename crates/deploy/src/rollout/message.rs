@@ -173,6 +173,9 @@ pub enum Event {
         at: Time,
         /// Which.
         batch: u32,
+        /// Share of requests that the version to leave must still take.
+        #[serde(default)]
+        left: BTreeMap<FabricName, u32>,
         /// Why.
         findings: Vec<Finding>,
     },

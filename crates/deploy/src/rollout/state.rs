@@ -114,8 +114,10 @@ pub struct State {
     pub(crate) step: Option<u32>,
     /// Batches begun.
     pub(crate) batches: u32,
-    /// Share of requests left to the version that is being left, on the way back.
+    /// Share of requests that the version to return to cannot carry yet, as last measured on the way back.
     pub(crate) left: BTreeMap<FabricName, u32>,
+    /// Share of requests that the new version had when it turned back: it never gets more again.
+    pub(crate) had: BTreeMap<FabricName, u32>,
     pub(crate) ruling: Ruling,
     /// The last verdict that was worth an entry.
     pub(crate) verdict: Option<Verdict>,
@@ -163,6 +165,7 @@ impl State {
             step: None,
             batches: 0,
             left: BTreeMap::new(),
+            had: BTreeMap::new(),
             ruling: Ruling::Insufficient,
             verdict: None,
             paused: None,
@@ -328,14 +331,20 @@ impl State {
 
     /// What the weights of `fabric` should be, in hundredths of a per cent.
     fn weights(&self, fabric: &FabricName) -> BTreeMap<Version, u32> {
-        let Some(from) = &self.plan.from else {
-            let routed = if self.direction == Direction::Forward {
-                ALL
-            } else {
-                0
-            };
-            return [(self.plan.to.clone(), routed)].into();
-        };
+        let to_new = self.to_new(fabric);
+        let mut weights = BTreeMap::from([(self.plan.to.clone(), to_new)]);
+        if let Some(from) = &self.plan.from {
+            weights.insert(from.clone(), ALL - to_new);
+        }
+        weights
+    }
+
+    /// Share of requests of `fabric` that the new version gets, in hundredths of a per cent.
+    pub(crate) fn to_new(&self, fabric: &FabricName) -> u32 {
+        if self.is_first() {
+            let is_forward = self.direction == Direction::Forward;
+            return if is_forward { ALL } else { 0 };
+        }
         let (new, old) = self.serving(fabric);
         let share = (ALL * new).checked_div(new + old).unwrap_or(0);
         let unrouted = self.paused.as_ref().is_some_and(|pause| pause.unrouted);
@@ -343,18 +352,66 @@ impl State {
             .slots
             .values()
             .all(|slot| slot.role != Role::Base || !self.is_new(slot));
-        let to_new = match (new, old) {
+        match (new, old) {
             (0, _) => 0,
             (_, 0) => ALL,
-            _ if unrouted => 0,
+            // All that were there still are. Once some were replaced, those left might not carry it all.
+            _ if unrouted && untouched => 0,
             _ => match self.direction {
                 Direction::Restoring if untouched => 0,
-                Direction::Restoring => self.left.get(fabric).copied().unwrap_or(share),
+                Direction::Restoring => {
+                    let had = self.had.get(fabric).copied().unwrap_or(0);
+                    let left = self.left.get(fabric).copied().unwrap_or(had);
+                    left.min(had).min(share)
+                }
                 Direction::Forward if self.step.is_some() => self.weight,
                 Direction::Forward => share.max(self.weight),
             },
+        }
+    }
+
+    /// Instances that the present phase waits to see as they are wanted. On the way back that is the batch
+    /// alone: the bad version need not come up elsewhere.
+    pub(crate) fn awaited(&self) -> Slots {
+        let batch = match &self.phase {
+            Phase::Placing => None,
+            Phase::Replacing(_, slots) => Some(slots),
+            Phase::Admitting
+            | Phase::Judging(_)
+            | Phase::Leasing(_)
+            | Phase::Draining(..)
+            | Phase::Trimming
+            | Phase::Settling
+            | Phase::Ended(_) => return Slots::default(),
         };
-        [(self.plan.to.clone(), to_new), (from.clone(), ALL - to_new)].into()
+        let waits = |slot: &Slot, it: &SlotState| {
+            it.at == At::Starting
+                && batch.map_or(it.role != Role::Base || self.is_first(), |batch| {
+                    batch.contains(slot)
+                })
+        };
+        let found = self.slots.iter().filter(|(slot, it)| waits(slot, it));
+        found.map(|(slot, _)| slot.clone()).collect()
+    }
+
+    /// Instances that the present phase waits to see at rest.
+    pub(crate) fn resting(&self) -> Slots {
+        match &self.phase {
+            Phase::Draining(_, slots) => slots.clone(),
+            Phase::Trimming => self.which(|slot| slot.at == At::Leaving),
+            Phase::Admitting
+            | Phase::Placing
+            | Phase::Judging(_)
+            | Phase::Leasing(_)
+            | Phase::Replacing(..)
+            | Phase::Settling
+            | Phase::Ended(_) => Slots::default(),
+        }
+    }
+
+    /// Whether it goes no further until somebody says so. The way back is never halted.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.paused.is_some() && self.direction == Direction::Forward
     }
 
     /// What should run where, and who should be asked.

@@ -1,0 +1,190 @@
+//! Deadlines, stale answers, shared failures.
+
+use super::*;
+
+fn paused(events: &[Event]) -> &str {
+    let [
+        Event::Paused {
+            because, by: None, ..
+        },
+    ] = events
+    else {
+        panic!("{events:?}");
+    };
+    because
+}
+
+#[test]
+fn every_wait_on_the_way_forward_ends_in_a_pause_that_says_why() {
+    let mut admitting = Walk::canary();
+    admitting.admission(Outcome::Fail);
+    assert!(
+        paused(&admitting.wake()).contains("errors"),
+        "names what holds it"
+    );
+    assert_eq!(admitting.standing(), ChangeState::Paused);
+
+    let mut placing = Walk::canary();
+    placing.admission(Outcome::Pass);
+    assert!(paused(&placing.wake()).contains("2 instances were not verified"));
+
+    let mut leasing = Walk::canary().placed();
+    leasing.pass();
+    leasing.grant(0, 0);
+    leasing.see_all();
+    assert!(paused(&leasing.wake()).contains("batch 1 may not begin"));
+
+    let mut replacing = Walk::canary().placed();
+    replacing.pass();
+    replacing.grant(4, 0);
+    replacing.see_all();
+    assert!(paused(&replacing.wake()).contains("4 instances were not verified"));
+}
+
+#[test]
+fn a_canary_without_evidence_gets_its_full_share_half_way_and_pauses_at_the_end() {
+    let mut walk = Walk::canary().placed();
+    let opened = walk.state.since();
+    assert!(matches!(
+        walk.wake()[..],
+        [Event::Raised { weight: 192, .. }]
+    ));
+    assert_eq!(walk.now, opened + Span::from_secs(300));
+    assert_eq!(walk.weight(), 192, "one of fifty-two");
+    assert!(paused(&walk.wake()).contains("not enough evidence"));
+    assert_eq!(walk.now, opened + Span::from_secs(600));
+    assert_eq!(walk.tell(Input::Tick), []);
+    assert_eq!(Rollout::wake_at(&walk.state), None, "a pause is not woken");
+}
+
+#[test]
+fn a_drain_in_vain_ends_because_nobody_waits_for_its_answers_any_more() {
+    let mut walk = Walk::canary().placed();
+    walk.pass();
+    walk.grant(4, 0);
+    walk.see(Slots::default(), slots([1, 2, 3]));
+    assert!(
+        matches!(walk.state.phase, Phase::Draining(..)),
+        "one still holds requests"
+    );
+    assert!(matches!(
+        walk.wake()[..],
+        [Event::Drained { overdue: true, .. }]
+    ));
+    let mut trimming = Walk::canary().placed();
+    trimming.rule(Ruling::Harm);
+    assert!(matches!(trimming.wake()[..], [Event::Trimmed { .. }]));
+}
+
+#[test]
+fn what_was_measured_too_long_ago_moves_nothing() {
+    let mut walk = Walk::canary();
+    let old = walk.now;
+    walk.wait(Span::from_millis(FRESH.millis() + 1));
+    let verdict = |outcome| Verdict::new("x", old, vec![finding(outcome)]);
+    let admission = Measured::observe(verdict(Outcome::Pass), old, "guard");
+    assert_eq!(walk.tell(Input::Admission { verdict: admission }), []);
+    walk.admission(Outcome::Pass);
+    let old = walk.now;
+    walk.wait(Span::from_millis(FRESH.millis() + 1));
+    let seen = Input::Seen {
+        generation: walk.state.generation(),
+        verified: Measured::observe(slots([51, 52]), old, "agent and router"),
+        drained: Slots::default(),
+        failing: None,
+    };
+    assert_eq!(walk.tell(seen), []);
+    walk.see_all();
+    let old = walk.now + DWELL;
+    walk.wait(Span::from_millis(DWELL.millis() + FRESH.millis() + 1));
+    for ruling in [Ruling::Pass, Ruling::Harm, Ruling::SharedFailure] {
+        let verdict = Measured::observe(verdict(Outcome::Fail), old, "routers");
+        assert_eq!(
+            walk.tell(Input::Verdict { ruling, verdict }),
+            [],
+            "{ruling:?}"
+        );
+    }
+}
+
+#[test]
+fn a_pass_from_before_the_gate_has_been_open_for_its_dwell_does_not_open_it() {
+    let mut walk = Walk::canary().placed();
+    walk.wait(Span::from_millis(DWELL.millis() - 1));
+    walk.rule(Ruling::Pass);
+    assert_eq!(walk.state.step_words(), "canary 1 %");
+    walk.wait(Span::from_millis(1));
+    walk.rule(Ruling::Pass);
+    assert!(walk.leased().is_some());
+}
+
+#[test]
+fn what_was_seen_of_another_set_of_instances_moves_nothing() {
+    let mut walk = Walk::canary();
+    walk.admission(Outcome::Pass);
+    let (starting, _) = walk.looked_for();
+    for generation in [walk.state.generation() - 1, walk.state.generation() + 1] {
+        let verified = Measured::observe(starting.clone(), walk.now, "agent and router");
+        let seen = Input::Seen {
+            generation,
+            verified,
+            drained: starting.clone(),
+            failing: Some((starting.clone(), "exit 1".to_owned())),
+        };
+        assert_eq!(walk.tell(seen), []);
+    }
+}
+
+#[test]
+fn both_versions_failing_alike_pauses_and_unroutes_the_canary_and_rolls_nothing_back() {
+    let mut walk = Walk::canary().placed();
+    let events = walk.rule(Ruling::SharedFailure);
+    assert!(matches!(
+        events[..],
+        [Event::Judged { .. }, Event::Paused { unrouted: true, .. }]
+    ));
+    assert_eq!((walk.weight(), walk.standing()), (0, ChangeState::Paused));
+    assert_eq!(walk.wanted()[&51].0, "v2", "the canary stays");
+    assert_eq!(walk.refused(Verb::Promote).value, "both versions fail");
+    walk.order(Verb::Resume);
+    assert_eq!(walk.weight(), 100);
+    walk.pass();
+    assert!(walk.leased().is_some());
+}
+
+#[test]
+fn once_instances_were_replaced_a_shared_failure_takes_no_capacity_away() {
+    let mut walk = Walk::canary().in_batches();
+    let before = walk.weight();
+    walk.rule(Ruling::SharedFailure);
+    assert_eq!(walk.standing(), ChangeState::Paused);
+    assert_eq!(
+        walk.weight(),
+        before,
+        "the old ones alone might not carry it"
+    );
+}
+
+#[test]
+fn harm_is_acted_upon_while_a_person_has_paused_it() {
+    let mut walk = Walk::canary().placed();
+    walk.order(Verb::Pause);
+    walk.rule(Ruling::Harm);
+    assert_eq!(
+        (walk.weight(), walk.standing()),
+        (0, ChangeState::RollingBack)
+    );
+}
+
+#[test]
+fn a_verdict_is_told_when_it_changes_and_not_each_time() {
+    let mut walk = Walk::canary().placed();
+    assert_eq!(walk.rule(Ruling::Insufficient).len(), 1);
+    assert_eq!(walk.rule(Ruling::Insufficient).len(), 0);
+}
+
+#[test]
+fn a_service_without_instances_is_refused() {
+    let refusal = Rollout::open(plan(Strategy::Canary, Some("v1"), 0), Time::from_millis(0));
+    assert_eq!(refusal.unwrap_err().signal, "instances");
+}
