@@ -2,6 +2,11 @@
 
 use std::{
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -14,6 +19,8 @@ use super::Result;
 
 const CONNECTIONS: usize = 64;
 const ANSWER_BYTES_MAX: usize = 4_096;
+/// An answer that takes longer ends the measurement.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn request(user: usize) -> String {
     format!(
@@ -73,7 +80,7 @@ impl User {
 }
 
 /// What each of the users on one thread gives.
-fn on_one_thread<T: Send + 'static, F>(user: impl Fn(usize) -> F) -> Result<Vec<T>>
+fn on_one_thread<T: Send + 'static, F>(mut user: impl FnMut(usize) -> F) -> Result<Vec<T>>
 where
     F: Future<Output = Result<T>> + Send + 'static,
 {
@@ -104,25 +111,71 @@ pub(crate) fn closed(address: SocketAddr, time: Duration) -> Result<u64> {
     Ok(done.iter().sum())
 }
 
-/// The 99th percentile in milliseconds at `rate` requests a second for `time`. A request that could not
-/// leave when it was due, because the one before was not answered, counts from when it was due.
+/// The 99th percentile in milliseconds at `rate` requests a second for `time`: a thread of its own sends
+/// each request when it is due, since a timer of whole milliseconds would send them in bursts. A request
+/// that could not leave, because all connections wait for an answer, counts from when it was due.
 pub(crate) fn paced(address: SocketAddr, rate: f64, time: Duration) -> Result<f64> {
-    let gap = Duration::from_secs_f64(CONNECTIONS as f64 / rate);
     let begin = Instant::now() + Duration::from_millis(50);
-    let took = on_one_thread(|i| async move {
-        let (mut user, mut took) = (User::connect(address, i).await?, Vec::new());
-        let mut due = begin + gap.mul_f64(i as f64 / CONNECTIONS as f64);
-        let mut free = begin;
-        while due < begin + time {
-            tokio::time::sleep_until(due.into()).await;
-            let start = if free > due { due } else { Instant::now() };
-            user.ask().await?;
-            free = Instant::now();
-            took.push(free - start);
-            due += gap;
+    let started: Arc<[AtomicU64]> = (0..CONNECTIONS).map(|_| AtomicU64::new(0)).collect();
+    let (idle, to_send) = mpsc::channel();
+    let mut halves = Vec::new();
+    for user in 0..CONNECTIONS {
+        let stream = std::net::TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        // The sender writes only while nothing is under way: there is always room.
+        stream.set_nonblocking(true)?;
+        halves.push((stream, request(user)));
+        idle.send(user)?;
+    }
+    let streams: Vec<_> = halves.iter().map(|h| h.0.try_clone()).collect();
+    let mut streams = streams.into_iter();
+    let sending = {
+        let started = Arc::clone(&started);
+        let due = move |n: u32| begin + Duration::from_secs_f64(f64::from(n) / rate);
+        let count = (rate * time.as_secs_f64()) as u32;
+        std::thread::spawn(move || -> Result<()> {
+            for n in 0..count {
+                std::thread::sleep(due(n).saturating_duration_since(Instant::now()));
+                let (user, start) = match to_send.try_recv() {
+                    Ok(user) => (user, Instant::now()),
+                    Err(_) => (to_send.recv_timeout(PATIENCE)?, due(n)),
+                };
+                let nanos = (start - begin).as_nanos() as u64;
+                started[user].store(nanos, Ordering::Release);
+                let (stream, request) = &mut halves[user];
+                std::io::Write::write_all(stream, request.as_bytes())?;
+            }
+            for _ in 0..CONNECTIONS {
+                to_send.recv_timeout(PATIENCE)?;
+            }
+            for (stream, _) in &halves {
+                stream.shutdown(std::net::Shutdown::Both)?;
+            }
+            Ok(())
+        })
+    };
+    let took = on_one_thread(|i| {
+        let (stream, idle) = (streams.next(), idle.clone());
+        let started = Arc::clone(&started);
+        async move {
+            let mut stream = TcpStream::from_std(stream.ok_or("a stream a user")??)?;
+            let (mut buffer, mut filled, mut took) = ([0; ANSWER_BYTES_MAX], 0, Vec::new());
+            loop {
+                let read = stream.read(&mut buffer[filled..]).await?;
+                if read == 0 {
+                    return Ok(took);
+                }
+                filled += read;
+                if answer_length(&buffer[..filled])?.is_some_and(|length| filled >= length) {
+                    let start = Duration::from_nanos(started[i].load(Ordering::Acquire));
+                    took.push(begin.elapsed().saturating_sub(start));
+                    filled = 0;
+                    idle.send(i)?;
+                }
+            }
         }
-        Ok(took)
     })?;
+    sending.join().map_err(|_| "the sender panicked")??;
     let mut took: Vec<Duration> = took.into_iter().flatten().collect();
     took.sort_unstable();
     Ok(took[took.len() * 99 / 100].as_secs_f64() * 1_000.0)
