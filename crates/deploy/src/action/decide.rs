@@ -97,7 +97,7 @@ fn granted(
         });
     }
     let added = state.room();
-    if room && state.plan.task.replaces() && !state.plan.beside && !added.is_empty() {
+    if room && !added.is_empty() {
         events.push(Event::Surged {
             at: now,
             slots: added,

@@ -57,7 +57,7 @@ impl Task {
 }
 
 /// A process, as its agent saw it: two of one instance are told apart by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process(
     /// Its id.
     pub u32,
@@ -67,8 +67,39 @@ pub struct Process(
 
 /// The processes of instances; small in JSON, because an entry holds one for each of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "Rows", into = "Rows")]
 pub struct Processes(BTreeMap<FabricName, BTreeMap<u32, Process>>);
+
+/// Ordinal, id, start. A number cannot be the key of a map within a tagged event.
+type Rows = BTreeMap<FabricName, Vec<(u32, u32, Time)>>;
+
+impl From<Rows> for Processes {
+    fn from(rows: Rows) -> Self {
+        let of_fabric = |rows: Vec<(u32, u32, Time)>| {
+            let rows = rows.into_iter();
+            rows.map(|(ordinal, pid, at)| (ordinal, Process(pid, at)))
+                .collect()
+        };
+        let all = rows.into_iter();
+        Self(
+            all.map(|(fabric, rows)| (fabric, of_fabric(rows)))
+                .collect(),
+        )
+    }
+}
+
+impl From<Processes> for Rows {
+    fn from(processes: Processes) -> Self {
+        let rows = |of_fabric: BTreeMap<u32, Process>| {
+            let all = of_fabric.into_iter();
+            all.map(|(ordinal, Process(pid, at))| (ordinal, pid, at))
+                .collect()
+        };
+        let all = processes.0.into_iter();
+        all.map(|(fabric, of_fabric)| (fabric, rows(of_fabric)))
+            .collect()
+    }
+}
 
 impl Processes {
     /// That of `slot`.

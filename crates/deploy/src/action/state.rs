@@ -228,8 +228,12 @@ impl State {
             .is_some_and(|it| it.by_person || self.plan.direction == Direction::Forward)
     }
 
-    /// One more place in each fabric where instances have to move and none was added yet.
+    /// One more place in each fabric where instances have to move and none was added yet. Beside a rollout
+    /// there is none: the places are its own.
     pub(crate) fn room(&self) -> Slots {
+        if !self.plan.task.replaces() || self.plan.beside {
+            return Slots::default();
+        }
         let candidates = self.candidates();
         candidates
             .fabrics()
@@ -370,6 +374,7 @@ impl State {
             total, verified, ..
         } = self.progress();
         let done = match self.plan.task {
+            Task::Restart | Task::Kill if verified == 0 => format!("0 of {total} replaced"),
             Task::Restart | Task::Kill => format!(
                 "{verified} of {total} replaced as measured: the old process seen gone, its successor \
                  started later, owning its port and answering callers as {}{}",

@@ -114,7 +114,12 @@ impl Engine {
             }
             // What another fabric may not do does not hold this one.
             findings.extend(if taken.is_empty() { held } else { granted });
-            if !taken.is_empty() || Instant::now() + ASK_EVERY >= deadline {
+            if taken.is_empty() && findings.iter().all(|it| it.outcome == Outcome::Pass) {
+                findings.push(one_more());
+            }
+            // Where one more may be added there is nothing to wait for.
+            let decided = !taken.is_empty() || room && !state.room().is_empty();
+            if decided || Instant::now() + ASK_EVERY >= deadline {
                 let step = format!("batch {batch}");
                 return Some(Input::Granted {
                     batch,
@@ -315,6 +320,17 @@ impl Engine {
             }
         }
         Some(Input::Settled)
+    }
+}
+
+/// Why nothing is taken although it could be: few instances are replaced by adding one first.
+fn one_more() -> Finding {
+    Finding {
+        signal: "surplus".to_owned(),
+        outcome: Outcome::InsufficientEvidence,
+        value: "none: so few instances are replaced beside one more".to_owned(),
+        limit: "one more than usual, seen serving".to_owned(),
+        remedy: "none needed: it is added by itself".to_owned(),
     }
 }
 
