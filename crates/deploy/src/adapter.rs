@@ -4,6 +4,9 @@
 //! Guarantees: orders follow from committed entries alone, carry the leadership's epoch, and are sent again
 //! until they are acted on. Never calls anything measured that was not reported by an agent or a router.
 
+mod act;
+mod ask;
+mod dead;
 mod load;
 mod order;
 mod perform;
@@ -28,6 +31,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{evidence::Bench, model::Model, site::Site};
+use dead::Dead;
 use load::Loads;
 
 /// Entries read at once.
@@ -75,6 +79,7 @@ struct Shared {
     ordered: Mutex<Ordered>,
     evidence: Mutex<BTreeMap<ChangeId, Evidence>>,
     loads: Mutex<Loads>,
+    dead: Mutex<Dead>,
 }
 
 /// Releases at work. Cheap to clone.
@@ -108,6 +113,7 @@ impl Engine {
             ordered: Mutex::default(),
             evidence: Mutex::default(),
             loads: Mutex::default(),
+            dead: Mutex::default(),
         })))
     }
 
@@ -133,11 +139,13 @@ impl Engine {
         let ordering = self.clone().keep_ordering();
         let measuring = self.clone().keep_measuring();
         let opening = self.clone().keep_opening();
+        let watching = self.clone().keep_watching();
         tokio::select! {
             () = stop.cancelled() => {}
             () = ordering => {}
             () = measuring => {}
             () = opening => {}
+            () = watching => {}
         }
     }
 

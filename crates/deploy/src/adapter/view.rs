@@ -5,13 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_core::{
-    FabricName, HostName, Outcome, ServiceName, Time, Version, resource::API_VERSION,
+    ChangeId, FabricName, HostName, Outcome, ServiceName, Time, Version, resource::API_VERSION,
 };
 use mainstay_wire::{agent::InstanceReport, router::BackendReport};
 use serde_json::{Value, json};
 
 use super::{Engine, lock};
 use crate::{
+    action,
     capacity::{self, Known},
     desired::{Desired, Wanted},
     model::{Batch, Track},
@@ -38,11 +39,23 @@ impl Engine {
             }
             ("rollouts", Some(key)) => {
                 let model = self.model();
-                let track = model
-                    .rollouts
-                    .values()
-                    .find(|it| it.change.id.as_str() == key)?;
-                rollout(track)
+                let of = |id: &ChangeId| id.as_str() == key;
+                let track = model.rollouts.values().find(|it| of(&it.change.id));
+                match track {
+                    Some(track) => rollout(track),
+                    // Whoever follows a change need not know its kind.
+                    None => action(model.actions.values().find(|it| of(&it.change.id))?),
+                }
+            }
+            ("actions", None) => {
+                let model = self.model();
+                let all = model.newest_actions();
+                all.into_iter().take(ROLLOUTS_MAX).map(action).collect()
+            }
+            ("actions", Some(key)) => {
+                let model = self.model();
+                let mut all = model.actions.values();
+                action(all.find(|it| it.change.id.as_str() == key)?)
             }
             ("status", None) => self.status(),
             _ => return None,
@@ -82,6 +95,21 @@ impl Engine {
                         id = track.change.id
                     ),
                     "change": track.change.id,
+                }));
+            }
+        }
+        for track in model.newest_actions() {
+            if track.ended_at.is_some() {
+                continue;
+            }
+            open.push(action(track));
+            if let Some(why) = track.state.waits_for() {
+                let id = &track.change.id;
+                blocked.push(json!({
+                    "what": track.change.title,
+                    "because": why,
+                    "remedy": action_remedy(track, id),
+                    "change": id,
                 }));
             }
         }
@@ -258,21 +286,73 @@ fn names(service: &ServiceName, slots: &Slots) -> Vec<String> {
         .collect()
 }
 
-fn rollout(track: &Track) -> Value {
-    let plan = track.state.plan();
-    let desired = track.state.desired();
-    let progress = track.state.progress();
-    let batch = |batch: &Batch| {
+/// What unblocks an action: what its verdict asks for, then what a person can say.
+fn action_remedy(track: &Track<action::State>, id: &ChangeId) -> String {
+    let findings = track.verdicts.last().map_or(&[][..], |it| &it.findings[..]);
+    let remedies: Vec<&str> = findings
+        .iter()
+        .filter(|it| it.outcome != Outcome::Pass && !it.remedy.is_empty())
+        .map(|it| it.remedy.as_str())
+        .collect();
+    let verbs = format!("mainstay rollout resume|abort {id}");
+    if remedies.is_empty() {
+        verbs
+    } else {
+        format!("{}; or {verbs}", remedies.join("; "))
+    }
+}
+
+fn batches(service: &ServiceName, batches: &[Batch]) -> Value {
+    let one = |batch: &Batch| {
         json!({
             "number": batch.number,
             "fabric": batch.slots.fabrics().into_iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
-            "instances": names(&plan.service, &batch.slots),
+            "instances": names(service, &batch.slots),
             "beganAt": batch.began_at,
             "verifiedAt": batch.verified_at,
             "arithmetic": batch.arithmetic,
             "restoring": batch.restoring,
         })
     };
+    batches.iter().map(one).collect()
+}
+
+fn action(track: &Track<action::State>) -> Value {
+    let plan = track.state.plan();
+    let progress = track.state.progress();
+    json!({
+        "change": track.change.id,
+        "kind": track.change.kind,
+        "title": track.change.title,
+        "service": plan.service,
+        "fabrics": plan.fabrics,
+        "instances": names(&plan.service, &plan.targets),
+        "direction": plan.direction,
+        "state": track.standing(),
+        "phase": track.state.step_words(),
+        "because": track.moved.because,
+        "openedAt": track.change.opened_at,
+        "endedAt": track.ended_at,
+        "until": track.state.until(),
+        "actor": track.change.actor,
+        "reason": track.change.reason,
+        "emergency": track.change.emergency,
+        "progress": plan.task.replaces().then(|| json!({
+            "total": progress.total,
+            "new": progress.new,
+            "verified": progress.verified,
+        })),
+        "killed": names(&plan.service, track.state.killed()),
+        "batches": batches(&plan.service, &track.batches),
+        "verdict": track.verdicts.last(),
+        "verdicts": track.verdicts,
+    })
+}
+
+fn rollout(track: &Track) -> Value {
+    let plan = track.state.plan();
+    let desired = track.state.desired();
+    let progress = track.state.progress();
     let worst = track.verdicts.last().map(|it| json!(it));
     json!({
         "change": track.change.id,
@@ -294,7 +374,7 @@ fn rollout(track: &Track) -> Value {
             "verified": progress.verified,
         },
         "weights": desired.weights,
-        "batches": track.batches.iter().map(batch).collect::<Vec<_>>(),
+        "batches": batches(&plan.service, &track.batches),
         "verdict": worst,
         "failed": track.verdicts.iter().any(|it| it.outcome() == Outcome::Fail),
         "verdicts": track.verdicts,
