@@ -144,7 +144,7 @@ impl Engine {
         findings.extend(self.presence(change, now)?);
         findings.extend(self.guard_findings(service, now).await);
         let model = self.model();
-        let declared = self.declared(&model, service, model.change(change)?);
+        let declared = Self::declared(&model, service, model.change(change)?);
         Some(match declared {
             Some(declared) => findings.into_iter().map(|it| declared.apply(it)).collect(),
             None => findings,

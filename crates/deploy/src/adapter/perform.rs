@@ -221,7 +221,7 @@ impl Engine {
     ) -> Option<Finding> {
         let model = self.model();
         let opened = model.change(change)?;
-        let emergency = self.declared(&model, service, opened);
+        let emergency = Self::declared(&model, service, opened);
         let freezes: Vec<(Name, FreezeSpec)> = model
             .freezes
             .iter()

@@ -387,7 +387,6 @@ impl Engine {
 
     /// The emergency that `change` was opened under, as the policy of `service` has it now.
     pub(super) fn declared(
-        &self,
         model: &Model,
         service: &ServiceName,
         change: &Change,

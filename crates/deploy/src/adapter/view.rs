@@ -121,13 +121,16 @@ impl Engine {
             }));
         }
         let desired = model.desired();
+        let looked = Looked {
+            model: &model,
+            seen: &seen,
+            now,
+        };
         let services: Vec<Value> = desired
             .iter()
             .flat_map(|(service, desired)| {
                 let fabrics = desired.weights.keys();
-                fabrics.filter_map(|fabric| {
-                    self.service_row(&model, &seen, service, desired, fabric, now)
-                })
+                fabrics.filter_map(|fabric| self.service_row(looked, service, desired, fabric))
             })
             .collect();
         let fresh = |connected: bool, at: Time| connected && now.since(at) <= REPORT_FRESH;
@@ -171,13 +174,12 @@ impl Engine {
 
     fn service_row(
         &self,
-        model: &crate::Model,
-        seen: &Seen,
+        looked: Looked<'_>,
         service: &ServiceName,
         desired: &Desired,
         fabric: &FabricName,
-        now: Time,
     ) -> Option<Value> {
+        let Looked { model, seen, now } = looked;
         let spec = model.services.get(service)?;
         let slots = || {
             desired
@@ -220,6 +222,14 @@ impl Engine {
             "p99Ms": null,
         }))
     }
+}
+
+/// What one answer is made from.
+#[derive(Clone, Copy)]
+struct Looked<'a> {
+    model: &'a crate::Model,
+    seen: &'a Seen,
+    now: Time,
 }
 
 fn versions_of(weights: &BTreeMap<Version, u32>) -> String {
