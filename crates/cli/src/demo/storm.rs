@@ -212,6 +212,10 @@ async fn guarded(options: &Options, ending: &mut Ending) -> anyhow::Result<()> {
         spec["version"] = json!(NEW);
         spec["capacityRps"] = json!(STATED_RPS);
     })?;
+    // A quarter of the users on one instance of five is more than its share.
+    stage.site.edit(Kind::RolloutPolicy, "careful", |spec| {
+        spec["canarySteps"] = json!(["1%", "5%"]);
+    })?;
     make_releases(&stage.site).await?;
     stage.open_as_made().await?;
     stage.let_users_in().await?;
