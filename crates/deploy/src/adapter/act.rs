@@ -313,7 +313,7 @@ impl Engine {
                 expected,
                 entries,
             };
-            let written = self.0.ports.ledger.append(append).await;
+            let written = self.0.ports.ledger.append_restoring(append).await;
             if let Err(error) = written {
                 tracing::warn!(%change, %error, "leases were not released; it is tried again");
                 return None;

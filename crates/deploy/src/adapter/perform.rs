@@ -475,7 +475,11 @@ impl Engine {
                 expected: vec![book.expected()],
                 entries: vec![entry],
             };
-            match self.0.ports.ledger.append(append).await {
+            let written = match direction {
+                Direction::Forward => self.0.ports.ledger.append(append).await,
+                Direction::Restoring => self.0.ports.ledger.append_restoring(append).await,
+            };
+            match written {
                 Ok(_) => {
                     // Read what was written, so that the next lease is decided on it.
                     self.catch_up().await.ok()?;
@@ -558,7 +562,8 @@ impl Engine {
                 expected,
                 entries: all,
             };
-            let written = self.0.ports.ledger.append(append).await;
+            // What runs already is written down even into what is kept for the way back.
+            let written = self.0.ports.ledger.append_restoring(append).await;
             if let Err(error) = written {
                 tracing::warn!(%change, %error, "a deployment was not written; it is tried again");
                 return None;
