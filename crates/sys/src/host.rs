@@ -1,14 +1,30 @@
 //! One sample of this host's metrics, under the names that node_exporter made the field's own.
 //!
 //! Existing dashboards and rules work on them unchanged. Counters are as the kernel keeps them,
-//! since boot. Read within about a millisecond; not a snapshot of one instant. A host with more
-//! devices than the limit has the rest counted in [`HostMetrics::omitted`].
+//! since boot. Read within a few milliseconds; not a snapshot of one instant. What this kernel does
+//! not offer, such as pressure, is left out. A host with more devices than the limit has the rest
+//! counted in [`HostMetrics::omitted`]. Never asks a file system behind a network how full it is:
+//! one whose server is gone would not answer for ever.
 //!
-//! Example: `node_cpu_seconds_total{cpu="0",mode="idle"} 8123.5`.
+//! ```
+//! let text = mainstay_sys::host_metrics()?.text();
+//! assert!(text.contains("# TYPE node_cpu_seconds_total counter\nnode_cpu_seconds_total{cpu=\"0\",mode="));
+//! # Ok::<(), mainstay_sys::Error>(())
+//! ```
 
-use std::time::{SystemTime, UNIX_EPOCH};
+mod disk;
+mod families;
+mod kernel;
+mod memory;
+mod network;
 
-use procfs::{Current, LoadAverage, Meminfo};
+use std::{
+    fmt::Write as _,
+    io,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rustix::io::Errno;
 
 use crate::Error;
 
@@ -47,23 +63,58 @@ impl HostMetrics {
             self.omitted += 1;
         }
     }
+
+    /// In the Prometheus text format: each family once, with its HELP and TYPE, in the order of names.
+    pub fn text(&self) -> String {
+        let mut sorted: Vec<&Sample> = self.samples.iter().collect();
+        // Stable: within a family the order of reading stays.
+        sorted.sort_by_key(|sample| sample.name);
+        let mut text = String::with_capacity(sorted.len() * 64);
+        let mut family = "";
+        for sample in sorted {
+            if sample.name != family {
+                family = sample.name;
+                let (kind, help) = families::of(family);
+                let _ = writeln!(text, "# HELP {family} {help}\n# TYPE {family} {kind}");
+            }
+            text.push_str(sample.name);
+            for (at, (name, value)) in sample.labels.iter().enumerate() {
+                let _ = write!(text, "{}{name}=\"", if at == 0 { '{' } else { ',' });
+                escape(&mut text, value);
+                text.push('"');
+            }
+            let after = if sample.labels.is_empty() { "" } else { "}" };
+            let _ = writeln!(text, "{after} {}", sample.value);
+        }
+        let name = "mainstay_agent_host_samples_omitted";
+        let help = "Samples left out because this host has more devices than the limit.";
+        let _ = writeln!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {}",
+            self.omitted
+        );
+        text
+    }
 }
 
-/// Reads processors, memory, load, the root file system, network devices and boot time.
+fn escape(text: &mut String, value: &str) {
+    for letter in value.chars() {
+        match letter {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            letter => text.push(letter),
+        }
+    }
+}
+
+/// Reads processors, memory, load, pressure, processes, disks, file systems, network and boot time.
 pub fn host_metrics() -> Result<HostMetrics, Error> {
     let mut metrics = HostMetrics::default();
-    let stat = std::fs::read_to_string("/proc/stat").map_err(Error::io("read /proc/stat"))?;
-    kernel(&stat, procfs::ticks_per_second() as f64, &mut metrics);
-    memory(
-        &Meminfo::current().map_err(Error::proc("memory"))?,
-        &mut metrics,
-    );
-    let load = LoadAverage::current().map_err(Error::proc("load"))?;
-    metrics.add("node_load1", vec![], load.one.into());
-    metrics.add("node_load5", vec![], load.five.into());
-    metrics.add("node_load15", vec![], load.fifteen.into());
-    root_filesystem(&mut metrics)?;
-    network(&mut metrics)?;
+    kernel::read(&mut metrics)?;
+    memory::read(&mut metrics)?;
+    disk::read(&mut metrics)?;
+    network::read(&mut metrics)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     metrics.add(
         "node_time_seconds",
@@ -73,94 +124,22 @@ pub fn host_metrics() -> Result<HostMetrics, Error> {
     Ok(metrics)
 }
 
-/// Reads the text of `/proc/stat`. Lines that a newer kernel adds are passed over.
-///
-/// A processor's number is taken from its line: those switched off have none.
-fn kernel(text: &str, ticks_per_second: f64, metrics: &mut HostMetrics) {
-    const MODES: [&str; 8] = [
-        "user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal",
-    ];
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        let Some(key) = words.next() else { continue };
-        let name = match key {
-            "btime" => "node_boot_time_seconds",
-            "ctxt" => "node_context_switches_total",
-            "processes" => "node_forks_total",
-            "procs_running" => "node_procs_running",
-            "procs_blocked" => "node_procs_blocked",
-            _ => {
-                let Some(cpu) = key.strip_prefix("cpu").filter(|cpu| !cpu.is_empty()) else {
-                    continue;
-                };
-                for (mode, ticks) in MODES.into_iter().zip(words) {
-                    if let Ok(ticks) = ticks.parse::<u64>() {
-                        let labels = vec![("cpu", cpu.to_owned()), ("mode", mode.to_owned())];
-                        let value = ticks as f64 / ticks_per_second;
-                        metrics.add("node_cpu_seconds_total", labels, value);
-                    }
-                }
-                continue;
-            }
-        };
-        if let Some(value) = words.next().and_then(|word| word.parse::<u64>().ok()) {
-            metrics.add(name, vec![], value as f64);
-        }
+/// The text of a file under `/proc`; `None` where this kernel, or this container, has no such file.
+fn offered(path: &'static str) -> Result<Option<String>, Error> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if is_not_offered(&error) => Ok(None),
+        Err(error) => Err(Error::io(path)(error)),
     }
 }
 
-fn memory(info: &Meminfo, metrics: &mut HostMetrics) {
-    for (name, bytes) in [
-        ("node_memory_MemTotal_bytes", Some(info.mem_total)),
-        ("node_memory_MemFree_bytes", Some(info.mem_free)),
-        ("node_memory_MemAvailable_bytes", info.mem_available),
-        ("node_memory_Buffers_bytes", Some(info.buffers)),
-        ("node_memory_Cached_bytes", Some(info.cached)),
-        ("node_memory_SwapTotal_bytes", Some(info.swap_total)),
-        ("node_memory_SwapFree_bytes", Some(info.swap_free)),
-    ] {
-        if let Some(bytes) = bytes {
-            metrics.add(name, vec![], bytes as f64);
-        }
-    }
-}
-
-fn root_filesystem(metrics: &mut HostMetrics) -> Result<(), Error> {
-    let root = rustix::fs::statvfs("/")
-        .map_err(|errno| Error::io("stat the root file system")(errno.into()))?;
-    let block = root.f_frsize as f64;
-    for (name, value) in [
-        ("node_filesystem_size_bytes", root.f_blocks as f64 * block),
-        ("node_filesystem_free_bytes", root.f_bfree as f64 * block),
-        ("node_filesystem_avail_bytes", root.f_bavail as f64 * block),
-        ("node_filesystem_files", root.f_files as f64),
-        ("node_filesystem_files_free", root.f_ffree as f64),
-    ] {
-        metrics.add(name, vec![("mountpoint", "/".to_owned())], value);
-    }
-    Ok(())
-}
-
-fn network(metrics: &mut HostMetrics) -> Result<(), Error> {
-    let devices = procfs::net::dev_status().map_err(Error::proc("network devices"))?;
-    let mut devices: Vec<_> = devices.into_values().collect();
-    devices.sort_by(|one, other| one.name.cmp(&other.name));
-    for device in devices {
-        for (name, value) in [
-            ("node_network_receive_bytes_total", device.recv_bytes),
-            ("node_network_receive_packets_total", device.recv_packets),
-            ("node_network_receive_errs_total", device.recv_errs),
-            ("node_network_receive_drop_total", device.recv_drop),
-            ("node_network_transmit_bytes_total", device.sent_bytes),
-            ("node_network_transmit_packets_total", device.sent_packets),
-            ("node_network_transmit_errs_total", device.sent_errs),
-            ("node_network_transmit_drop_total", device.sent_drop),
-        ] {
-            let labels = vec![("device", device.name.clone())];
-            metrics.add(name, labels, value as f64);
-        }
-    }
-    Ok(())
+/// A kernel that accounts no pressure has its files all the same, and refuses to open them.
+fn is_not_offered(error: &io::Error) -> bool {
+    let refused = [Errno::OPNOTSUPP, Errno::PERM, Errno::ACCESS];
+    error.kind() == io::ErrorKind::NotFound
+        || refused
+            .iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 #[cfg(test)]
@@ -176,25 +155,6 @@ mod tests {
         };
         let mut named = metrics.samples.iter().filter(|sample| sample.name == name);
         named.find(has).map(|sample| sample.value)
-    }
-
-    #[test]
-    fn a_processor_keeps_its_number_when_another_is_switched_off() {
-        let mut metrics = HostMetrics::default();
-        let text =
-            "cpu 9 9 9 9\ncpu0 100 0 50 800 5 1 2 3 0 0\ncpu2 200 0 0 0\nbtime 17\nintr 1 2 3\n";
-        kernel(text, 100.0, &mut metrics);
-        assert_eq!(metrics.samples.len(), 8 + 4 + 1);
-        assert_eq!(
-            metrics.samples[3],
-            Sample {
-                name: "node_cpu_seconds_total",
-                labels: vec![("cpu", "0".to_owned()), ("mode", "idle".to_owned())],
-                value: 8.0,
-            }
-        );
-        assert_eq!(metrics.samples[8].labels[0].1, "2");
-        assert_eq!(value(&metrics, "node_boot_time_seconds", None), Some(17.0));
     }
 
     #[test]
@@ -243,5 +203,39 @@ mod tests {
         }
         assert_eq!(metrics.samples.len(), SAMPLES_MAX);
         assert_eq!(metrics.omitted, 3);
+    }
+
+    #[test]
+    fn every_family_of_this_host_is_told_once_with_a_help_of_its_own() {
+        let metrics = host_metrics().unwrap();
+        let text = metrics.text();
+        let helps: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("# HELP"))
+            .collect();
+        let once: BTreeSet<&&str> = helps.iter().collect();
+        assert_eq!(once.len(), helps.len());
+        assert!(!text.contains("As its name says."), "{text}");
+        let lines = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(lines, metrics.samples.len() + 1);
+        for wanted in [
+            "node_disk_",
+            "node_memory_",
+            "node_processes_pids",
+            "node_uname_info",
+        ] {
+            assert!(text.contains(wanted), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_label_with_quotes_and_line_feeds_stays_one_line() {
+        let mut metrics = HostMetrics::default();
+        metrics.add("node_load1", vec![("device", "a\"b\\c\nd".to_owned())], 1.0);
+        assert!(
+            metrics
+                .text()
+                .contains(r#"node_load1{device="a\"b\\c\nd"} 1"#)
+        );
     }
 }

@@ -44,6 +44,19 @@ pub fn identify(pid: u32) -> Result<ProcessIdentity, Error> {
     // One handle on the process's folder: all reads through it are of one process, or fail.
     let process = open(pid)?;
     let start_time_ticks = start_time_ticks(pid, &process)?;
+    let (exe_path, exe_sha256) = executable(pid, &process)?;
+    Ok(ProcessIdentity {
+        boot_id: boot_id()?,
+        pid,
+        start_time_ticks,
+        started_at_ms: started_at_ms(start_time_ticks),
+        exe_sha256,
+        exe_path,
+    })
+}
+
+/// Where the executable it has open was, and its SHA-256.
+pub(crate) fn executable(pid: u32, process: &Process) -> Result<(PathBuf, String), Error> {
     let no_executable = |what| {
         move |source| match source {
             ProcError::NotFound(_) => Error::NoExecutable { pid },
@@ -55,14 +68,7 @@ pub fn identify(pid: u32) -> Result<ProcessIdentity, Error> {
         .open_relative("exe")
         .map_err(no_executable("executable"))?;
     let exe_sha256 = digest::sha256_open(file.into(), &exe_path)?;
-    Ok(ProcessIdentity {
-        boot_id: boot_id()?,
-        pid,
-        start_time_ticks,
-        started_at_ms: started_at_ms(start_time_ticks),
-        exe_sha256,
-        exe_path,
-    })
+    Ok((exe_path, exe_sha256))
 }
 
 pub(crate) fn open(pid: u32) -> Result<Process, Error> {

@@ -29,6 +29,7 @@ mod resources;
 mod socket;
 #[cfg(test)]
 mod testing;
+mod watch;
 
 pub use digest::sha256_file;
 pub use error::Error;
@@ -36,4 +37,5 @@ pub use host::{HostMetrics, Sample, host_metrics};
 pub use identity::{ProcessIdentity, boot_id, identify};
 pub use pidfd::{PidFd, Signal};
 pub use resources::{Resources, resources};
-pub use socket::{listening_socket_owner, owns_listening_socket};
+pub use socket::{Listeners, listening_socket_owner, owns_listening_socket};
+pub use watch::{Measure, Watch};

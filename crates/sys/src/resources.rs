@@ -3,6 +3,8 @@
 //! Example: an instance whose `open_fds` climbs with each request has a leak that memory does not
 //! show yet.
 
+use procfs::process::Process;
+
 use crate::Error;
 use crate::identity;
 
@@ -24,7 +26,11 @@ pub struct Resources {
 ///
 /// Verify a [`crate::PidFd`] afterwards where the pid may have been reused.
 pub fn resources(pid: u32) -> Result<Resources, Error> {
-    let process = identity::open(pid)?;
+    of(pid, &identity::open(pid)?).map(|(_, used)| used)
+}
+
+/// When it started, in clock ticks since boot, and what it uses.
+pub(crate) fn of(pid: u32, process: &Process) -> Result<(u64, Resources), Error> {
     let stat = process
         .stat()
         .map_err(|source| Error::of_process(pid, "resources", source))?;
@@ -37,12 +43,13 @@ pub fn resources(pid: u32) -> Result<Resources, Error> {
         .fd_count()
         .map_err(|source| Error::of_process(pid, "open files", source))?;
     let ticks = stat.utime.saturating_add(stat.stime);
-    Ok(Resources {
+    let used = Resources {
         rss_bytes: memory.resident.saturating_mul(procfs::page_size()),
         open_fds: open_fds as u64,
         cpu_seconds: ticks as f64 / procfs::ticks_per_second() as f64,
         threads: u64::try_from(stat.num_threads).unwrap_or(0),
-    })
+    };
+    Ok((stat.starttime, used))
 }
 
 #[cfg(test)]

@@ -4,13 +4,15 @@
 //! whether that very process holds the listening socket before traffic is sent there. Looks in the
 //! network namespace of the process. Children that inherited the socket own it as well.
 
-use std::collections::BTreeSet;
+mod listeners;
 
 use procfs::net::{TcpNetEntry, TcpState};
-use procfs::process::FDTarget;
+use procfs::process::{FDTarget, Process};
 
 use crate::Error;
 use crate::identity;
+
+pub use listeners::Listeners;
 
 /// More than the kernel lets one process open by default (`fs.nr_open`).
 const FDS_MAX: usize = 1 << 20;
@@ -47,23 +49,45 @@ pub fn owns_listening_socket(pid: u32, port: u16) -> Result<bool, Error> {
     if inodes.is_empty() {
         return Ok(false);
     }
-    let descriptors = process.fd().map_err(unreadable("open files"))?;
+    Ok(descriptor_of(pid, &process, &inodes)?.is_some())
+}
+
+/// The descriptor through which the process has one of these sockets.
+pub(crate) fn descriptor_of(
+    pid: u32,
+    process: &Process,
+    inodes: &[u64],
+) -> Result<Option<i32>, Error> {
+    let unreadable = |source| Error::of_process(pid, "open files", source);
+    let descriptors = process.fd().map_err(unreadable)?;
     for descriptor in descriptors.take(FDS_MAX) {
         match descriptor {
             Ok(info) => {
                 if matches!(info.target, FDTarget::Socket(inode) if inodes.contains(&inode)) {
-                    return Ok(true);
+                    return Ok(Some(info.fd));
                 }
             }
             // Closed between the listing and the look at it.
             Err(procfs::ProcError::NotFound(_)) => {}
-            Err(source) => return Err(unreadable("open files")(source)),
+            Err(source) => return Err(unreadable(source)),
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
-fn listening_inodes(entries: &[TcpNetEntry], port: u16) -> BTreeSet<u64> {
+/// Whether this descriptor of the process is one of these sockets.
+pub(crate) fn is_one_of(pid: u32, descriptor: i32, inodes: &[u64]) -> bool {
+    let Ok(target) = std::fs::read_link(format!("/proc/{pid}/fd/{descriptor}")) else {
+        return false;
+    };
+    let inode = target.to_str().and_then(|target| {
+        let number = target.strip_prefix("socket:[")?.strip_suffix(']')?;
+        number.parse().ok()
+    });
+    inode.is_some_and(|inode: u64| inodes.contains(&inode))
+}
+
+fn listening_inodes(entries: &[TcpNetEntry], port: u16) -> Vec<u64> {
     entries
         .iter()
         .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)

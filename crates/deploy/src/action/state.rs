@@ -384,8 +384,9 @@ impl State {
             Task::Drain | Task::Shed { .. } => self.temporary_words(),
         };
         match &self.aborted {
-            Some(because) => format!("{because}; {done}"),
-            None => done,
+            // What is temporary says itself why it went back.
+            Some(because) if self.returned.is_none() => format!("{because}; {done}"),
+            Some(_) | None => done,
         }
     }
 

@@ -387,7 +387,7 @@ fn exclusive(model: &Model, service: &ServiceName, task: Task, dead: bool) -> Re
         return Err(conflict(&track.change));
     }
     match model.open(service) {
-        Some(track) if !kills || !track.state.has_begun() => Err(conflict(&track.change)),
+        Some(track) if !kills => Err(conflict(&track.change)),
         Some(_) | None => Ok(()),
     }
 }

@@ -187,10 +187,11 @@ impl Engine {
                 .iter()
                 .filter(|(slot, _)| slot.fabric == *fabric)
         };
-        let backends: Vec<&BackendReport> = slots()
-            .filter_map(|(slot, _)| {
+        let backends: Vec<(&BackendReport, bool)> = slots()
+            .filter_map(|(slot, wanted)| {
                 let name = slot.instance(service).ok()?;
-                seen.backend(fabric, service, name.as_str())
+                let backend = seen.backend(fabric, service, name.as_str())?;
+                Some((backend, backend.in_rotation && !wanted.draining))
             })
             .collect();
         let loads = lock(&self.0.loads);
@@ -207,14 +208,14 @@ impl Engine {
             carries: &carries,
             leased_rps: 0.0,
         };
-        let good: f64 = backends.iter().map(|it| it.goodput_rps).sum();
-        let bad: f64 = backends.iter().map(|it| it.bad_rps).sum();
+        let good: f64 = backends.iter().map(|(it, _)| it.goodput_rps).sum();
+        let bad: f64 = backends.iter().map(|(it, _)| it.bad_rps).sum();
         Some(json!({
             "name": service,
             "fabric": fabric,
             "instances": slots().count(),
-            "serving": backends.iter().filter(|it| it.goodput_rps > 0.0).count(),
-            "inRotation": backends.iter().filter(|it| it.in_rotation).count(),
+            "serving": backends.iter().filter(|(it, _)| it.goodput_rps > 0.0).count(),
+            "inRotation": backends.iter().filter(|(_, in_rotation)| *in_rotation).count(),
             "version": desired.weights.get(fabric).map(versions_of),
             "demandRps": loads.demand(service, fabric),
             "capacityRps": capacity::carried_rps(known, now),
@@ -270,7 +271,7 @@ fn instance(service: &ServiceName, slot: &Slot, wanted: &Wanted, seen: &Seen) ->
             "measured": backend.map(|it| it.measured),
             "verdict": backend.map(|it| it.verdict),
             "evidence": backend.map(|it| it.evidence.clone()),
-            "inRotation": backend.map(|it| it.in_rotation),
+            "inRotation": backend.map(|it| it.in_rotation && !wanted.draining),
             "version": report.map(|it| it.version.clone()),
             "pid": process.map(|it| it.pid),
             "startedAt": process.map(|it| it.started_at),
