@@ -12,6 +12,7 @@ use mainstay_core::{
     ports::{Clock, Ledger},
 };
 use mainstay_deploy::{
+    action::Action,
     adapter::{Engine, Ports as DeployPorts},
     rollout::Rollout,
 };
@@ -147,7 +148,10 @@ async fn walk(
     let since = *store.subscribe().borrow();
     let leadership = lead(&ports, Actor::system(), now()).await?;
     let epoch = leadership.version;
-    let codecs = Codecs::new().with::<Freeze>().with::<Rollout>();
+    let codecs = Codecs::new()
+        .with::<Freeze>()
+        .with::<Rollout>()
+        .with::<Action>();
     let runtime = Runtime::new(codecs, Actor::system(), leadership);
     let ledger: Arc<dyn Ledger> = Arc::new(ports);
     let shell = Shell {

@@ -114,11 +114,14 @@ pub(crate) struct Hands(pub(crate) Engine);
 impl Performer for Hands {
     fn perform(&self, change: ChangeId, id: EffectId, body: String) -> BoxFuture<'_, Vec<Inbox>> {
         Box::pin(async move {
-            if id.target != mainstay_deploy::rollout::KIND {
-                tracing::error!(%change, ?id, "nothing here can do this effect");
-                return Vec::new();
-            }
-            let inputs = self.0.perform(change.clone(), body).await;
+            let inputs = match id.target.as_str() {
+                mainstay_deploy::rollout::KIND => self.0.perform(change.clone(), body).await,
+                mainstay_deploy::action::KIND => self.0.perform_action(change.clone(), body).await,
+                _ => {
+                    tracing::error!(%change, ?id, "nothing here can do this effect");
+                    return Vec::new();
+                }
+            };
             let told = inputs.into_iter().map(|body| Inbox::Input {
                 change: change.clone(),
                 body,

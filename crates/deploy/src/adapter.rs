@@ -4,6 +4,9 @@
 //! Guarantees: orders follow from committed entries alone, carry the leadership's epoch, and are sent again
 //! until they are acted on. Never calls anything measured that was not reported by an agent or a router.
 
+mod act;
+mod ask;
+mod dead;
 mod load;
 mod order;
 mod perform;
@@ -28,6 +31,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{evidence::Bench, model::Model, site::Site};
+use dead::Dead;
 use load::Loads;
 
 /// Entries read at once.
@@ -75,6 +79,7 @@ struct Shared {
     ordered: Mutex<Ordered>,
     evidence: Mutex<BTreeMap<ChangeId, Evidence>>,
     loads: Mutex<Loads>,
+    dead: Mutex<Dead>,
 }
 
 /// Releases at work. Cheap to clone.
@@ -94,7 +99,9 @@ impl Engine {
             if page.is_empty() {
                 break;
             }
-            page.iter().for_each(|entry| model.fold(entry));
+            for entry in &page {
+                model.fold(entry);
+            }
         }
         for flaw in &model.flaws {
             tracing::warn!(%flaw, "an entry could not be read");
@@ -108,6 +115,7 @@ impl Engine {
             ordered: Mutex::default(),
             evidence: Mutex::default(),
             loads: Mutex::default(),
+            dead: Mutex::default(),
         })))
     }
 
@@ -133,11 +141,13 @@ impl Engine {
         let ordering = self.clone().keep_ordering();
         let measuring = self.clone().keep_measuring();
         let opening = self.clone().keep_opening();
+        let watching = self.clone().keep_watching();
         tokio::select! {
             () = stop.cancelled() => {}
             () = ordering => {}
             () = measuring => {}
             () = opening => {}
+            () = watching => {}
         }
     }
 
@@ -150,7 +160,9 @@ impl Engine {
             }
             let seq = {
                 let mut model = self.0.model.write().unwrap_or_else(PoisonError::into_inner);
-                page.iter().for_each(|entry| model.fold(entry));
+                for entry in &page {
+                    model.fold(entry);
+                }
                 model.seq()
             };
             self.0.folded.send_replace(seq);

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use mainstay_core::{
-    FabricName, HostName, InstanceName, ServiceName, Version,
+    FabricName, HostName, InstanceName, ServiceName, Span, Version,
     catalog::{FabricSpec, Manage, RunSpec, ServiceSpec},
 };
 use mainstay_wire::{
@@ -77,8 +77,12 @@ pub fn compose(of: Composition<'_>) -> Orders {
         if let Some(run) = &spec.run {
             for (slot, wanted) in &desired.slots {
                 let instance = instance(of, name, slot, wanted, run);
-                if let (Some(host), Some(instance)) = (orders.hosts.get_mut(&wanted.host), instance)
+                if let (Some(host), Some(mut instance)) =
+                    (orders.hosts.get_mut(&wanted.host), instance)
                 {
+                    if desired.at_once.contains(slot) {
+                        instance.stop_grace = Span::ZERO;
+                    }
                     host.push(instance);
                 }
             }
@@ -235,7 +239,7 @@ mod tests {
                 },
             )]
             .into(),
-            hosts: &[host.clone()],
+            hosts: std::slice::from_ref(&host),
             desired: &[(voyager, desired)].into(),
             seen: &seen.into(),
             capacity: &BTreeMap::new(),

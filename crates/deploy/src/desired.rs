@@ -1,6 +1,6 @@
 //! What a service should run and how its requests should be spread, at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_core::{FabricName, HostName, Version};
 
@@ -28,6 +28,8 @@ pub struct Desired {
     pub weights: BTreeMap<FabricName, BTreeMap<Version, u32>>,
     /// Share of requests refused to save the rest, in hundredths of a per cent, by fabric.
     pub shed: BTreeMap<FabricName, u32>,
+    /// Instances whose process of an older incarnation goes without grace.
+    pub at_once: BTreeSet<Slot>,
 }
 
 impl From<&Deployment> for Desired {
@@ -53,7 +55,7 @@ impl From<&Deployment> for Desired {
         Self {
             slots,
             weights,
-            shed: BTreeMap::new(),
+            ..Self::default()
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Releases: what runs where, and how a version is walked over a service.
 //!
 //! **Guarantees.** What should run is a fold of the ledger: of the last [`Deployment`] of each service, and of
-//! the [`rollout`]s that are under way. A rollout goes forward on measurements alone. **Never** speaks to a host
+//! the [`rollout`]s and [`action`]s that are under way. A rollout goes forward on measurements alone. **Never** speaks to a host
 //! or a router itself: it says what each should do, and whoever wires it sees to that.
 
+pub mod action;
 pub mod adapter;
 pub mod capacity;
 pub mod compose;
@@ -11,6 +12,7 @@ pub mod deployment;
 pub mod desired;
 pub mod evidence;
 pub mod model;
+pub mod moves;
 pub mod plan;
 pub mod rollout;
 pub mod site;

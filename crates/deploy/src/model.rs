@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_change::{LEASE_EVENT, LeaseBook, Machine, lease_stream};
+use mainstay_change::{CAPACITY, Direction, LEASE_EVENT, LeaseBook, Machine, lease_stream};
 use mainstay_core::{
     Change, ChangeId, ChangeKind, ChangeState, Entry, FabricName, HostName, Kind, Name, Resource,
     ServiceName, Time, Verdict,
@@ -17,11 +17,13 @@ use mainstay_core::{
 };
 
 use crate::{
+    action::{self, Action, ActionPlan},
     deployment::{Deployment, SETTLED},
     desired::Desired,
+    moves::Mover,
     plan::RolloutPlan,
     rollout::{Event, KIND, Rollout, State},
-    slots::Slots,
+    slots::{Slot, Slots},
 };
 
 /// Most ended rollouts kept at hand.
@@ -30,8 +32,12 @@ pub const ENDED_MAX: usize = 500;
 const STEPS_MAX: usize = 1_000;
 /// Kind of the entries that hold a rollout's events.
 pub const EVENT: &str = "rollout.event";
+/// Kind of the entries that hold an action's events.
+pub const ACTION_EVENT: &str = "action.event";
 /// Kind of the entry that opens a rollout in its service's stream: only one at a time.
 pub const CLAIMED: &str = "deployment.claimed";
+/// What a kill beside a rollout adds to its instance's incarnation: both count on, and never meet.
+const BESIDE: u64 = 1 << 32;
 
 /// One batch, as it went.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,13 +56,13 @@ pub struct Batch {
     pub restoring: bool,
 }
 
-/// One rollout, as it went and stands.
+/// One change, as it went and stands.
 #[derive(Debug, Clone)]
-pub struct Track {
+pub struct Track<S = State> {
     /// As it was opened.
     pub change: Change,
     /// Where it stands.
-    pub state: State,
+    pub state: S,
     /// Where it stands, for everyone else.
     pub moved: Moved,
     /// Its batches.
@@ -89,6 +95,10 @@ pub struct Model {
     pub deployment_versions: BTreeMap<ServiceName, u64>,
     /// Rollouts under way, and the last that were.
     pub rollouts: BTreeMap<ChangeId, Track>,
+    /// Actions under way, and the last that were.
+    pub actions: BTreeMap<ChangeId, Track<action::State>>,
+    /// How often an instance's process was replaced beside a rollout.
+    beside: BTreeMap<(ServiceName, Slot), u64>,
     /// Leases on headroom.
     pub books: BTreeMap<(ServiceName, FabricName), LeaseBook>,
     /// Entries that could not be read.
@@ -119,6 +129,7 @@ impl Model {
             OPENED => self.opened(serde_json::from_str(&entry.body)?)?,
             MOVED => self.moved(entry, serde_json::from_str(&entry.body)?),
             EVENT => self.happened(entry, &serde_json::from_str(&entry.body)?),
+            ACTION_EVENT => self.acted(entry, &serde_json::from_str(&entry.body)?),
             SETTLED | CLAIMED => self.deployment(entry)?,
             LEASE_EVENT => self.leased(entry),
             _ => {}
@@ -159,55 +170,64 @@ impl Model {
     }
 
     fn opened(&mut self, change: Change) -> Result<(), serde_json::Error> {
+        if change.plan.kind == action::KIND {
+            let plan: ActionPlan = serde_json::from_str(&change.plan.body)?;
+            if let Ok(state) = Action::open(plan, change.opened_at) {
+                let moved = Action::standing(&state);
+                let track = Track::new(change, state, moved);
+                self.actions.insert(track.change.id.clone(), track);
+                forget(&mut self.actions);
+            }
+            return Ok(());
+        }
         if change.kind != ChangeKind::Rollout || change.plan.kind != KIND {
             return Ok(());
         }
         let plan: RolloutPlan = serde_json::from_str(&change.plan.body)?;
         let state = State::open(plan, change.opened_at);
-        let track = Track {
-            moved: Rollout::standing(&state),
-            state,
-            batches: Vec::new(),
-            verdicts: Vec::new(),
-            ended_at: None,
-            change,
-        };
+        let moved = Rollout::standing(&state);
+        let track = Track::new(change, state, moved);
         self.rollouts.insert(track.change.id.clone(), track);
-        self.forget();
+        forget(&mut self.rollouts);
         Ok(())
     }
 
-    /// Drops the oldest rollouts that are over, beyond what is kept.
-    fn forget(&mut self) {
-        let mut ended: Vec<(Time, ChangeId)> = self
-            .rollouts
-            .iter()
-            .filter_map(|(id, track)| Some((track.ended_at?, id.clone())))
-            .collect();
-        let over = ended.len().saturating_sub(ENDED_MAX);
-        ended.sort();
-        for (_, id) in ended.into_iter().take(over) {
-            self.rollouts.remove(&id);
+    fn moved(&mut self, entry: &Entry, moved: Moved) {
+        let Some(id) = change_of(entry) else {
+            return;
+        };
+        if let Some(track) = self.rollouts.get_mut(&id) {
+            track.moves(entry.at, moved);
+        } else if let Some(track) = self.actions.get_mut(&id) {
+            track.moves(entry.at, moved);
         }
     }
 
-    fn track(&mut self, entry: &Entry) -> Option<&mut Track> {
-        let id = entry.stream.as_str().strip_prefix("change/")?;
-        self.rollouts.get_mut(&ChangeId::new(id).ok()?)
-    }
-
-    fn moved(&mut self, entry: &Entry, moved: Moved) {
-        let at = entry.at;
-        if let Some(track) = self.track(entry) {
-            if moved.state.is_final() {
-                track.ended_at = Some(at);
+    fn acted(&mut self, entry: &Entry, event: &action::Event) {
+        let track = change_of(entry).and_then(|id| self.actions.get_mut(&id));
+        let Some(track) = track else {
+            return;
+        };
+        Action::evolve(&mut track.state, event);
+        if !track.moved.state.is_final() {
+            track.moved = Action::standing(&track.state);
+        }
+        track.notes(event);
+        let plan = track.state.plan();
+        if let action::Event::Began { slots, .. } = event
+            && plan.beside
+            && plan.task.replaces()
+        {
+            for slot in slots.iter() {
+                let key = (plan.service.clone(), slot.clone());
+                *self.beside.entry(key).or_default() += 1;
             }
-            track.moved = moved;
         }
     }
 
     fn happened(&mut self, entry: &Entry, event: &Event) {
-        let Some(track) = self.track(entry) else {
+        let track = change_of(entry).and_then(|id| self.rollouts.get_mut(&id));
+        let Some(track) = track else {
             return;
         };
         let restoring = track.state.is_restoring();
@@ -312,8 +332,26 @@ impl Model {
         open.find(|track| track.ended_at.is_none() && track.state.plan().service == *service)
     }
 
+    /// The restart or kill under way on `service`, if one is.
+    pub fn replacing(&self, service: &ServiceName) -> Option<&Track<action::State>> {
+        let mut open = self.actions.values().filter(|it| it.ended_at.is_none());
+        open.find(|it| {
+            let plan = it.state.plan();
+            plan.service == *service && plan.task.replaces()
+        })
+    }
+
     /// What each service should run now.
     pub fn desired(&self) -> BTreeMap<ServiceName, Desired> {
+        let mut desired = self.laid_out();
+        for (service, desired) in &mut desired {
+            self.count_beside(service, desired);
+        }
+        desired
+    }
+
+    /// What each service should run now, but for processes replaced beside a rollout.
+    pub(crate) fn laid_out(&self) -> BTreeMap<ServiceName, Desired> {
         let settled = self
             .deployments
             .iter()
@@ -326,7 +364,99 @@ impl Model {
                 desired.insert(service, track.state.desired());
             }
         }
+        let open = || self.actions.values().filter(|it| it.ended_at.is_none());
+        // New processes first: a drain is about the one that was there.
+        for replaces in [true, false] {
+            for track in open() {
+                let plan = track.state.plan();
+                if plan.task.replaces() == replaces
+                    && let Some(desired) = desired.get_mut(&plan.service)
+                {
+                    track.state.lay_over(desired);
+                }
+            }
+        }
         desired
+    }
+
+    fn count_beside(&self, service: &ServiceName, desired: &mut Desired) {
+        for (slot, wanted) in &mut desired.slots {
+            wanted.incarnation += self.beside(service, slot);
+        }
+    }
+
+    /// What an instance's incarnation has gained by being replaced beside rollouts.
+    pub(crate) fn beside(&self, service: &ServiceName, slot: &Slot) -> u64 {
+        let count = self.beside.get(&(service.clone(), slot.clone()));
+        count.map_or(0, |count| count * BESIDE)
+    }
+
+    /// The service that a rollout or action is about.
+    pub(crate) fn service_of(&self, change: &ChangeId) -> Option<&ServiceName> {
+        let rollout = self.rollouts.get(change).map(|it| &it.state.plan().service);
+        rollout.or_else(|| Some(&self.actions.get(change)?.state.plan().service))
+    }
+
+    /// A rollout or action as it was opened.
+    pub(crate) fn change(&self, change: &ChangeId) -> Option<&Change> {
+        let rollout = self.rollouts.get(change).map(|it| &it.change);
+        rollout.or_else(|| Some(&self.actions.get(change)?.change))
+    }
+
+    /// What leases and admission ask of an open change that moves instances.
+    pub(crate) fn mover(&self, change: &ChangeId) -> Option<Mover<'_>> {
+        let mut mover = if let Some(track) = self.rollouts.get(change) {
+            let plan = track.state.plan();
+            let fabrics = plan.base.fabrics.iter();
+            Mover {
+                service: &plan.service,
+                desired: track.state.desired(),
+                sizes: plan
+                    .base
+                    .fabrics
+                    .keys()
+                    .map(|fabric| (fabric.clone(), track.state.size_of(fabric) as usize))
+                    .collect(),
+                versions: plan.from.iter().cloned().chain([plan.to.clone()]).collect(),
+                batch: plan.terms.batch,
+                hosts: fabrics
+                    .map(|(fabric, placed)| {
+                        (fabric.clone(), placed.hosts.iter().cloned().collect())
+                    })
+                    .collect(),
+            }
+        } else {
+            let track = self.actions.get(change)?;
+            let plan = track.state.plan();
+            let desired = self.laid_out().remove(&plan.service)?;
+            let mut hosts: BTreeMap<FabricName, std::collections::BTreeSet<HostName>> =
+                BTreeMap::new();
+            for it in plan.base.slots() {
+                if plan.targets.contains(&it.slot) {
+                    hosts
+                        .entry(it.slot.fabric)
+                        .or_default()
+                        .insert(it.host.clone());
+                }
+            }
+            let mut versions: Vec<_> = desired
+                .slots
+                .values()
+                .map(|it| it.version.clone())
+                .collect();
+            versions.sort();
+            versions.dedup();
+            Mover {
+                service: &plan.service,
+                desired,
+                sizes: track.state.sizes(),
+                versions,
+                batch: plan.batch,
+                hosts,
+            }
+        };
+        self.count_beside(mover.service, &mut mover.desired);
+        Some(mover)
     }
 
     /// Whether a rollout of `service` was ever opened, as far as is kept at hand.
@@ -336,16 +466,113 @@ impl Model {
 
     /// Rollouts, newest first.
     pub fn newest_first(&self) -> Vec<&Track> {
-        let mut all: Vec<&Track> = self.rollouts.values().collect();
-        all.sort_by_key(|track| std::cmp::Reverse((track.change.opened_at, &track.change.id)));
-        all
+        newest_first(&self.rollouts)
+    }
+
+    /// Actions, newest first.
+    pub fn newest_actions(&self) -> Vec<&Track<action::State>> {
+        newest_first(&self.actions)
     }
 }
 
-impl Track {
+impl<S> Track<S> {
+    fn new(change: Change, state: S, moved: Moved) -> Self {
+        Self {
+            change,
+            state,
+            moved,
+            batches: Vec::new(),
+            verdicts: Vec::new(),
+            ended_at: None,
+        }
+    }
+    fn moves(&mut self, at: Time, moved: Moved) {
+        if moved.state.is_final() {
+            self.ended_at = Some(at);
+        }
+        self.moved = moved;
+    }
     /// Where it stands, as a word.
     pub fn standing(&self) -> ChangeState {
         self.moved.state
+    }
+}
+
+impl Track<action::State> {
+    fn notes(&mut self, event: &action::Event) {
+        use action::Event as E;
+        match event {
+            E::Began {
+                at,
+                batch,
+                slots,
+                verdict,
+                ..
+            } if self.batches.len() < STEPS_MAX => {
+                let words: Vec<String> = verdict
+                    .findings
+                    .iter()
+                    .filter(|it| it.signal == CAPACITY)
+                    .map(|it| it.value.clone())
+                    .collect();
+                self.batches.push(Batch {
+                    number: *batch,
+                    slots: slots.clone(),
+                    began_at: *at,
+                    verified_at: None,
+                    arithmetic: words.join("; "),
+                    restoring: self.state.plan().direction == Direction::Restoring,
+                });
+                self.verdicts.push(verdict.clone());
+            }
+            E::Held { verdict, .. } if self.verdicts.len() < STEPS_MAX => {
+                self.verdicts.push(verdict.clone());
+            }
+            E::Verified { at, .. } | E::Drained { at, .. } => {
+                let done = !self.state.is_replacing();
+                if let Some(batch) = self.batches.last_mut().filter(|_| done)
+                    && batch.verified_at.is_none()
+                {
+                    batch.verified_at = Some(*at);
+                }
+            }
+            E::Began { .. }
+            | E::Held { .. }
+            | E::Surged { .. }
+            | E::Applied { .. }
+            | E::Returned { .. }
+            | E::Back { .. }
+            | E::Trimmed { .. }
+            | E::Paused { .. }
+            | E::Resumed { .. }
+            | E::Aborted { .. }
+            | E::Settled { .. } => {}
+        }
+    }
+}
+
+fn newest_first<S>(tracks: &BTreeMap<ChangeId, Track<S>>) -> Vec<&Track<S>> {
+    let mut all: Vec<&Track<S>> = tracks.values().collect();
+    all.sort_by_key(|track| std::cmp::Reverse((track.change.opened_at, &track.change.id)));
+    all
+}
+
+/// The change whose stream an entry is of.
+fn change_of(entry: &Entry) -> Option<ChangeId> {
+    let id = entry.stream.as_str().strip_prefix("change/")?;
+    ChangeId::new(id).ok()
+}
+
+/// Drops the oldest changes that are over, beyond what is kept.
+fn forget<S>(tracks: &mut BTreeMap<ChangeId, Track<S>>) {
+    let mut ended: Vec<(Time, ChangeId)> = tracks
+        .iter()
+        .filter_map(|(id, track)| Some((track.ended_at?, id.clone())))
+        .collect();
+    let over = ended.len().saturating_sub(ENDED_MAX);
+    ended.sort();
+    for (_, id) in ended.into_iter().take(over) {
+        tracks.remove(&id);
     }
 }
 

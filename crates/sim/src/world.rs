@@ -256,6 +256,7 @@ impl World {
                 ticket,
                 change,
                 append,
+                ..
             } => {
                 let (answer, lives) = self.append(leader.epoch, &append);
                 leader.inbox.push((

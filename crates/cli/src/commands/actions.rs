@@ -32,9 +32,12 @@ pub(crate) async fn act(global: &Global, kind: &str, act: &Act) -> anyhow::Resul
     told(global, &client, kind, &body, &answer, act.watch).await
 }
 
-/// Refuses a share of a service's requests.
+/// Refuses a share of a service's requests; no share ends what is refused now.
 pub(crate) async fn shed(global: &Global, shed: &Shed) -> anyhow::Result<ExitCode> {
     let client = Client::new(global)?;
+    if shed.percent == "0%" {
+        return end_sheds(global, &client, shed).await;
+    }
     let mut body = json!({ "service": shed.service, "percent": shed.percent });
     if let Some(fabric) = &shed.fabric {
         body["fabric"] = json!(fabric);
@@ -44,6 +47,41 @@ pub(crate) async fn shed(global: &Global, shed: &Shed) -> anyhow::Result<ExitCod
     }
     let answer: Value = client.post("/api/v1/actions/shed", &body).await?;
     told(global, &client, "shed", &body, &answer, false).await
+}
+
+/// Ends every shed that is open on what the order names.
+async fn end_sheds(global: &Global, client: &Client, shed: &Shed) -> anyhow::Result<ExitCode> {
+    let all: Vec<Value> = client.get("/api/v1/views/actions").await?;
+    let open = open_sheds(&all, shed);
+    for change in &open {
+        let body = json!({ "reason": shed.reason });
+        let path = format!("/api/v1/changes/{change}/resume");
+        client.post::<Value>(&path, &body).await?;
+    }
+    if output::value(global.output, &json!({ "ended": open }))? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    match open.as_slice() {
+        [] => output::print(&format!("{}: nothing is refused", shed.service))?,
+        open => output::print(&format!("told to end: {}", open.join(", ")))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The changes that refuse requests to the service, in the fabric where one is named.
+fn open_sheds<'a>(actions: &'a [Value], shed: &Shed) -> Vec<&'a str> {
+    let within = |one: &Value| match &shed.fabric {
+        None => true,
+        Some(fabric) => one["fabrics"] == json!([fabric]),
+    };
+    // One that has no deadline any more is ending already.
+    let is_open = |one: &&Value| !one["until"].is_null() && one["kind"] == "shed";
+    actions
+        .iter()
+        .filter(is_open)
+        .filter(|one| one["service"] == json!(shed.service) && within(one))
+        .filter_map(|one| one["change"].as_str())
+        .collect()
 }
 
 async fn told(
@@ -69,9 +107,19 @@ async fn told(
         .as_str()
         .map_or_else(String::new, |fabric| format!(" in {fabric}"));
     match change {
-        Some(change) => output::print(&format!(
-            "{kind} {what}{fabric}\nchange {change}\nfollow it: mainstay rollout watch {change}"
-        ))?,
+        Some(change) => {
+            let mut lines = vec![format!("{kind} {what}{fabric}")];
+            let plan = answer["plan"].as_array();
+            let plan = plan.into_iter().flatten().filter_map(Value::as_str);
+            lines.extend(plan.map(|line| format!("  {}", style::clean(line))));
+            lines.push(format!("change {change}"));
+            lines.push(format!("follow it: mainstay rollout watch {change}"));
+            // What holds until its time is over can be ended before.
+            if matches!(kind, "drain" | "shed") {
+                lines.push(format!("end it: mainstay rollout resume {change}"));
+            }
+            output::print(&lines.join("\n"))?;
+        }
         None => output::print(&format!("{kind} {what}{fabric}: nothing to do"))?,
     }
     Ok(ExitCode::SUCCESS)
@@ -334,6 +382,30 @@ mod tests {
                 "Router lax: profile holds more than half of its connections.",
             ]
         );
+    }
+
+    #[test]
+    fn no_share_ends_the_sheds_of_that_service_and_fabric_alone() {
+        let one = |change: &str, kind: &str, service: &str, until: Value, fabrics: &[&str]| {
+            json!({"change": change, "kind": kind, "service": service, "until": until,
+                "fabrics": fabrics})
+        };
+        let all = [
+            one("chg-a", "shed", "feed", json!(9), &["lax"]),
+            one("chg-b", "shed", "feed", json!(9), &["iad", "lax"]),
+            one("chg-c", "shed", "feed", Value::Null, &["lax"]),
+            one("chg-d", "drain", "feed", json!(9), &["lax"]),
+            one("chg-e", "shed", "graph", json!(9), &["lax"]),
+        ];
+        let mut shed = Shed {
+            service: "feed".parse().unwrap(),
+            percent: "0%".to_owned(),
+            fabric: None,
+            reason: String::new(),
+        };
+        assert_eq!(open_sheds(&all, &shed), ["chg-a", "chg-b"]);
+        shed.fabric = Some("lax".parse().unwrap());
+        assert_eq!(open_sheds(&all, &shed), ["chg-a"]);
     }
 
     #[test]

@@ -18,8 +18,10 @@ use super::{
 const CANARY_WITHIN: Duration = Duration::from_secs(60);
 /// From the failure of the dependency to the pause.
 const PAUSED_WITHIN: Duration = Duration::from_secs(60);
-/// Users who are watched after the pause: nobody may be sent to the new version.
-const WATCHED: u64 = 500;
+/// Seconds after the pause in which requests end that were under way, and the report is written.
+const SETTLED_S: f64 = 3.5;
+/// Seconds after that in which nobody may meet the new version.
+const WATCHED_S: f64 = 4.0;
 const WATCHED_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) async fn play(options: &Options) -> anyhow::Result<Ending> {
@@ -58,9 +60,16 @@ pub(super) async fn play(options: &Options) -> anyhow::Result<Ending> {
 
     stage.tell("graph answers again");
     let at_pause = stage.seen()?.unwrap_or_default();
+    let settled_s = at_pause.elapsed_s + SETTLED_S;
+    let settled = stage
+        .until_seen("what was under way ends", WATCHED_WITHIN, |report| {
+            report.elapsed_s >= settled_s
+        })
+        .await?;
+    let watched_s = settled.elapsed_s + WATCHED_S;
     let later = stage
         .until_seen("users come after the pause", WATCHED_WITHIN, |report| {
-            report.requests >= at_pause.requests + WATCHED
+            report.elapsed_s >= watched_s
         })
         .await?;
     let rollouts = stage.api()?.rollouts().await?;
@@ -97,11 +106,10 @@ pub(super) async fn play(options: &Options) -> anyhow::Result<Ending> {
         unrouted,
         "the canary gets no users while the rollout is paused",
     );
-    // Requests that were under way when the routes changed end later.
-    let after = later.bad_version_requests - at_pause.bad_version_requests;
+    let after = later.bad_version_requests - settled.bad_version_requests;
     ending.note("bad_version_requests_after_pause", after);
     ending.must(
-        after <= 2,
+        after == 0,
         format!("no user is sent to the canary after the pause, not {after}"),
     );
     if let Err(error) = resumed {

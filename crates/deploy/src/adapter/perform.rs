@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use mainstay_change::{Direction, LeaseBook, freeze, judge as judge_guard};
 use mainstay_core::{
-    Actor, Append, ChangeId, ChangeKind, Expected as ExpectedVersion, FabricName, Finding,
-    Measured, Name, Outcome, ServiceName, Span, Time, Verdict, catalog::FreezeSpec, guard::Guard,
+    Actor, Append, ChangeId, Expected as ExpectedVersion, FabricName, Finding, Measured, Name,
+    Outcome, ServiceName, Span, Time, Verdict, catalog::FreezeSpec, guard::Guard,
     ports::LedgerError,
 };
 use tokio::time::Instant;
@@ -19,15 +19,17 @@ use crate::{
     capacity::{self, Known},
     deployment::{Deployment, deployment_stream},
     evidence::{Arms, Bench},
-    rollout::{DWELL, Effect, Expected, Gate, Input, Ruling},
+    model::Model,
+    moves::{Expected, Sighting},
+    rollout::{DWELL, Effect, Gate, Input, Ruling},
     site::REPORT_FRESH,
     slots::Slots,
 };
 
 /// How long a question may stay open: less than the runtime waits before it asks again.
-const OPEN_FOR: Duration = Duration::from_millis(4_500);
+pub(super) const OPEN_FOR: Duration = Duration::from_millis(4_500);
 /// How often is looked while instances move.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// One tick of the judge.
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks not judged because the server was busy are judged together, up to this; older requests are not
@@ -72,10 +74,19 @@ impl Engine {
                 draining,
             } => {
                 let wanted = self.with_control(change, starting, expected, control);
-                self.observe(change, &service, generation, &wanted, &draining)
-                    .await
-                    .into_iter()
-                    .collect()
+                let current = |model: &Model| {
+                    let track = model.rollouts.get(change);
+                    track.is_some_and(|it| it.state.generation() <= generation)
+                };
+                let seen = self.observe(&service, &wanted, &draining, current).await;
+                seen.map(|seen| Input::Seen {
+                    generation,
+                    verified: seen.verified,
+                    drained: seen.drained,
+                    failing: seen.failing,
+                })
+                .into_iter()
+                .collect()
             }
             Effect::Judge {
                 since,
@@ -98,18 +109,19 @@ impl Engine {
             Effect::Settle { deployment } => self
                 .settle(change, &service, &deployment)
                 .await
+                .map(|number| Input::Settled { number })
                 .into_iter()
                 .collect(),
         }
     }
 
-    /// The service a rollout moves; waits until the entry that opened it was read.
-    async fn service_of(&self, change: &ChangeId) -> Option<ServiceName> {
+    /// The service a change moves; waits until the entry that opened it was read.
+    pub(super) async fn service_of(&self, change: &ChangeId) -> Option<ServiceName> {
         let mut folded = self.0.folded.subscribe();
         let deadline = Instant::now() + OPEN_FOR;
         loop {
-            if let Some(track) = self.model().rollouts.get(change) {
-                return Some(track.state.plan().service.clone());
+            if let Some(service) = self.model().service_of(change) {
+                return Some(service.clone());
             }
             tokio::time::timeout_at(deadline, folded.changed())
                 .await
@@ -148,14 +160,14 @@ impl Engine {
             .is_some_and(|track| is(&track.state))
     }
 
-    async fn observe(
+    /// What is seen of instances on the move, as soon as there is news, for as long as it is `current`.
+    pub(super) async fn observe(
         &self,
-        change: &ChangeId,
         service: &ServiceName,
-        generation: u64,
         wanted: &[(Slots, Expected)],
         draining: &Slots,
-    ) -> Option<Input> {
+        current: impl Fn(&Model) -> bool,
+    ) -> Option<Sighting> {
         let deadline = Instant::now() + OPEN_FOR;
         loop {
             let now = self.now();
@@ -163,14 +175,13 @@ impl Engine {
             let at_rest = !draining.is_empty() && looked.drained.covers(draining);
             let news = !looked.verified.is_empty() || looked.failing.is_some() || at_rest;
             if news || Instant::now() >= deadline {
-                return Some(Input::Seen {
-                    generation,
+                return Some(Sighting {
                     verified: looked.measured(now),
                     drained: looked.drained,
                     failing: looked.failing,
                 });
             }
-            if !self.is_current(change, |state| state.generation() <= generation) {
+            if !current(&self.model()) {
                 return None;
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -202,15 +213,15 @@ impl Engine {
         Some(Measured::observe(verdict, now, "guard"))
     }
 
-    fn freeze_finding(
+    pub(super) fn freeze_finding(
         &self,
         change: &ChangeId,
         service: &ServiceName,
         now: Time,
     ) -> Option<Finding> {
         let model = self.model();
-        let track = model.rollouts.get(change)?;
-        let emergency = self.declared(&model, track);
+        let opened = model.change(change)?;
+        let emergency = Self::declared(&model, service, opened);
         let freezes: Vec<(Name, FreezeSpec)> = model
             .freezes
             .iter()
@@ -218,7 +229,7 @@ impl Engine {
             .collect();
         let asked = freeze::Asked {
             service,
-            kind: ChangeKind::Rollout,
+            kind: opened.kind,
             direction: Direction::Forward,
             emergency: emergency.as_ref(),
         };
@@ -226,13 +237,13 @@ impl Engine {
     }
 
     /// Whether every agent and router that has to act is connected and was heard lately.
-    fn presence(&self, change: &ChangeId, now: Time) -> Option<Vec<Finding>> {
+    pub(super) fn presence(&self, change: &ChangeId, now: Time) -> Option<Vec<Finding>> {
         let seen = self.0.ports.site.seen();
         let model = self.model();
-        let plan = model.rollouts.get(change)?.state.plan();
+        let mover = model.mover(change)?;
         let mut silent = Vec::new();
-        for (fabric, placed) in &plan.base.fabrics {
-            for host in &placed.hosts {
+        for (fabric, hosts) in &mover.hosts {
+            for host in hosts {
                 let heard = seen
                     .hosts
                     .get(host)
@@ -441,7 +452,7 @@ impl Engine {
     }
 
     /// Takes what may be taken in one fabric, against others who may take at the same time.
-    async fn lease_in(
+    pub(super) async fn lease_in(
         &self,
         change: &ChangeId,
         service: &ServiceName,
@@ -464,7 +475,11 @@ impl Engine {
                 expected: vec![book.expected()],
                 entries: vec![entry],
             };
-            match self.0.ports.ledger.append(append).await {
+            let written = match direction {
+                Direction::Forward => self.0.ports.ledger.append(append).await,
+                Direction::Restoring => self.0.ports.ledger.append_restoring(append).await,
+            };
+            match written {
                 Ok(_) => {
                     // Read what was written, so that the next lease is decided on it.
                     self.catch_up().await.ok()?;
@@ -491,42 +506,38 @@ impl Engine {
         let now = self.now();
         let seen = self.0.ports.site.seen();
         let model = self.model();
-        let state = &model.rollouts.get(change)?.state;
-        let desired = state.desired();
+        let mover = model.mover(change)?;
         let spec = model.services.get(service)?;
         let book = model
             .books
             .get(&(service.clone(), fabric.clone()))
             .cloned()
             .unwrap_or_else(|| LeaseBook::new(service, fabric));
-        let plan = state.plan();
         let loads = lock(&self.0.loads);
-        let versions = plan.from.iter().cloned().chain([plan.to.clone()]);
-        let carries = loads.carries(service, spec, versions);
+        let carries = loads.carries(service, spec, mover.versions);
         let known = Known {
             service,
             spec,
             fabric,
-            desired: &desired,
+            desired: &mover.desired,
             hosts: &model.hosts,
             seen: &seen,
             demand_upper_rps: loads.demand_upper(service, fabric),
             carries: &carries,
             leased_rps: book.leased_rps(change, direction),
         };
-        let size = state.size_of(fabric) as usize;
-        let most = plan.terms.batch;
-        let grant = capacity::grant(known, candidates, direction, most, size, now);
+        let size = mover.sizes.get(fabric).copied().unwrap_or(0);
+        let grant = capacity::grant(known, candidates, direction, mover.batch, size, now);
         Some((grant, book))
     }
 
     /// Writes what runs now, and lets go of every lease, in one append; done before, it is done.
-    async fn settle(
+    pub(super) async fn settle(
         &self,
         change: &ChangeId,
         service: &ServiceName,
         deployment: &Deployment,
-    ) -> Option<Input> {
+    ) -> Option<u64> {
         let number = deployment.number;
         let stream = deployment_stream(service);
         let entries = self.0.ports.ledger.stream(&stream).await.ok()?;
@@ -551,17 +562,18 @@ impl Engine {
                 expected,
                 entries: all,
             };
-            let written = self.0.ports.ledger.append(append).await;
+            // What runs already is written down even into what is kept for the way back.
+            let written = self.0.ports.ledger.append_restoring(append).await;
             if let Err(error) = written {
                 tracing::warn!(%change, %error, "a deployment was not written; it is tried again");
                 return None;
             }
         }
         lock(&self.0.evidence).remove(change);
-        Some(Input::Settled { number })
+        Some(number)
     }
 
-    fn releases(
+    pub(super) fn releases(
         &self,
         change: &ChangeId,
         service: &ServiceName,

@@ -14,18 +14,19 @@ use mainstay_stats::sample_needed;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Engine, lock, perform::short};
+use super::{Engine, ask::steer_action, lock, perform::short};
 use crate::{
     capacity::{self, Known},
     deployment::{Deployment, deployment_stream},
     desired::Desired,
-    model::{CLAIMED, Model, Track},
+    model::{CLAIMED, Model},
+    moves::Verb,
     plan::{RolloutPlan, Terms},
-    rollout::{Input, KIND, Rollout, Verb},
+    rollout::{Input, KIND, Rollout},
 };
 
 /// Longest reason, in bytes.
-const REASON_BYTES_MAX: usize = 1_000;
+pub(super) const REASON_BYTES_MAX: usize = 1_000;
 /// Share of bad requests assumed for the estimate that a plan prints.
 const BASELINE: f64 = 0.001;
 /// Level at which a version is shown to be no worse.
@@ -63,7 +64,7 @@ impl Request {
     }
 }
 
-fn invalid(code: &'static str, what: String, remedy: &str) -> Declined {
+pub(super) fn invalid(code: &'static str, what: String, remedy: &str) -> Declined {
     Declined::new(No::Invalid, code, what, remedy)
 }
 
@@ -183,12 +184,10 @@ impl Engine {
             ));
         };
         if let Some(track) = model.open(service) {
-            return Err(Declined::new(
-                No::Conflict,
-                "rollout-open",
-                format!("{} of {service} is under way", track.change.id),
-                "wait until it has ended, or abort it",
-            ));
+            return Err(conflict(&track.change));
+        }
+        if let Some(track) = model.replacing(service) {
+            return Err(conflict(&track.change));
         }
         check_spec(service, spec, &request.version)?;
         let policy = policy_of(&model, spec, request)?;
@@ -342,12 +341,8 @@ impl Engine {
         request: &str,
     ) -> Result<String, Declined> {
         if kind != KIND {
-            return Err(Declined::new(
-                No::Unknown,
-                "unknown-action",
-                format!("there is no action `{kind}`"),
-                "use `rollout`",
-            ));
+            // Restarts and what else is typed at three in the morning.
+            return self.propose_action(kind, actor, request).await;
         }
         let request = serde_json::from_str(request)
             .map_err(|error| invalid("bad-request", error.to_string(), "see docs/api.md"))?;
@@ -367,14 +362,12 @@ impl Engine {
             let what = format!("`{verb}` is not pause, resume, abort, rollback or promote");
             Declined::new(No::Unknown, "unknown-verb", what, "use one of those")
         })?;
-        let input = Input::Order {
-            verb,
-            actor,
-            reason,
-        };
         let model = self.model();
+        if let Some(track) = model.actions.get(change) {
+            return steer_action(&track.state, verb, actor, reason, self.now());
+        }
         let Some(track) = model.rollouts.get(change) else {
-            let what = format!("there is no rollout `{change}` at hand");
+            let what = format!("there is no rollout or action `{change}` at hand");
             return Err(Declined::new(
                 No::Unknown,
                 "unknown-rollout",
@@ -382,23 +375,43 @@ impl Engine {
                 "list them with `mainstay rollout history`",
             ));
         };
+        let input = Input::Order {
+            verb,
+            actor,
+            reason,
+        };
         Rollout::decide(&track.state, self.now(), input.clone()).map_err(refused)?;
         serde_json::to_string(&input)
             .map_err(|error| invalid("bad-request", error.to_string(), "shorten the reason"))
     }
 
-    pub(super) fn declared(&self, model: &Model, track: &Track) -> Option<Declared> {
-        let emergency = track.change.emergency.as_ref()?;
-        let spec = model.services.get(&track.state.plan().service)?;
+    /// The emergency that `change` was opened under, as the policy of `service` has it now.
+    pub(super) fn declared(
+        model: &Model,
+        service: &ServiceName,
+        change: &Change,
+    ) -> Option<Declared> {
+        let emergency = change.emergency.as_ref()?;
+        let spec = model.services.get(service)?;
         let policy = spec
             .policy
             .as_ref()
             .and_then(|name| model.policies.get(name))?;
-        Declared::new(&policy.emergencies, emergency, &track.change.actor).ok()
+        Declared::new(&policy.emergencies, emergency, &change.actor).ok()
     }
 }
 
-fn unavailable(error: LedgerError) -> Declined {
+/// One change at a time moves the processes of a service.
+pub(super) fn conflict(open: &Change) -> Declined {
+    Declined::new(
+        No::Conflict,
+        "rollout-open",
+        format!("{} ({}) is under way", open.title, open.id),
+        "wait until it has ended, or abort it",
+    )
+}
+
+pub(super) fn unavailable(error: LedgerError) -> Declined {
     Declined::new(
         No::Unavailable,
         "ledger-unavailable",
@@ -407,7 +420,7 @@ fn unavailable(error: LedgerError) -> Declined {
     )
 }
 
-fn refused(refusal: Refusal) -> Declined {
+pub(super) fn refused(refusal: Refusal) -> Declined {
     let what = format!(
         "{} is {}; it must be {}",
         refusal.signal, refusal.value, refusal.limit

@@ -10,7 +10,7 @@ use mainstay_wire::agent::{InstanceReport, InstanceState};
 
 use super::{Engine, lock};
 use crate::{
-    rollout::Expected,
+    moves::Expected,
     site::{REPORT_FRESH, Seen},
     slots::{Slot, Slots},
 };
@@ -81,6 +81,10 @@ impl Engine {
         if !host.connected || now.since(host.received_at) > REPORT_FRESH {
             return One::NotYet;
         }
+        let expected = &Expected {
+            incarnation: expected.incarnation + self.model().beside(service, slot),
+            version: expected.version.clone(),
+        };
         let is_it =
             report.incarnation == expected.incarnation && report.version == expected.version;
         if !is_it {

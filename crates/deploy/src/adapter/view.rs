@@ -5,13 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_core::{
-    FabricName, HostName, Outcome, ServiceName, Time, Version, resource::API_VERSION,
+    ChangeId, FabricName, HostName, Outcome, ServiceName, Time, Version, resource::API_VERSION,
 };
 use mainstay_wire::{agent::InstanceReport, router::BackendReport};
 use serde_json::{Value, json};
 
 use super::{Engine, lock};
 use crate::{
+    action,
     capacity::{self, Known},
     desired::{Desired, Wanted},
     model::{Batch, Track},
@@ -38,11 +39,23 @@ impl Engine {
             }
             ("rollouts", Some(key)) => {
                 let model = self.model();
-                let track = model
-                    .rollouts
-                    .values()
-                    .find(|it| it.change.id.as_str() == key)?;
-                rollout(track)
+                let of = |id: &ChangeId| id.as_str() == key;
+                let track = model.rollouts.values().find(|it| of(&it.change.id));
+                match track {
+                    Some(track) => rollout(track),
+                    // Whoever follows a change need not know its kind.
+                    None => action(model.actions.values().find(|it| of(&it.change.id))?),
+                }
+            }
+            ("actions", None) => {
+                let model = self.model();
+                let all = model.newest_actions();
+                all.into_iter().take(ROLLOUTS_MAX).map(action).collect()
+            }
+            ("actions", Some(key)) => {
+                let model = self.model();
+                let mut all = model.actions.values();
+                action(all.find(|it| it.change.id.as_str() == key)?)
             }
             ("status", None) => self.status(),
             _ => return None,
@@ -85,6 +98,21 @@ impl Engine {
                 }));
             }
         }
+        for track in model.newest_actions() {
+            if track.ended_at.is_some() {
+                continue;
+            }
+            open.push(action(track));
+            if let Some(why) = track.state.waits_for() {
+                let id = &track.change.id;
+                blocked.push(json!({
+                    "what": track.change.title,
+                    "because": why,
+                    "remedy": action_remedy(track, id),
+                    "change": id,
+                }));
+            }
+        }
         for (name, freeze) in &model.freezes {
             blocked.push(json!({
                 "what": format!("freeze {name}"),
@@ -93,13 +121,16 @@ impl Engine {
             }));
         }
         let desired = model.desired();
+        let looked = Looked {
+            model: &model,
+            seen: &seen,
+            now,
+        };
         let services: Vec<Value> = desired
             .iter()
             .flat_map(|(service, desired)| {
                 let fabrics = desired.weights.keys();
-                fabrics.filter_map(|fabric| {
-                    self.service_row(&model, &seen, service, desired, fabric, now)
-                })
+                fabrics.filter_map(|fabric| self.service_row(looked, service, desired, fabric))
             })
             .collect();
         let fresh = |connected: bool, at: Time| connected && now.since(at) <= REPORT_FRESH;
@@ -143,13 +174,12 @@ impl Engine {
 
     fn service_row(
         &self,
-        model: &crate::Model,
-        seen: &Seen,
+        looked: Looked<'_>,
         service: &ServiceName,
         desired: &Desired,
         fabric: &FabricName,
-        now: Time,
     ) -> Option<Value> {
+        let Looked { model, seen, now } = looked;
         let spec = model.services.get(service)?;
         let slots = || {
             desired
@@ -157,10 +187,11 @@ impl Engine {
                 .iter()
                 .filter(|(slot, _)| slot.fabric == *fabric)
         };
-        let backends: Vec<&BackendReport> = slots()
-            .filter_map(|(slot, _)| {
+        let backends: Vec<(&BackendReport, bool)> = slots()
+            .filter_map(|(slot, wanted)| {
                 let name = slot.instance(service).ok()?;
-                seen.backend(fabric, service, name.as_str())
+                let backend = seen.backend(fabric, service, name.as_str())?;
+                Some((backend, backend.in_rotation && !wanted.draining))
             })
             .collect();
         let loads = lock(&self.0.loads);
@@ -177,14 +208,14 @@ impl Engine {
             carries: &carries,
             leased_rps: 0.0,
         };
-        let good: f64 = backends.iter().map(|it| it.goodput_rps).sum();
-        let bad: f64 = backends.iter().map(|it| it.bad_rps).sum();
+        let good: f64 = backends.iter().map(|(it, _)| it.goodput_rps).sum();
+        let bad: f64 = backends.iter().map(|(it, _)| it.bad_rps).sum();
         Some(json!({
             "name": service,
             "fabric": fabric,
             "instances": slots().count(),
-            "serving": backends.iter().filter(|it| it.goodput_rps > 0.0).count(),
-            "inRotation": backends.iter().filter(|it| it.in_rotation).count(),
+            "serving": backends.iter().filter(|(it, _)| it.goodput_rps > 0.0).count(),
+            "inRotation": backends.iter().filter(|(_, in_rotation)| *in_rotation).count(),
             "version": desired.weights.get(fabric).map(versions_of),
             "demandRps": loads.demand(service, fabric),
             "capacityRps": capacity::carried_rps(known, now),
@@ -192,6 +223,14 @@ impl Engine {
             "p99Ms": null,
         }))
     }
+}
+
+/// What one answer is made from.
+#[derive(Clone, Copy)]
+struct Looked<'a> {
+    model: &'a crate::Model,
+    seen: &'a Seen,
+    now: Time,
 }
 
 fn versions_of(weights: &BTreeMap<Version, u32>) -> String {
@@ -232,7 +271,7 @@ fn instance(service: &ServiceName, slot: &Slot, wanted: &Wanted, seen: &Seen) ->
             "measured": backend.map(|it| it.measured),
             "verdict": backend.map(|it| it.verdict),
             "evidence": backend.map(|it| it.evidence.clone()),
-            "inRotation": backend.map(|it| it.in_rotation),
+            "inRotation": backend.map(|it| it.in_rotation && !wanted.draining),
             "version": report.map(|it| it.version.clone()),
             "pid": process.map(|it| it.pid),
             "startedAt": process.map(|it| it.started_at),
@@ -258,21 +297,73 @@ fn names(service: &ServiceName, slots: &Slots) -> Vec<String> {
         .collect()
 }
 
-fn rollout(track: &Track) -> Value {
-    let plan = track.state.plan();
-    let desired = track.state.desired();
-    let progress = track.state.progress();
-    let batch = |batch: &Batch| {
+/// What unblocks an action: what its verdict asks for, then what a person can say.
+fn action_remedy(track: &Track<action::State>, id: &ChangeId) -> String {
+    let findings = track.verdicts.last().map_or(&[][..], |it| &it.findings[..]);
+    let remedies: Vec<&str> = findings
+        .iter()
+        .filter(|it| it.outcome != Outcome::Pass && !it.remedy.is_empty())
+        .map(|it| it.remedy.as_str())
+        .collect();
+    let verbs = format!("mainstay rollout resume|abort {id}");
+    if remedies.is_empty() {
+        verbs
+    } else {
+        format!("{}; or {verbs}", remedies.join("; "))
+    }
+}
+
+fn batches(service: &ServiceName, batches: &[Batch]) -> Value {
+    let one = |batch: &Batch| {
         json!({
             "number": batch.number,
             "fabric": batch.slots.fabrics().into_iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
-            "instances": names(&plan.service, &batch.slots),
+            "instances": names(service, &batch.slots),
             "beganAt": batch.began_at,
             "verifiedAt": batch.verified_at,
             "arithmetic": batch.arithmetic,
             "restoring": batch.restoring,
         })
     };
+    batches.iter().map(one).collect()
+}
+
+fn action(track: &Track<action::State>) -> Value {
+    let plan = track.state.plan();
+    let progress = track.state.progress();
+    json!({
+        "change": track.change.id,
+        "kind": track.change.kind,
+        "title": track.change.title,
+        "service": plan.service,
+        "fabrics": plan.fabrics,
+        "instances": names(&plan.service, &plan.targets),
+        "direction": plan.direction,
+        "state": track.standing(),
+        "phase": track.state.step_words(),
+        "because": track.moved.because,
+        "openedAt": track.change.opened_at,
+        "endedAt": track.ended_at,
+        "until": track.state.until(),
+        "actor": track.change.actor,
+        "reason": track.change.reason,
+        "emergency": track.change.emergency,
+        "progress": plan.task.replaces().then(|| json!({
+            "total": progress.total,
+            "new": progress.new,
+            "verified": progress.verified,
+        })),
+        "killed": names(&plan.service, track.state.killed()),
+        "batches": batches(&plan.service, &track.batches),
+        "verdict": track.verdicts.last(),
+        "verdicts": track.verdicts,
+    })
+}
+
+fn rollout(track: &Track) -> Value {
+    let plan = track.state.plan();
+    let desired = track.state.desired();
+    let progress = track.state.progress();
     let worst = track.verdicts.last().map(|it| json!(it));
     json!({
         "change": track.change.id,
@@ -294,7 +385,7 @@ fn rollout(track: &Track) -> Value {
             "verified": progress.verified,
         },
         "weights": desired.weights,
-        "batches": track.batches.iter().map(batch).collect::<Vec<_>>(),
+        "batches": batches(&plan.service, &track.batches),
         "verdict": worst,
         "failed": track.verdicts.iter().any(|it| it.outcome() == Outcome::Fail),
         "verdicts": track.verdicts,

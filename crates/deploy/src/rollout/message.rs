@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use mainstay_change::Direction;
-use mainstay_core::{Actor, FabricName, Finding, Measured, Time, Verdict, Version};
+use mainstay_core::{Actor, FabricName, Finding, Measured, Time, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::state::Role;
+pub use crate::moves::{Expected, Verb};
 use crate::{deployment::Deployment, slots::Slots};
 
 /// What a verdict is about.
@@ -39,22 +40,6 @@ pub enum Ruling {
     SharedFailure,
     /// Not measured well enough to say.
     Insufficient,
-}
-
-/// What a person or a schedule tells a rollout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verb {
-    /// Go no further.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Go back, and end.
-    Abort,
-    /// Go back, and end; the same as abort, by the name that people use once batches have begun.
-    Rollback,
-    /// Pass the gate it waits at, on a person's word where evidence does not come.
-    Promote,
 }
 
 /// What a rollout is told.
@@ -261,15 +246,6 @@ pub enum Event {
         /// When.
         at: Time,
     },
-}
-
-/// One instance as it should be seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Expected {
-    /// What it should run.
-    pub version: Version,
-    /// In which incarnation.
-    pub incarnation: u64,
 }
 
 /// What a rollout wants done.

@@ -1,6 +1,6 @@
 //! Where a rollout stands, and what it wants to run where. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mainstay_change::Direction;
 use mainstay_core::{
@@ -284,16 +284,7 @@ impl State {
 
     /// Ordinals of `fabric` that no instance has, from the lowest.
     pub(crate) fn free(&self, fabric: &FabricName) -> impl Iterator<Item = Slot> {
-        let taken: BTreeSet<u32> = self
-            .slots
-            .keys()
-            .filter(|slot| slot.fabric == *fabric)
-            .map(|slot| slot.ordinal)
-            .collect();
-        let fabric = fabric.clone();
-        (1..)
-            .filter(move |n| !taken.contains(n))
-            .map(move |n| Slot::new(fabric.clone(), n))
+        crate::moves::free(self.slots.keys(), fabric)
     }
 
     /// Base instances that still have to move, whichever way it goes.
@@ -436,7 +427,7 @@ impl State {
         Desired {
             slots,
             weights,
-            shed: BTreeMap::new(),
+            ..Desired::default()
         }
     }
 

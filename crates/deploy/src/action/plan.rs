@@ -1,0 +1,164 @@
+//! The plan of an action: immutable, made once from catalog, measurements and request.
+
+use std::collections::BTreeMap;
+
+use mainstay_change::Direction;
+use mainstay_core::{ChangeKind, Emergency, FabricName, Percent, ServiceName, Span, Time};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    deployment::Deployment,
+    slots::{Slot, Slots},
+};
+
+/// How long an instance stays drained where nobody says otherwise.
+pub const DRAINED_FOR: Span = Span::from_secs(3_600);
+/// How long requests are refused where nobody says otherwise.
+pub const SHED_FOR: Span = Span::from_secs(900);
+/// Longest time that a drain or a shed may be asked for: nothing temporary outlives a day.
+pub const HELD_FOR_MAX: Span = Span::from_secs(86_400);
+/// Most instances of one batch: an entry names the process of each, and stays within its size.
+pub const BATCH_MAX: usize = 48;
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Task {
+    /// Each process is replaced by one of the same version, once it holds no request.
+    Restart,
+    /// Each process is killed at once, and replaced by one of the same version.
+    Kill,
+    /// Instances get no requests for a while.
+    Drain,
+    /// A share of requests is refused for a while.
+    Shed {
+        /// In hundredths of a per cent.
+        share: u32,
+    },
+}
+
+impl Task {
+    /// What the ledger calls it.
+    pub fn kind(self) -> ChangeKind {
+        match self {
+            Self::Restart => ChangeKind::Restart,
+            Self::Kill => ChangeKind::Kill,
+            Self::Drain => ChangeKind::Drain,
+            Self::Shed { .. } => ChangeKind::Shed,
+        }
+    }
+    /// Whether it replaces processes, so that nothing else may move the service meanwhile.
+    pub fn replaces(self) -> bool {
+        match self {
+            Self::Restart | Self::Kill => true,
+            Self::Drain | Self::Shed { .. } => false,
+        }
+    }
+}
+
+/// A process, as its agent saw it: two of one instance are told apart by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process(
+    /// Its id.
+    pub u32,
+    /// When it started.
+    pub Time,
+);
+
+/// The processes of instances; small in JSON, because an entry holds one for each of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Rows", into = "Rows")]
+pub struct Processes(BTreeMap<FabricName, BTreeMap<u32, Process>>);
+
+/// Ordinal, id, start. A number cannot be the key of a map within a tagged event.
+type Rows = BTreeMap<FabricName, Vec<(u32, u32, Time)>>;
+
+impl From<Rows> for Processes {
+    fn from(rows: Rows) -> Self {
+        let of_fabric = |rows: Vec<(u32, u32, Time)>| {
+            let rows = rows.into_iter();
+            rows.map(|(ordinal, pid, at)| (ordinal, Process(pid, at)))
+                .collect()
+        };
+        let all = rows.into_iter();
+        Self(
+            all.map(|(fabric, rows)| (fabric, of_fabric(rows)))
+                .collect(),
+        )
+    }
+}
+
+impl From<Processes> for Rows {
+    fn from(processes: Processes) -> Self {
+        let rows = |of_fabric: BTreeMap<u32, Process>| {
+            let all = of_fabric.into_iter();
+            all.map(|(ordinal, Process(pid, at))| (ordinal, pid, at))
+                .collect()
+        };
+        let all = processes.0.into_iter();
+        all.map(|(fabric, of_fabric)| (fabric, rows(of_fabric)))
+            .collect()
+    }
+}
+
+impl Processes {
+    /// That of `slot`.
+    pub fn get(&self, slot: &Slot) -> Option<Process> {
+        self.0.get(&slot.fabric)?.get(&slot.ordinal).copied()
+    }
+    /// Adds one.
+    pub fn insert(&mut self, slot: &Slot, process: Process) {
+        let of_fabric = self.0.entry(slot.fabric.clone()).or_default();
+        of_fabric.insert(slot.ordinal, process);
+    }
+    /// Adds all of `more`.
+    pub fn extend(&mut self, more: &Processes) {
+        for (fabric, processes) in &more.0 {
+            let of_fabric = self.0.entry(fabric.clone()).or_default();
+            of_fabric.extend(processes);
+        }
+    }
+}
+
+/// What an action does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ActionPlan {
+    /// The service.
+    pub service: ServiceName,
+    /// What is done.
+    pub task: Task,
+    /// Which way it leads; restoring where all it touches was measured dead, or where it protects.
+    pub direction: Direction,
+    /// Instances it touches; none where it sheds.
+    pub targets: Slots,
+    /// Fabrics it touches.
+    pub fabrics: Vec<FabricName>,
+    /// What ran when it was opened.
+    pub base: Deployment,
+    /// Whether a rollout was under way: processes are then replaced beside it.
+    #[serde(default)]
+    pub beside: bool,
+    /// Largest share of a fabric's instances out at once.
+    pub batch: Percent,
+    /// How long a process may take from its order until it is verified.
+    pub verify_within: Span,
+    /// How long a drained instance may take to answer what it holds.
+    pub drain_within: Span,
+    /// How long a drain or a shed lasts.
+    pub lasts: Span,
+    /// The emergency it was opened under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<Emergency>,
+}
+
+impl ActionPlan {
+    /// The number of the deployment it leads to.
+    pub fn number(&self) -> u64 {
+        self.base.number + 1
+    }
+    /// The incarnation of the processes it starts.
+    pub fn incarnation(&self) -> u64 {
+        self.number() * 2
+    }
+}
