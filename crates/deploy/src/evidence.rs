@@ -12,7 +12,9 @@
 use std::collections::BTreeMap;
 
 use mainstay_core::{Finding, Outcome, Percent, ports::Growth};
-use mainstay_stats::{ArmCounts, Comparison, Evidence, Judge, Judgement, StatsError};
+use mainstay_stats::{
+    ArmCounts, Comparison, Evidence, Judge, Judgement, StatsError, smallest_detectable,
+};
 
 use crate::rollout::Ruling;
 
@@ -343,6 +345,28 @@ fn numbers(what: &str, evidence: &Evidence) -> String {
     )
 }
 
+/// What a person who decides without waiting may rely on: the smallest rate of bad requests that those seen so
+/// far would have shown.
+fn detectable(evidence: &Evidence) -> String {
+    let ratio = evidence.control.total as f64 / (evidence.canary.total.max(1)) as f64;
+    let baseline = evidence.control_rate.unwrap_or(0.0);
+    smallest_detectable(
+        evidence.canary.total,
+        baseline,
+        Judge::default().alpha_harm,
+        ratio,
+    )
+    .map_or_else(
+        || "; so few as there were would show no rate at all".to_owned(),
+        |rate| {
+            format!(
+                "; those so far would have shown {} as harm",
+                percent(Some(rate))
+            )
+        },
+    )
+}
+
 fn finding(signal: &str, what: &str, judgement: &Judgement) -> Finding {
     let evidence = judgement.evidence();
     let (outcome, remedy) = match judgement {
@@ -358,7 +382,12 @@ fn finding(signal: &str, what: &str, judgement: &Judgement) -> Finding {
             Outcome::InsufficientEvidence,
             needed_requests.map_or_else(
                 || "no number of requests would show it as things stand".to_owned(),
-                |needed| format!("about {needed} more requests to the new version"),
+                |needed| {
+                    format!(
+                        "about {needed} more requests to the new version{}",
+                        detectable(evidence)
+                    )
+                },
             ),
         ),
     };
