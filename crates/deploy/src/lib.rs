@@ -12,6 +12,7 @@ pub mod desired;
 pub mod evidence;
 pub mod model;
 pub mod plan;
+pub mod planning;
 pub mod rollout;
 pub mod site;
 pub mod slots;
