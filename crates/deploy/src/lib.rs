@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod model;
 pub mod moves;
 pub mod plan;
+pub mod planning;
 pub mod rollout;
 pub mod site;
 pub mod slots;

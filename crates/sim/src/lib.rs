@@ -18,5 +18,5 @@ mod walk;
 mod world;
 
 pub use report::{Fault, Invariant, Planted, Report, Violation};
-pub use rollout::RolloutWorld;
+pub use rollout::{RolloutWorld, Sized};
 pub use world::World;

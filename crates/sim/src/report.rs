@@ -125,6 +125,8 @@ pub struct Report {
     pub bites: BTreeMap<Fault, u32>,
     /// Commits by leaders.
     pub commits: u32,
+    /// Milliseconds from the verdict of harm to the last request that the bad version answered.
+    pub exposed_after_ms: Option<i64>,
     /// Everything that happened, in order.
     pub trace: String,
 }

@@ -72,6 +72,21 @@ impl Truth {
     }
 }
 
+/// How large a world is, and when its new version turns bad.
+#[derive(Debug, Clone, Copy)]
+pub struct Sized {
+    /// Instances of the service.
+    pub instances: u32,
+    /// Hosts they run on.
+    pub hosts: u32,
+    /// How long a process takes to start.
+    pub start_ms: i64,
+    /// The new version turns bad when so many of its instances are verified.
+    pub bad_from: usize,
+    /// The strategy.
+    pub strategy: Strategy,
+}
+
 /// A rollout's world made of one seed.
 pub struct RolloutWorld {
     rng: ChaCha8Rng,
@@ -100,6 +115,8 @@ pub struct RolloutWorld {
     detect_ms: i64,
     late_ms: i64,
     start_ms: i64,
+    sized: Option<Sized>,
+    answered_new_at: i64,
     exposed_ms: i64,
     exposed_now: bool,
     base_demand: BTreeMap<FabricName, f64>,
@@ -180,6 +197,8 @@ impl RolloutWorld {
             detect_ms: rng.random_range(1_000..8_000),
             late_ms: rng.random_range(15_000..60_000),
             start_ms: rng.random_range(400..3_000),
+            sized: None,
+            answered_new_at: 0,
             exposed_ms: 0,
             exposed_now: false,
             base_demand: BTreeMap::new(),
@@ -199,6 +218,7 @@ impl RolloutWorld {
                 violations: Vec::new(),
                 bites: BTreeMap::new(),
                 commits: 0,
+                exposed_after_ms: None,
                 trace: String::new(),
             },
             rng,
@@ -212,6 +232,31 @@ impl RolloutWorld {
         self.faulty = false;
         self.clean = true;
         self
+    }
+
+    /// A world without faults, of a given size, whose new version turns bad at a given moment.
+    #[must_use]
+    pub fn sized(seed: u64, size: Sized) -> Self {
+        let mut world = Self::new(seed, Planted::Nothing).crash_after_commit(0);
+        let host = |n: u32| {
+            let spec = HostSpec {
+                fabric: name("lax"),
+                rack: None,
+            };
+            (name(&format!("lax-h{n}")), spec)
+        };
+        world.hosts = (1..=size.hosts).map(host).collect();
+        let of = world
+            .hosts
+            .iter()
+            .map(|(host, spec)| (host.clone(), spec.fabric.clone()));
+        world.site = Site::new(world.service.clone(), &of.collect());
+        world.truth = Truth::BadLate;
+        world.late_ms = i64::MAX / 2;
+        world.detect_ms = 1_000;
+        world.start_ms = size.start_ms;
+        world.sized = Some(size);
+        world
     }
 
     /// Faults for a while, then calm in which the rollout must end.
@@ -237,6 +282,8 @@ impl RolloutWorld {
         if self.report.violations.is_empty() {
             self.judge_the_end();
         }
+        let after = |harm: i64| (self.answered_new_at - harm).max(0);
+        self.report.exposed_after_ms = self.harm_since.map(after);
         let answered: Vec<String> = self
             .site
             .answered
@@ -287,6 +334,12 @@ impl RolloutWorld {
         self.exposed_now = self.answered_by_new() > before;
         if self.exposed_now {
             self.exposed_ms += TICK_MS;
+            self.answered_new_at = self.true_ms;
+        }
+        if let (Some(size), Some(track)) = (self.sized, self.model.rollouts.get(&self.change))
+            && track.state.progress().verified >= size.bad_from
+        {
+            self.late_ms = self.late_ms.min(self.exposed_ms);
         }
         self.snapshot();
         self.lead_on();
@@ -386,10 +439,13 @@ impl RolloutWorld {
         }
         for (fabric, of) in &mut sizes {
             of.1 = self.rng.random_range(5..16);
+            if let Some(size) = self.sized {
+                of.1 = size.instances;
+            }
             let demand = f64::from(of.1) * CARRIES * f64::from(load) / 100.0;
             self.base_demand.insert(fabric.clone(), demand);
         }
-        let is_first = self.rng.random_range(0..20) == 0;
+        let is_first = self.rng.random_range(0..20) == 0 && self.sized.is_none();
         let base = |version: &str| Deployment::first(name(version), sizes.clone());
         let mut runs = base(if is_first { "v2" } else { "v1" });
         if !is_first {
@@ -402,6 +458,7 @@ impl RolloutWorld {
         } else {
             Strategy::Canary
         };
+        let strategy = self.sized.map_or(strategy, |it| it.strategy);
         let batch = f64::from([10, 25, 50][self.rng.random_range(0..3)]);
         let plan = RolloutPlan {
             service: self.service.clone(),

@@ -82,6 +82,7 @@ impl World {
                 violations: Vec::new(),
                 bites: BTreeMap::new(),
                 commits: 0,
+                exposed_after_ms: None,
                 trace: String::new(),
             },
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mainstay_change::EffectId;
 use mainstay_core::{
-    Actor, Append, Entry, Expected, FabricName, HostName, InstanceName, Span, StreamId,
+    Actor, Append, Entry, Expected, FabricName, HostName, InstanceName, Measured, Span, StreamId,
     change::change_stream,
 };
 use mainstay_deploy::{
@@ -189,6 +189,7 @@ impl RolloutWorld {
             return message;
         };
         let generation = track.state.generation();
+        let verified = Measured::observe(verified.value().clone(), self.now(), verified.source());
         let seen = Input::Seen {
             generation,
             verified,
@@ -375,8 +376,14 @@ impl RolloutWorld {
             body,
         };
         let at = self.true_ms + self.rng.random_range(1..400);
-        if self.chance(200) {
-            let late = at + self.rng.random_range(100..20_000);
+        // Where the bug is about late answers, there are more of them.
+        let late_answers = if self.planted == Planted::GenerationIgnored {
+            900
+        } else {
+            200
+        };
+        if self.chance(late_answers) {
+            let late = at + self.rng.random_range(100..12_000);
             self.bite(Fault::DuplicateInput);
             leader.inbox.push((late, message.clone()));
         }

@@ -408,8 +408,9 @@ impl Site {
         let mut up = BTreeMap::new();
         for backend in table
             .iter()
-            .flat_map(|it| &it.backends)
-            .filter(|it| !it.draining)
+            .flat_map(|it| it.backends.iter().map(move |backend| (it, backend)))
+            .filter(|(table, it)| !it.draining && table.weights.contains_key(&it.version))
+            .map(|(_, backend)| backend)
         {
             let port = port_of(&backend.address);
             for (name, host) in &self.hosts {
