@@ -99,7 +99,9 @@ impl Engine {
             if page.is_empty() {
                 break;
             }
-            page.iter().for_each(|entry| model.fold(entry));
+            for entry in &page {
+                model.fold(entry);
+            }
         }
         for flaw in &model.flaws {
             tracing::warn!(%flaw, "an entry could not be read");
@@ -158,7 +160,9 @@ impl Engine {
             }
             let seq = {
                 let mut model = self.0.model.write().unwrap_or_else(PoisonError::into_inner);
-                page.iter().for_each(|entry| model.fold(entry));
+                for entry in &page {
+                    model.fold(entry);
+                }
                 model.seq()
             };
             self.0.folded.send_replace(seq);

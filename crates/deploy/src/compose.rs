@@ -239,7 +239,7 @@ mod tests {
                 },
             )]
             .into(),
-            hosts: &[host.clone()],
+            hosts: std::slice::from_ref(&host),
             desired: &[(voyager, desired)].into(),
             seen: &seen.into(),
             capacity: &BTreeMap::new(),

@@ -14,7 +14,7 @@ use mainstay_core::{
 };
 use tokio::time::Instant;
 
-use super::{Engine, Gathered, lock};
+use super::{Engine, Gathered, lock, propose::declared};
 use crate::{
     capacity::{self, Known},
     deployment::{Deployment, deployment_stream},
@@ -221,7 +221,7 @@ impl Engine {
     ) -> Option<Finding> {
         let model = self.model();
         let opened = model.change(change)?;
-        let emergency = self.declared(&model, service, opened);
+        let emergency = declared(&model, service, opened);
         let freezes: Vec<(Name, FreezeSpec)> = model
             .freezes
             .iter()

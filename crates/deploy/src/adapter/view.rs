@@ -125,9 +125,8 @@ impl Engine {
             .iter()
             .flat_map(|(service, desired)| {
                 let fabrics = desired.weights.keys();
-                fabrics.filter_map(|fabric| {
-                    self.service_row(&model, &seen, service, desired, fabric, now)
-                })
+                fabrics
+                    .filter_map(|fabric| self.service_row(&model, &seen, service, desired, fabric))
             })
             .collect();
         let fresh = |connected: bool, at: Time| connected && now.since(at) <= REPORT_FRESH;
@@ -176,8 +175,8 @@ impl Engine {
         service: &ServiceName,
         desired: &Desired,
         fabric: &FabricName,
-        now: Time,
     ) -> Option<Value> {
+        let now = self.now();
         let spec = model.services.get(service)?;
         let slots = || {
             desired
