@@ -14,7 +14,7 @@ use mainstay_core::{
 };
 use tokio::time::Instant;
 
-use super::{Engine, Gathered, lock};
+use super::{Engine, Gathered, lock, propose::declared};
 use crate::{
     capacity::{self, Known},
     deployment::{Deployment, deployment_stream},
@@ -224,7 +224,7 @@ impl Engine {
     ) -> Vec<Finding> {
         let model = self.model();
         let opened = model.change(change);
-        let declared = opened.and_then(|opened| Self::declared(&model, service, opened));
+        let declared = opened.and_then(|opened| declared(&model, service, opened));
         let Some(declared) = declared else {
             return findings;
         };
@@ -239,7 +239,7 @@ impl Engine {
     ) -> Option<Finding> {
         let model = self.model();
         let opened = model.change(change)?;
-        let emergency = Self::declared(&model, service, opened);
+        let emergency = declared(&model, service, opened);
         let freezes: Vec<(Name, FreezeSpec)> = model
             .freezes
             .iter()

@@ -379,21 +379,17 @@ impl Engine {
         serde_json::to_string(&input)
             .map_err(|error| invalid("bad-request", error.to_string(), "shorten the reason"))
     }
+}
 
-    /// The emergency that `change` was opened under, as the policy of `service` has it now.
-    pub(super) fn declared(
-        model: &Model,
-        service: &ServiceName,
-        change: &Change,
-    ) -> Option<Declared> {
-        let emergency = change.emergency.as_ref()?;
-        let spec = model.services.get(service)?;
-        let policy = spec
-            .policy
-            .as_ref()
-            .and_then(|name| model.policies.get(name))?;
-        Declared::new(&policy.emergencies, emergency, &change.actor).ok()
-    }
+/// The emergency that `change` was opened under, as the policy of `service` has it now.
+pub(super) fn declared(model: &Model, service: &ServiceName, change: &Change) -> Option<Declared> {
+    let emergency = change.emergency.as_ref()?;
+    let spec = model.services.get(service)?;
+    let policy = spec
+        .policy
+        .as_ref()
+        .and_then(|name| model.policies.get(name))?;
+    Declared::new(&policy.emergencies, emergency, &change.actor).ok()
 }
 
 /// One change at a time moves the processes of a service.
