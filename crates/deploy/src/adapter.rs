@@ -8,6 +8,7 @@ mod load;
 mod order;
 mod perform;
 mod propose;
+mod shadow;
 mod verify;
 mod view;
 
@@ -21,6 +22,7 @@ use std::{
 
 use mainstay_core::{
     Actor, ChangeId, FabricName, HostName, ServiceName,
+    catalog::Manage,
     ports::{Clock, Ledger, LedgerError, Signals},
 };
 use mainstay_wire::{Generation, agent::DesiredInstance, router::RouteTable};
@@ -75,6 +77,7 @@ struct Shared {
     ordered: Mutex<Ordered>,
     evidence: Mutex<BTreeMap<ChangeId, Evidence>>,
     loads: Mutex<Loads>,
+    shadows: Mutex<BTreeMap<ServiceName, shadow::Watched>>,
 }
 
 /// Releases at work. Cheap to clone.
@@ -108,6 +111,7 @@ impl Engine {
             ordered: Mutex::default(),
             evidence: Mutex::default(),
             loads: Mutex::default(),
+            shadows: Mutex::default(),
         })))
     }
 
@@ -133,11 +137,13 @@ impl Engine {
         let ordering = self.clone().keep_ordering();
         let measuring = self.clone().keep_measuring();
         let opening = self.clone().keep_opening();
+        let shadowing = self.clone().keep_shadowing();
         tokio::select! {
             () = stop.cancelled() => {}
             () = ordering => {}
             () = measuring => {}
             () = opening => {}
+            () = shadowing => {}
         }
     }
 
@@ -206,7 +212,7 @@ impl Engine {
                 model
                     .services
                     .iter()
-                    .filter(|(name, _)| !model.was_released(name))
+                    .filter(|(name, spec)| spec.manage == Manage::Full && !model.was_released(name))
                     .filter_map(|(name, spec)| Some((name.clone(), spec.version.clone()?)))
                     .collect()
             };

@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod model;
 pub mod plan;
 pub mod rollout;
+pub mod shadow;
 pub mod site;
 pub mod slots;
 

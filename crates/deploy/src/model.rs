@@ -21,6 +21,7 @@ use crate::{
     desired::Desired,
     plan::RolloutPlan,
     rollout::{Event, KIND, Rollout, State},
+    shadow,
     slots::Slots,
 };
 
@@ -91,6 +92,8 @@ pub struct Model {
     pub rollouts: BTreeMap<ChangeId, Track>,
     /// Leases on headroom.
     pub books: BTreeMap<(ServiceName, FabricName), LeaseBook>,
+    /// What was noted of services that are only observed.
+    pub shadows: BTreeMap<ServiceName, shadow::Memory>,
     /// Entries that could not be read.
     pub flaws: Vec<String>,
 }
@@ -159,6 +162,13 @@ impl Model {
     }
 
     fn opened(&mut self, change: Change) -> Result<(), serde_json::Error> {
+        if change.kind == ChangeKind::Observed && change.plan.kind == shadow::KIND {
+            let note: shadow::Note = serde_json::from_str(&change.plan.body)?;
+            self.shadows
+                .entry(note.service)
+                .or_default()
+                .fold(&note.news);
+        }
         if change.kind != ChangeKind::Rollout || change.plan.kind != KIND {
             return Ok(());
         }

@@ -341,6 +341,8 @@ impl Engine {
         actor: Actor,
         request: &str,
     ) -> Result<String, Declined> {
+        self.catch_up().await.map_err(unavailable)?;
+        self.refuse_observed(request)?;
         if kind != KIND {
             return Err(Declined::new(
                 No::Unknown,

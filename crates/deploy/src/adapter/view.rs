@@ -44,6 +44,11 @@ impl Engine {
                     .find(|it| it.change.id.as_str() == key)?;
                 rollout(track)
             }
+            ("shadow", None) => Value::Array(self.shadows()),
+            ("shadow", Some(key)) => {
+                let mut all = self.shadows().into_iter();
+                all.find(|it| it["service"] == *key)?
+            }
             ("status", None) => self.status(),
             _ => return None,
         };
@@ -138,6 +143,7 @@ impl Engine {
             "services": services,
             "hosts": hosts,
             "routers": routers,
+            "observed": self.shadows(),
         })
     }
 
