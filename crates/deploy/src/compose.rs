@@ -275,4 +275,30 @@ mod tests {
             ]
         );
     }
+
+    #[test]
+    fn nothing_is_ever_ordered_for_a_service_that_is_only_observed() {
+        let spec: ServiceSpec = serde_json::from_str(
+            r#"{"owner":"o","manage":"observe","run":{"artifacts":"/a"},
+                "observe":{"urls":["http://h:1"]}}"#,
+        )
+        .unwrap();
+        let shop: ServiceName = "shop".parse().unwrap();
+        let lax: FabricName = "lax".parse().unwrap();
+        let host: HostName = "h1".parse().unwrap();
+        let deployment = Deployment::first(
+            "v1".parse().unwrap(),
+            [(lax.clone(), (vec![host.clone()], 3))].into(),
+        );
+        let orders = compose(Composition {
+            services: &[(shop.clone(), spec)].into(),
+            fabrics: &[(lax, FabricSpec::default())].into(),
+            hosts: &[host],
+            desired: &[(shop, Desired::from(&deployment))].into(),
+            seen: &BTreeMap::new(),
+            capacity: &BTreeMap::new(),
+        });
+        assert!(orders.hosts.values().all(Vec::is_empty), "{orders:?}");
+        assert!(orders.fabrics.values().all(Vec::is_empty), "{orders:?}");
+    }
 }

@@ -16,6 +16,7 @@ pub mod moves;
 pub mod plan;
 pub mod planning;
 pub mod rollout;
+pub mod shadow;
 pub mod site;
 pub mod slots;
 

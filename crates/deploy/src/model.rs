@@ -24,6 +24,7 @@ use crate::{
     moves::Mover,
     plan::RolloutPlan,
     rollout::{Event, KIND, Rollout, State},
+    shadow,
     slots::Slot,
 };
 
@@ -71,6 +72,8 @@ pub struct Model {
     beside: BTreeMap<(ServiceName, Slot), u64>,
     /// Leases on headroom.
     pub books: BTreeMap<(ServiceName, FabricName), LeaseBook>,
+    /// What was noted of services that are only observed.
+    pub shadows: BTreeMap<ServiceName, shadow::Memory>,
     /// Entries that could not be read.
     pub flaws: Vec<String>,
 }
@@ -149,6 +152,13 @@ impl Model {
                 forget(&mut self.actions);
             }
             return Ok(());
+        }
+        if change.kind == ChangeKind::Observed && change.plan.kind == shadow::KIND {
+            let note: shadow::Note = serde_json::from_str(&change.plan.body)?;
+            self.shadows
+                .entry(note.service)
+                .or_default()
+                .fold(&note.news);
         }
         if change.kind != ChangeKind::Rollout || change.plan.kind != KIND {
             return Ok(());

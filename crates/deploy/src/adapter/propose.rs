@@ -335,6 +335,8 @@ impl Engine {
         actor: Actor,
         request: &str,
     ) -> Result<String, Declined> {
+        self.catch_up().await.map_err(unavailable)?;
+        self.refuse_observed(request)?;
         if kind != KIND {
             // Restarts and what else is typed at three in the morning.
             return self.propose_action(kind, actor, request).await;
