@@ -51,7 +51,10 @@ async fn recorded(targets: Option<Value>) -> String {
     let series =
         |Query(asked): Query<Vec<(String, String)>>| async move { answer(series(&asked[0].1)) };
     let up = json!({"resultType": "vector", "result": [
-        {"metric": {"__name__": "up", "job": "shop", "instance": "10.0.0.1:80"}, "value": [0, "1"]}]});
+        {"metric": {"__name__": "up", "job": "shop", "instance": "10.0.0.1:80"}, "value": [0, "1"]},
+        {"metric": {"__name__": "up", "job": "feed", "service": "feed", "fabric": "lax", "version": "v1",
+            "instance": "feed-lax-1"}, "value": [0, "1"]},
+        {"metric": {"__name__": "up", "job": "mainstay", "instance": "127.0.0.1:7070"}, "value": [0, "1"]}]});
     let mut router = Router::new()
         .route("/api/v1/label/__name__/values", get(async || answer(names)))
         .route("/api/v1/query", get(async || answer(up)))
@@ -146,7 +149,7 @@ async fn jobs_become_observed_services_with_their_instances_signals_and_grounds(
 }
 
 #[tokio::test]
-async fn where_no_targets_are_listed_the_series_up_stands_in_for_them() {
+async fn where_no_targets_are_listed_up_stands_in_and_what_mainstay_runs_is_left_out() {
     let url = recorded(None).await;
     let draft = draft(&survey(&url).await.unwrap());
     assert_eq!(draft.services.len(), 1);
