@@ -179,3 +179,12 @@ async fn a_file_that_exists_is_kept_and_then_nothing_is_written() {
         "new"
     );
 }
+
+#[test]
+fn the_file_that_the_guide_writes_by_hand_is_one_that_apply_takes() {
+    let guide = include_str!("../../../../../docs/observe.md");
+    let written = guide.split("```yaml\n").nth(1).unwrap();
+    let written = written.split("```").next().unwrap();
+    let spec = yaml::parse("observe.md", written).unwrap()[0].spec.clone();
+    assert_eq!(spec["manage"], "observe");
+}
