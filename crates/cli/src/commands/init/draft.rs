@@ -308,15 +308,14 @@ fn own(
     ));
     line("  requests:".to_owned());
     line(format!("    selector: {}", selector(requests)));
-    match code {
-        Some(code) => line(format!("    codeLabel: {code}")),
-        None => {
-            line(
-                "    # codeLabel: none of its labels looks like a status; nothing passes without"
-                    .to_owned(),
-            );
-            missing.push("the label of the status".to_owned());
-        }
+    if let Some(code) = code {
+        line(format!("    codeLabel: {code}"));
+    } else {
+        line(
+            "    # codeLabel: none of its labels looks like a status; nothing passes without"
+                .to_owned(),
+        );
+        missing.push("the label of the status".to_owned());
     }
     let info = survey
         .series
@@ -342,18 +341,15 @@ fn own(
             missing.push("the label of the version".to_owned());
         }
     }
-    match likeliest("_duration_seconds_bucket") {
-        Some(buckets) => {
-            line(format!("  # `{buckets}` looks like how long they took"));
-            line(format!("  latency: {{selector: {}}}", selector(buckets)));
-        }
-        None => {
-            line(
-                "  # latency: no histogram named `…_duration_seconds`; nothing passes without"
-                    .to_owned(),
-            );
-            missing.push("a histogram of latency".to_owned());
-        }
+    if let Some(buckets) = likeliest("_duration_seconds_bucket") {
+        line(format!("  # `{buckets}` looks like how long they took"));
+        line(format!("  latency: {{selector: {}}}", selector(buckets)));
+    } else {
+        line(
+            "  # latency: no histogram named `…_duration_seconds`; nothing passes without"
+                .to_owned(),
+        );
+        missing.push("a histogram of latency".to_owned());
     }
     "its own instances".to_owned()
 }
