@@ -193,8 +193,8 @@ mod tests {
         let services = [(shop, spec("http://h:1/")), (cart, spec("http://h:2"))].into();
         let found = targets([], [], None).with_observed(&services);
         let expected = [
-            r#"http://h:2/stats {instance="h:2", job="cart", service="cart"}"#,
             r#"http://h:1/stats {instance="h:1", job="shop", service="shop"}"#,
+            r#"http://h:2/stats {instance="h:2", job="cart", service="cart"}"#,
         ];
         assert_eq!(texts(&found.own), expected);
         let proxy = r#"http://proxy:9113/metrics {instance="proxy:9113", job="callers"}"#;

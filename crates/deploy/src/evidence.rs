@@ -367,8 +367,9 @@ fn percent(share: Option<f64>) -> String {
     )
 }
 
-fn numbers(what: &str, evidence: &Evidence) -> String {
-    let most = if evidence.upper_bound < 1.0 {
+fn numbers(what: &str, evidence: &Evidence, is_harm: bool) -> String {
+    // The bound holds while the rates stay; harm that began later has left it behind.
+    let most = if evidence.upper_bound < 1.0 && !is_harm {
         format!("; worse by at most {}", percent(Some(evidence.upper_bound)))
     } else {
         String::new()
@@ -431,7 +432,7 @@ fn finding(signal: &str, what: &str, judgement: &Judgement) -> Finding {
     Finding {
         signal: signal.to_owned(),
         outcome,
-        value: numbers(what, evidence),
+        value: numbers(what, evidence, outcome == Outcome::Fail),
         limit: format!("no worse by {}", percent(Some(evidence.margin))),
         remedy,
     }

@@ -125,6 +125,7 @@ pub struct Trial {
     bench: Bench,
     uncoded: u64,
     timed: bool,
+    warm: bool,
 }
 
 impl Trial {
@@ -136,17 +137,21 @@ impl Trial {
             bench,
             uncoded: 0,
             timed: false,
+            warm: false,
         }
     }
 
     /// What it comes to now.
     pub fn rule(&self) -> Ruled {
         let mut ruled = self.bench.rule();
-        if !self.timed {
-            let latency = ruled.findings.iter_mut();
-            for finding in latency.filter(|it| it.signal == "latency") {
-                "no data".clone_into(&mut finding.value);
+        let latency = ruled.findings.iter_mut();
+        for finding in latency.filter(|it| it.signal == "latency") {
+            if !self.timed {
+                "latency: no data".clone_into(&mut finding.value);
                 "map a histogram: spec.observe.signals.latency".clone_into(&mut finding.remedy);
+            } else if !self.warm {
+                "latency: not judged yet".clone_into(&mut finding.value);
+                finding.remedy = format!("wait until it has served for {WARM_UP}: cold caches");
             }
         }
         if self.uncoded > 0 {
@@ -322,6 +327,7 @@ impl Shadow {
         buckets
             .series
             .retain(|it| is_warm || version(&it.labels).as_ref() != Some(&trial.to));
+        trial.warm = is_warm;
         trial.timed |= buckets.series.iter().any(|it| it.by > 0);
         for series in &requests.series {
             let is_new = version(&series.labels).as_ref() == Some(&trial.to);

@@ -77,6 +77,12 @@ pub(crate) async fn init(global: &Global, args: &Init) -> anyhow::Result<()> {
     for line in output::lines(&header, &rows) {
         output::print(&line)?;
     }
+    if survey.left_out > 0 {
+        output::print(&format!(
+            "{} more metrics might count requests and were not looked at",
+            survey.left_out
+        ))?;
+    }
     let out = args.out.display();
     output::print(&format!(
         "\nwrote {} files to {out}; nothing was applied, and nothing will be acted upon\n\

@@ -153,8 +153,10 @@ impl Engine {
                 })
             })
             .collect();
-        let fabrics: BTreeSet<&FabricName> =
-            model.fabrics.keys().chain(seen.fabrics.keys()).collect();
+        // A fabric that listens nowhere has no router to miss.
+        let routed = model.fabrics.iter().filter(|(_, it)| it.listen.is_some());
+        let routed = routed.map(|(name, _)| name);
+        let fabrics: BTreeSet<&FabricName> = routed.chain(seen.fabrics.keys()).collect();
         let routers: Vec<Value> = fabrics
             .into_iter()
             .map(|fabric| {

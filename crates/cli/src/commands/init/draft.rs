@@ -61,7 +61,10 @@ pub(super) struct Draft {
 pub(super) fn draft(survey: &Survey) -> Draft {
     let mut jobs: BTreeMap<&str, Vec<&Scraped>> = BTreeMap::new();
     for target in &survey.targets {
-        let is_own = OWN_JOBS.contains(&target.job.as_str());
+        // What Mainstay runs itself is declared already; to observe it would be to let go of it.
+        let is_run = target.labels.get("service") == Some(&target.job)
+            && target.labels.contains_key("fabric");
+        let is_own = is_run || OWN_JOBS.contains(&target.job.as_str());
         if !is_own
             && !PROXIES
                 .iter()
@@ -305,15 +308,14 @@ fn own(
     ));
     line("  requests:".to_owned());
     line(format!("    selector: {}", selector(requests)));
-    match code {
-        Some(code) => line(format!("    codeLabel: {code}")),
-        None => {
-            line(
-                "    # codeLabel: none of its labels looks like a status; nothing passes without"
-                    .to_owned(),
-            );
-            missing.push("the label of the status".to_owned());
-        }
+    if let Some(code) = code {
+        line(format!("    codeLabel: {code}"));
+    } else {
+        line(
+            "    # codeLabel: none of its labels looks like a status; nothing passes without"
+                .to_owned(),
+        );
+        missing.push("the label of the status".to_owned());
     }
     let info = survey
         .series
@@ -339,18 +341,15 @@ fn own(
             missing.push("the label of the version".to_owned());
         }
     }
-    match likeliest("_duration_seconds_bucket") {
-        Some(buckets) => {
-            line(format!("  # `{buckets}` looks like how long they took"));
-            line(format!("  latency: {{selector: {}}}", selector(buckets)));
-        }
-        None => {
-            line(
-                "  # latency: no histogram named `…_duration_seconds`; nothing passes without"
-                    .to_owned(),
-            );
-            missing.push("a histogram of latency".to_owned());
-        }
+    if let Some(buckets) = likeliest("_duration_seconds_bucket") {
+        line(format!("  # `{buckets}` looks like how long they took"));
+        line(format!("  latency: {{selector: {}}}", selector(buckets)));
+    } else {
+        line(
+            "  # latency: no histogram named `…_duration_seconds`; nothing passes without"
+                .to_owned(),
+        );
+        missing.push("a histogram of latency".to_owned());
     }
     "its own instances".to_owned()
 }

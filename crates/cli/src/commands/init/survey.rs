@@ -83,12 +83,11 @@ pub(super) async fn survey(base: &str) -> anyhow::Result<Survey> {
         .build()?;
     let base = base.trim_end_matches('/').to_owned();
     let asked = Asked { http, base };
-    let targets = match asked.get("/api/v1/targets?state=active").await? {
-        Some(data) => listed(&data),
-        None => {
-            let up = asked.get("/api/v1/query?query=up").await?;
-            stand_ins(&up.unwrap_or_default())
-        }
+    let targets = if let Some(data) = asked.get("/api/v1/targets?state=active").await? {
+        listed(&data)
+    } else {
+        let up = asked.get("/api/v1/query?query=up").await?;
+        stand_ins(&up.unwrap_or_default())
     };
     let names = asked.get("/api/v1/label/__name__/values").await?;
     let names = names.unwrap_or_default();

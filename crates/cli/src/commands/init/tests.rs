@@ -51,7 +51,10 @@ async fn recorded(targets: Option<Value>) -> String {
     let series =
         |Query(asked): Query<Vec<(String, String)>>| async move { answer(series(&asked[0].1)) };
     let up = json!({"resultType": "vector", "result": [
-        {"metric": {"__name__": "up", "job": "shop", "instance": "10.0.0.1:80"}, "value": [0, "1"]}]});
+        {"metric": {"__name__": "up", "job": "shop", "instance": "10.0.0.1:80"}, "value": [0, "1"]},
+        {"metric": {"__name__": "up", "job": "feed", "service": "feed", "fabric": "lax", "version": "v1",
+            "instance": "feed-lax-1"}, "value": [0, "1"]},
+        {"metric": {"__name__": "up", "job": "mainstay", "instance": "127.0.0.1:7070"}, "value": [0, "1"]}]});
     let mut router = Router::new()
         .route("/api/v1/label/__name__/values", get(async || answer(names)))
         .route("/api/v1/query", get(async || answer(up)))
@@ -146,7 +149,7 @@ async fn jobs_become_observed_services_with_their_instances_signals_and_grounds(
 }
 
 #[tokio::test]
-async fn where_no_targets_are_listed_the_series_up_stands_in_for_them() {
+async fn where_no_targets_are_listed_up_stands_in_and_what_mainstay_runs_is_left_out() {
     let url = recorded(None).await;
     let draft = draft(&survey(&url).await.unwrap());
     assert_eq!(draft.services.len(), 1);
@@ -175,4 +178,13 @@ async fn a_file_that_exists_is_kept_and_then_nothing_is_written() {
         std::fs::read_to_string(dir.path().join("b.yaml")).unwrap(),
         "new"
     );
+}
+
+#[test]
+fn the_file_that_the_guide_writes_by_hand_is_one_that_apply_takes() {
+    let guide = include_str!("../../../../../docs/observe.md");
+    let written = guide.split("```yaml\n").nth(1).unwrap();
+    let written = written.split("```").next().unwrap();
+    let spec = yaml::parse("observe.md", written).unwrap()[0].spec.clone();
+    assert_eq!(spec["manage"], "observe");
 }
