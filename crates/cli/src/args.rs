@@ -282,6 +282,9 @@ pub(crate) struct Agent {
     /// The host it speaks for.
     #[arg(long)]
     pub(crate) host: HostName,
+    /// Where metrics and readiness are; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) admin: SocketAddr,
     /// Where it keeps its state and the logs of its instances.
     #[arg(long)]
     pub(crate) data_dir: PathBuf,

@@ -6,6 +6,7 @@
 //! mainstay get services
 //! ```
 
+mod admin;
 mod args;
 mod client;
 mod commands;
@@ -16,6 +17,7 @@ mod hubs;
 mod link;
 mod local;
 mod metrics;
+mod notify;
 mod output;
 mod platform;
 mod ports;

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     metrics::Monitoring,
     ports::{SystemClock, new_change_id},
-    targets::{self, Listening},
+    targets::{self, Listening, Measured},
 };
 
 /// Shortest time between two entries about one instance.
@@ -184,7 +184,7 @@ pub(crate) async fn keep_scraping(
     monitoring: Monitoring,
     site: Arc<Hubs>,
     engine: Engine,
-    server: String,
+    server: Option<String>,
     stop: CancellationToken,
 ) {
     let mut changed = site.changed();
@@ -215,7 +215,20 @@ pub(crate) async fn keep_scraping(
             .fabrics
             .iter()
             .map(|(fabric, it)| (fabric, it.metrics_url.as_str()));
-        monitoring.follow(targets::targets(listening, routers, Some(&server)));
+        let hosts: Vec<(&HostName, Option<FabricName>, &str)> = fleet
+            .hosts
+            .iter()
+            // An agent of the version before tells no metrics.
+            .filter(|(_, it)| !it.metrics_url.is_empty())
+            .map(|(name, it)| (name, engine.fabric_of(name), it.metrics_url.as_str()))
+            .collect();
+        let hosts = hosts.iter().map(|(host, fabric, url)| Measured {
+            host,
+            fabric: fabric.as_ref(),
+            url,
+        });
+        let server = server.as_deref();
+        monitoring.follow(targets::targets(listening, hosts, routers, server));
         match stop.run_until_cancelled(changed.changed()).await {
             Some(Ok(())) => {}
             Some(Err(_)) | None => return,

@@ -11,6 +11,7 @@ mod load;
 mod order;
 mod perform;
 mod propose;
+mod trouble;
 mod verify;
 mod view;
 
@@ -195,6 +196,11 @@ impl Engine {
             .strip_prefix(report.service.as_str())?;
         let (fabric, _) = rest.strip_prefix('-')?.rsplit_once('-')?;
         Some((FabricName::new(fabric).ok()?, path.clone()))
+    }
+
+    /// The fabric of a declared host.
+    pub fn fabric_of(&self, host: &HostName) -> Option<FabricName> {
+        Some(self.model().hosts.get(host)?.fabric.clone())
     }
 
     fn now(&self) -> mainstay_core::Time {
