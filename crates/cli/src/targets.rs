@@ -161,9 +161,9 @@ mod tests {
         let agents = || [measured(0), measured(1)];
         let found = targets(instances, agents(), routers, Some("http://127.0.0.1:7070/"));
         let expected = [
+            r#"http://127.0.0.1:9100/metrics {fabric="lax", host="lax-1", instance="lax-1", job="mainstay-agent"}"#,
             r#"http://127.0.0.1:9001/metrics {fabric="lax", instance="shop-lax-1", job="shop", service="shop", version="v2"}"#,
             r#"http://127.0.0.1:9000/metrics {fabric="lax", instance="shop-lax-2", job="shop", service="shop", version="v2"}"#,
-            r#"http://127.0.0.1:9100/metrics {fabric="lax", host="lax-1", instance="lax-1", job="mainstay-agent"}"#,
             r#"http://127.0.0.1:9100/metrics {host="lax-2", instance="lax-2", job="mainstay-agent"}"#,
             r#"http://127.0.0.1:7070/metrics {instance="127.0.0.1:7070", job="mainstay"}"#,
         ];

@@ -168,8 +168,8 @@ fn moved(id: &str, state: ChangeState) -> Entry {
         kind: MOVED.to_owned(),
         schema: 1,
         body: json!(moved).to_string(),
-        prev: Hash::default(),
-        hash: Hash::default(),
+        prev: Hash::of(&[]),
+        hash: Hash::of(&[]),
     }
 }
 
