@@ -8,6 +8,7 @@
 
 mod admin;
 mod args;
+mod claims;
 mod client;
 mod commands;
 mod config;

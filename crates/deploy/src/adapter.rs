@@ -11,6 +11,7 @@ mod load;
 mod order;
 mod perform;
 mod propose;
+mod shadow;
 mod trouble;
 mod verify;
 mod view;
@@ -25,6 +26,7 @@ use std::{
 
 use mainstay_core::{
     Actor, ChangeId, FabricName, HostName, ServiceName,
+    catalog::Manage,
     ports::{Clock, Ledger, LedgerError, Signals},
 };
 use mainstay_wire::{Generation, agent::DesiredInstance, router::RouteTable};
@@ -81,6 +83,7 @@ struct Shared {
     evidence: Mutex<BTreeMap<ChangeId, Evidence>>,
     loads: Mutex<Loads>,
     dead: Mutex<Dead>,
+    shadows: Mutex<BTreeMap<ServiceName, shadow::Watched>>,
 }
 
 /// Releases at work. Cheap to clone.
@@ -117,6 +120,7 @@ impl Engine {
             evidence: Mutex::default(),
             loads: Mutex::default(),
             dead: Mutex::default(),
+            shadows: Mutex::default(),
         })))
     }
 
@@ -143,12 +147,14 @@ impl Engine {
         let measuring = self.clone().keep_measuring();
         let opening = self.clone().keep_opening();
         let watching = self.clone().keep_watching();
+        let shadowing = self.clone().keep_shadowing();
         tokio::select! {
             () = stop.cancelled() => {}
             () = ordering => {}
             () = measuring => {}
             () = opening => {}
             () = watching => {}
+            () = shadowing => {}
         }
     }
 
@@ -224,7 +230,7 @@ impl Engine {
                 model
                     .services
                     .iter()
-                    .filter(|(name, _)| !model.was_released(name))
+                    .filter(|(name, spec)| spec.manage == Manage::Full && !model.was_released(name))
                     .filter_map(|(name, spec)| Some((name.clone(), spec.version.clone()?)))
                     .collect()
             };
