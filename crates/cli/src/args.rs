@@ -95,8 +95,15 @@ pub(crate) enum Command {
     )]
     Demo(crate::demo::Options),
     /// Run what the server orders on this host; one a host.
+    #[command(
+        after_help = "Examples:\n  mainstay agent --host lax-1 --data-dir /var/lib/mainstay-agent\n  \
+                      mainstay agent --host lax-1 --data-dir ./lax-1 --admin 10.0.0.7:9100 --server http://10.0.0.5:7070"
+    )]
     Agent(Agent),
     /// Carry the users of a fabric; one a fabric.
+    #[command(
+        after_help = "Examples:\n  mainstay router --fabric lax --listen 127.0.0.1:7081 --data-dir ./router-lax"
+    )]
     Router(RouterArgs),
     /// Declare resources from YAML files or directories, all or nothing.
     #[command(
@@ -287,6 +294,9 @@ pub(crate) struct Agent {
     /// The host it speaks for.
     #[arg(long)]
     pub(crate) host: HostName,
+    /// Where metrics and readiness are; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) admin: SocketAddr,
     /// Where it keeps its state and the logs of its instances.
     #[arg(long)]
     pub(crate) data_dir: PathBuf,

@@ -6,6 +6,7 @@
 //! mainstay get services
 //! ```
 
+mod admin;
 mod args;
 mod claims;
 mod client;
@@ -17,6 +18,7 @@ mod hubs;
 mod link;
 mod local;
 mod metrics;
+mod notify;
 mod output;
 mod platform;
 mod ports;

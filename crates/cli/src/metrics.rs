@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use anyhow::{Context as _, bail};
 use mainstay_core::{Span, Time, ports::Clock};
 use mainstay_ekg::{
     Ekg,
@@ -76,6 +77,17 @@ fn replace(followed: &watch::Sender<Vec<Target>>, targets: Vec<Target>) -> bool 
     })
 }
 
+/// Waits for the tasks of monitoring: one that dies, or ends before `stop`, is a failure.
+pub(crate) async fn watch(mut tasks: JoinSet<()>, stop: CancellationToken) -> anyhow::Result<()> {
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a task of monitoring died")?;
+        if !stop.is_cancelled() {
+            bail!("a task of monitoring ended before it was told to");
+        }
+    }
+    Ok(())
+}
+
 /// Starts monitoring with no target, until `stop`.
 pub(crate) fn start(clock: &Arc<dyn Clock>, stop: &CancellationToken) -> Monitoring {
     let ekg = Ekg::over(Head::new(HeadLimits::default()));
@@ -144,7 +156,7 @@ mod tests {
     async fn instances_and_routers_are_scraped_into_one_head_each_with_its_own_labels() {
         let stop = CancellationToken::new();
         let clock: Arc<dyn Clock> = Arc::new(Wall);
-        let mut monitoring = start(&clock, &stop);
+        let monitoring = start(&clock, &stop);
         let mut sites = JoinSet::new();
         let shop = say("hits{version=\"claimed\"} 3\n", &mut sites).await;
         let router = say("routed{version=\"v1\",instance=\"shop-1\"} 4\n", &mut sites).await;
@@ -163,7 +175,7 @@ mod tests {
             path: "/metrics",
         };
         let url = format!("http://127.0.0.1:{router}/metrics");
-        let wanted = || targets([instance], [(&names.3, url.as_str())], None);
+        let wanted = || targets([instance], [], [(&names.3, url.as_str())], None);
         monitoring.follow(wanted());
         let queries = PromQl(monitoring.ekg.clone());
         let found = |expr: &str| {
@@ -188,8 +200,19 @@ mod tests {
         monitoring.follow(wanted());
         assert!(!followed.has_changed().unwrap(), "nothing to wake for");
         stop.cancel();
-        while let Some(ended) = monitoring.tasks.join_next().await {
-            ended.unwrap();
-        }
+        watch(monitoring.tasks, stop).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_task_that_dies_or_ends_early_is_a_failure() {
+        let watched = async |task: fn()| {
+            let mut tasks = JoinSet::new();
+            tasks.spawn(async move { task() });
+            watch(tasks, CancellationToken::new()).await.unwrap_err()
+        };
+        let died = watched(|| panic!("planted")).await;
+        assert!(died.to_string().contains("died"), "{died}");
+        let early = watched(|| {}).await;
+        assert!(early.to_string().contains("ended before"), "{early}");
     }
 }

@@ -26,8 +26,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     claims,
+    config::Notify,
     hubs::{Agents, Routers},
     metrics::{self, PromQl},
+    notify,
     ports::{Ports, SystemClock, new_change_id, now},
     production::{Desk, Hands, Hubs, keep_observing, keep_scraping},
 };
@@ -53,6 +55,7 @@ pub(crate) async fn start(
     store: Store,
     listen: SocketAddr,
     require_token: bool,
+    notify: Notify,
 ) -> anyhow::Result<Running> {
     let tokens = store.list_tokens(None, 1).await?;
     if !listen.ip().is_loopback() && tokens.is_empty() {
@@ -72,7 +75,8 @@ pub(crate) async fn start(
     let (fleet, unordered) = FleetHub::new(Arc::clone(&clock));
     let routes = RouteHub::new(Arc::clone(&clock));
     let hubs = Arc::new(Hubs::new(fleet.clone(), routes.clone()));
-    let monitoring = metrics::start(&clock, &stop);
+    let mut monitoring = metrics::start(&clock, &stop);
+    let scraping = std::mem::take(&mut monitoring.tasks);
     let ekg = monitoring.ekg.clone();
     let engine = Engine::open(DeployPorts {
         ledger: ports.clone(),
@@ -98,11 +102,23 @@ pub(crate) async fn start(
     tasks.spawn(done(claims::keep_asking(engine.clone(), ending(&stop))));
     // A wildcard address is asked on the loopback it includes.
     let own = format!("http://127.0.0.1:{}", address.port());
+    tasks.spawn(metrics::watch(scraping, ending(&stop)));
+    let sources = notify::Sources {
+        ledger: ports.clone(),
+        tables: ports.clone(),
+        newest: store.subscribe(),
+        fleet: fleet.clone(),
+        routes: routes.clone(),
+        clock: Arc::clone(&clock),
+        url: own.clone(),
+    };
+    tasks.spawn(notify::keep_notifying(notify, sources, ending(&stop)));
     tasks.spawn(done(keep_scraping(
         monitoring,
         hubs,
         engine.clone(),
-        own,
+        // Where tokens are asked for, the scraper has none to show.
+        open.then_some(own),
         ending(&stop),
     )));
     let desk = Arc::new(Desk { engine, inputs });

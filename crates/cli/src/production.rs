@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     metrics::Monitoring,
     ports::{SystemClock, new_change_id},
-    targets::{self, Listening},
+    targets::{self, Listening, Measured},
 };
 
 /// Shortest time between two entries about one instance.
@@ -184,7 +184,7 @@ pub(crate) async fn keep_scraping(
     monitoring: Monitoring,
     site: Arc<Hubs>,
     engine: Engine,
-    server: String,
+    server: Option<String>,
     stop: CancellationToken,
 ) {
     let (mut changed, mut folded) = (site.changed(), engine.folded());
@@ -215,7 +215,19 @@ pub(crate) async fn keep_scraping(
             .fabrics
             .iter()
             .map(|(fabric, it)| (fabric, it.metrics_url.as_str()));
-        let found = targets::targets(listening, routers, Some(&server));
+        let hosts: Vec<(&HostName, Option<FabricName>, &str)> = fleet
+            .hosts
+            .iter()
+            // An agent of the version before tells no metrics.
+            .filter(|(_, it)| !it.metrics_url.is_empty())
+            .map(|(name, it)| (name, engine.fabric_of(name), it.metrics_url.as_str()))
+            .collect();
+        let hosts = hosts.iter().map(|(host, fabric, url)| Measured {
+            host,
+            fabric: fabric.as_ref(),
+            url,
+        });
+        let found = targets::targets(listening, hosts, routers, server.as_deref());
         monitoring.follow(found.with_observed(&engine.observed()));
         // What is observed changes with the catalog, also where no agent ever reports.
         tokio::select! {

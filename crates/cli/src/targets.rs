@@ -5,11 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay_core::{FabricName, InstanceName, ServiceName, Version, catalog::ServiceSpec};
+use mainstay_core::{
+    FabricName, HostName, InstanceName, ServiceName, Version, catalog::ServiceSpec,
+};
 use mainstay_ekg::adapter::{Target, TargetError};
 
 /// The job under which routers are found.
 pub(crate) const ROUTER_JOB: &str = "mainstay-router";
+/// The job under which hosts are found: the metrics of a host are told by its agent.
+pub(crate) const AGENT_JOB: &str = "mainstay-agent";
 /// The job under which the server is found.
 pub(crate) const SERVER_JOB: &str = "mainstay";
 
@@ -33,6 +37,17 @@ pub(crate) struct Listening<'a> {
     pub(crate) path: &'a str,
 }
 
+/// A host whose agent tells its metrics.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured<'a> {
+    /// The host.
+    pub(crate) host: &'a HostName,
+    /// Its fabric, where it is declared.
+    pub(crate) fabric: Option<&'a FabricName>,
+    /// Where its metrics are.
+    pub(crate) url: &'a str,
+}
+
 /// `path` at `url`, such as `http://host:port`.
 pub(crate) fn joined(url: &str, path: &str) -> String {
     format!(
@@ -45,7 +60,7 @@ pub(crate) fn joined(url: &str, path: &str) -> String {
 /// Targets by who may say whose a sample is.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Targets {
-    /// Instances and the server: the target's labels stand.
+    /// Instances, hosts and the server: the target's labels stand.
     pub(crate) own: Vec<Target>,
     /// Routers, which speak of others: the sample's labels stand.
     pub(crate) routers: Vec<Target>,
@@ -80,18 +95,21 @@ impl Targets {
     }
 }
 
-/// All targets: instances, routers by fabric and address of their metrics, and the server at `server`, such
+/// All targets: instances, hosts, routers by fabric and address of their metrics, and the server at `server`, such
 /// as `http://127.0.0.1:7070`.
 pub(crate) fn targets<'a>(
     instances: impl IntoIterator<Item = Listening<'a>>,
+    hosts: impl IntoIterator<Item = Measured<'a>>,
     routers: impl IntoIterator<Item = (&'a FabricName, &'a str)>,
     server: Option<&str>,
 ) -> Targets {
     let mut targets = Targets::default();
-    let own = instances.into_iter().map(instance).chain(server.map(|url| {
+    let server = server.map(|url| {
         let url = format!("{}/metrics", url.trim_end_matches('/'));
         Target::new(&url, [("job", SERVER_JOB)])
-    }));
+    });
+    let instances = instances.into_iter().map(instance);
+    let own = instances.chain(hosts.into_iter().map(host)).chain(server);
     targets.own = sorted(own, &mut targets.refused);
     let routers = routers.into_iter().map(|(fabric, url)| {
         let labels = [("job", ROUTER_JOB), ("fabric", fabric.as_str())];
@@ -99,6 +117,17 @@ pub(crate) fn targets<'a>(
     });
     targets.routers = sorted(routers, &mut targets.refused);
     targets
+}
+
+/// The host is the instance: its agent's port changes with each start, and its series shall not.
+fn host(measured: Measured<'_>) -> Result<Target, TargetError> {
+    let fabric = measured.fabric.map(|fabric| ("fabric", fabric.as_str()));
+    let labels = [
+        ("job", AGENT_JOB),
+        ("instance", measured.host.as_str()),
+        ("host", measured.host.as_str()),
+    ];
+    Target::new(measured.url, labels.into_iter().chain(fabric))
 }
 
 fn instance(listening: Listening<'_>) -> Result<Target, TargetError> {
@@ -161,10 +190,19 @@ mod tests {
             (&fabric, "nowhere"),
         ];
         let instances = [listening(0), listening(1), listening(0)];
-        let found = targets(instances, routers, Some("http://127.0.0.1:7070/"));
+        let hosts = ["lax-2", "lax-1"].map(|name| HostName::new(name).unwrap());
+        let measured = |at: usize| Measured {
+            host: &hosts[at],
+            fabric: (at == 1).then_some(&fabric),
+            url: "http://127.0.0.1:9100/metrics",
+        };
+        let agents = || [measured(0), measured(1)];
+        let found = targets(instances, agents(), routers, Some("http://127.0.0.1:7070/"));
         let expected = [
+            r#"http://127.0.0.1:9100/metrics {fabric="lax", host="lax-1", instance="lax-1", job="mainstay-agent"}"#,
             r#"http://127.0.0.1:9001/metrics {fabric="lax", instance="shop-lax-1", job="shop", service="shop", version="v2"}"#,
             r#"http://127.0.0.1:9000/metrics {fabric="lax", instance="shop-lax-2", job="shop", service="shop", version="v2"}"#,
+            r#"http://127.0.0.1:9100/metrics {host="lax-2", instance="lax-2", job="mainstay-agent"}"#,
             r#"http://127.0.0.1:7070/metrics {instance="127.0.0.1:7070", job="mainstay"}"#,
         ];
         assert_eq!(texts(&found.own), expected);
@@ -173,6 +211,7 @@ mod tests {
         assert_eq!(found.refused, [TargetError::Url("nowhere".to_owned())]);
         let other = targets(
             [listening(1), listening(0)],
+            [measured(1), measured(0)],
             routers,
             Some("http://127.0.0.1:7070"),
         );

@@ -12,6 +12,7 @@ mod order;
 mod perform;
 mod propose;
 mod shadow;
+mod trouble;
 mod verify;
 mod view;
 
@@ -201,6 +202,11 @@ impl Engine {
             .strip_prefix(report.service.as_str())?;
         let (fabric, _) = rest.strip_prefix('-')?.rsplit_once('-')?;
         Some((FabricName::new(fabric).ok()?, path.clone()))
+    }
+
+    /// The fabric of a declared host.
+    pub fn fabric_of(&self, host: &HostName) -> Option<FabricName> {
+        Some(self.model().hosts.get(host)?.fabric.clone())
     }
 
     fn now(&self) -> mainstay_core::Time {

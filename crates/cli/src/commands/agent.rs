@@ -2,7 +2,8 @@
 //!
 //! **Guarantees.** Without a server the last set goes on, across restarts of the agent. On a leash the
 //! agent takes its instances with it: it orders itself an empty set that no server can be newer than, and
-//! forgets that order when they are gone. **Never** stops an instance because it ends itself, unless on a
+//! forgets that order when they are gone. Metrics of the host and of the agent have a listener of their
+//! own. **Never** stops an instance because it ends itself, unless on a
 //! leash.
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -13,6 +14,7 @@ use mainstay_fleet::{
     agent::{Settings, run as run_agent},
     process::ProcessDriver,
     state::{State, Store},
+    vitals::Vitals,
 };
 use mainstay_wire::{
     Generation,
@@ -20,11 +22,12 @@ use mainstay_wire::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admin::{Admin, Tells},
     args::{Agent, Global},
     ending,
     link::{self, Mailbox, Server},
@@ -36,6 +39,8 @@ const ORDERS_WAITING_MAX: usize = 1;
 const REPORTS_WAITING_MAX: usize = 64;
 /// What the end may take beyond the longest grace of an instance: a kill and the look that sees it.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
+/// How long the last scrape may take once the agent ends.
+const SCRAPED_WITHIN: Duration = Duration::from_secs(1);
 /// The order that an agent on a leash gives itself: newer than any server's.
 const FAREWELL: Generation = Generation {
     epoch: u64::MAX,
@@ -50,7 +55,17 @@ pub(crate) async fn run(global: &Global, args: Agent) -> anyhow::Result<()> {
     let (orders, ordered) = mpsc::channel(ORDERS_WAITING_MAX);
     let (reports, reported) = mpsc::channel(REPORTS_WAITING_MAX);
     let stop = CancellationToken::new();
-    let settings = Settings::of(args.host, &args.data_dir);
+    let admin = Admin::bind(args.admin).await?;
+    let metrics_url = admin.metrics_url();
+    tracing::info!("metrics are on {metrics_url}");
+    let vitals = Vitals::default();
+    let administered = admin.serve(Arc::new(Teller(vitals.clone())), stop.clone());
+    let settings = Settings {
+        host: args.host,
+        data: args.data_dir.clone(),
+        metrics_url,
+        vitals,
+    };
     let driver = ProcessDriver::new(&args.data_dir);
     let agent = tokio::spawn(run_agent(settings, driver, ordered, reports, stop.clone()));
     let mailbox = Arc::new(Mailbox::default());
@@ -72,12 +87,60 @@ pub(crate) async fn run(global: &Global, args: Agent) -> anyhow::Result<()> {
     stop.cancel();
     let ended = agent.await.context("the agent died")?;
     link.await.context("the link to the server died")?;
+    // A scrape that is under way has nothing to say any more.
+    drop(timeout(SCRAPED_WITHIN, administered).await);
     ended?;
     attended?;
     if args.leash {
         without_farewell(&args.data_dir)?;
     }
     Ok(())
+}
+
+/// Tells of the host and of this agent.
+struct Teller(Vitals);
+
+impl Tells for Teller {
+    fn metrics(&self) -> String {
+        let mut text = self.0.text();
+        match mainstay_sys::host_metrics() {
+            Ok(host) => text.push_str(&host.text()),
+            Err(error) => tracing::warn!(%error, "this host cannot be measured"),
+        }
+        match mainstay_sys::resources(std::process::id()) {
+            Ok(own) => text.push_str(&of_itself(&own)),
+            Err(error) => tracing::warn!(%error, "this process cannot be measured"),
+        }
+        text
+    }
+
+    fn ready(&self) -> Result<(), &'static str> {
+        if self.0.is_ready() {
+            Ok(())
+        } else {
+            Err("this host was not looked at yet")
+        }
+    }
+}
+
+/// What this process uses, under the names that every client library gives it.
+fn of_itself(own: &mainstay_sys::Resources) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let (cpu, rss, files) = (own.cpu_seconds, own.rss_bytes, own.open_fds);
+    format!(
+        "# HELP mainstay_build_info What is running; always 1.\n\
+         # TYPE mainstay_build_info gauge\n\
+         mainstay_build_info{{version=\"{version}\"}} 1\n\
+         # HELP process_cpu_seconds_total Processor time of this process.\n\
+         # TYPE process_cpu_seconds_total counter\n\
+         process_cpu_seconds_total {cpu}\n\
+         # HELP process_open_fds Open files of this process.\n\
+         # TYPE process_open_fds gauge\n\
+         process_open_fds {files}\n\
+         # HELP process_resident_memory_bytes Resident memory of this process.\n\
+         # TYPE process_resident_memory_bytes gauge\n\
+         process_resident_memory_bytes {rss}\n"
+    )
 }
 
 /// Between the server and the agent.
@@ -185,4 +248,31 @@ fn without_farewell(data: &Path) -> anyhow::Result<Span> {
         .chain(&state.desired.instances)
         .map(|order| order.stop_grace);
     Ok(graces.max().unwrap_or(Span::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_ekg::text::{TextLimits, scan};
+
+    use super::*;
+
+    #[test]
+    fn what_an_agent_tells_is_the_text_format_with_the_names_of_node_exporter() {
+        let text = Teller(Vitals::default()).metrics();
+        let seen = scan(text.as_bytes(), &TextLimits::default()).unwrap();
+        for name in [
+            "node_cpu_seconds_total",
+            "node_memory_MemAvailable_bytes",
+            "node_filesystem_avail_bytes",
+            "node_network_receive_bytes_total",
+            "node_load1",
+            "node_processes_pids",
+            "mainstay_agent_instances",
+            "mainstay_agent_turn_duration_seconds",
+            "process_cpu_seconds_total",
+        ] {
+            assert!(text.contains(&format!("# TYPE {name} ")), "{name}");
+        }
+        assert!(seen.samples.len() > 100, "{}", seen.samples.len());
+    }
 }

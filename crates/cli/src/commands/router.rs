@@ -15,26 +15,20 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
-use axum::{
-    extract::State,
-    http::{StatusCode, header},
-    response::IntoResponse,
-    routing::get,
-};
+use anyhow::Context as _;
 use mainstay_traffic::{Router, RouterError};
 use mainstay_wire::{
     Generation, WIRE_VERSION,
     router::{FromRouter, RouteTable, ToRouter},
 };
 use tokio::{
-    net::TcpListener,
     sync::watch,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admin::{Admin, Tells},
     args::{Global, RouterArgs},
     ending,
     link::{self, Mailbox, Server},
@@ -50,12 +44,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) async fn run(global: &Global, args: RouterArgs) -> anyhow::Result<()> {
     super::log_to_stderr("info");
     let server = Server::new(global)?;
-    if args.admin.ip().is_unspecified() {
-        bail!(
-            "--admin {} names no address that the server can scrape: name one",
-            args.admin
-        );
-    }
+    let admin = Admin::bind(args.admin).await?;
     let kept = Kept::in_folder(&args.data_dir)?;
     let router = Router::bind(args.listen)
         .await
@@ -67,13 +56,7 @@ pub(crate) async fn run(global: &Global, args: RouterArgs) -> anyhow::Result<()>
     if let Some(table) = kept.load() {
         shared.apply(table);
     }
-    let admin = TcpListener::bind(args.admin).await.with_context(|| {
-        format!(
-            "cannot listen on {}: choose another with --admin",
-            args.admin
-        )
-    })?;
-    let metrics_url = format!("http://{}/metrics", admin.local_addr()?);
+    let metrics_url = admin.metrics_url();
     tracing::info!("users are served on http://{}", shared.router.address());
     tracing::info!("metrics are on {metrics_url}");
 
@@ -92,11 +75,7 @@ pub(crate) async fn run(global: &Global, args: RouterArgs) -> anyhow::Result<()>
         from_server,
         stop.clone(),
     ));
-    let administered = tokio::spawn(
-        axum::serve(admin, admin_routes(Arc::clone(&shared)))
-            .with_graceful_shutdown(stop.clone().cancelled_owned())
-            .into_future(),
-    );
+    let administered = admin.serve(Arc::clone(&shared), stop.clone());
     let served = tokio::select! {
         told = ending::told(args.leash) => told.map_err(anyhow::Error::from),
         died = shared.follow(orders, &mailbox, &kept) => died,
@@ -188,24 +167,17 @@ impl Shared {
     }
 }
 
-fn admin_routes(shared: Arc<Shared>) -> axum::Router {
-    axum::Router::new()
-        .route("/metrics", get(metrics))
-        .route("/-/ready", get(ready))
-        .route("/-/healthy", get(async || "healthy\n"))
-        .with_state(shared)
-}
+impl Tells for Shared {
+    fn metrics(&self) -> String {
+        self.router.metrics()
+    }
 
-async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4");
-    ([kind], shared.router.metrics())
-}
-
-async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, &'static str) {
-    if shared.in_force.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "no table is in force\n")
+    fn ready(&self) -> Result<(), &'static str> {
+        if self.in_force.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err("no table is in force")
+        }
     }
 }
 

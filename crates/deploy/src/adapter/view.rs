@@ -10,7 +10,7 @@ use mainstay_core::{
 use mainstay_wire::{agent::InstanceReport, router::BackendReport};
 use serde_json::{Value, json};
 
-use super::{Engine, lock};
+use super::{Engine, lock, trouble};
 use crate::{
     action,
     capacity::{self, Known},
@@ -126,6 +126,7 @@ impl Engine {
             }));
         }
         let desired = model.desired();
+        blocked.extend(trouble::found(&desired, &seen, now));
         let looked = Looked {
             model: &model,
             seen: &seen,

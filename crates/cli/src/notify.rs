@@ -1,0 +1,227 @@
+//! Tells people what they should know at once: in the log, and by a JSON POST to each webhook.
+//!
+//! **Guarantees.** Told are: a change that becomes paused (stuck on its way back included) or rolled back, a
+//! service that holds more than half of a router's connections, and an agent or a router that was not heard
+//! of for [`SILENT_AFTER`]; each once until it is otherwise again. A webhook that does not answer is tried
+//! again for [`post::GIVE_UP_AFTER`], the notes behind it wait in a bounded queue, and what has no room there
+//! is counted and told. **Never** blocks anything, and never tells what happened before the server began.
+//!
+//! ```json
+//! {"kind": "change", "title": "feed v1 → v2", "state": "rolled-back", "because": "…", "change": "chg-…",
+//!  "service": "feed", "at": "2026-11-05T18:00:00Z", "url": "http://127.0.0.1:7070/api/v1/changes/chg-…"}
+//! ```
+
+mod post;
+mod silence;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use mainstay_core::{
+    ChangeId, ChangeState, Entry, FabricName, HostName, ServiceName, Span, Time,
+    change::{MOVED, Moved},
+    ports::{Clock, Ledger, LedgerError, Tables},
+};
+use mainstay_fleet::hub::FleetHub;
+use mainstay_store::ChangeSummary;
+use mainstay_traffic::hub::RouteHub;
+use serde::Serialize;
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Notify;
+use post::Posts;
+use silence::Heard;
+
+/// An agent or a router that was not heard of for so long is silent: fifteen reports are missing.
+pub(crate) const SILENT_AFTER: Span = Span::from_secs(15);
+/// How often agents and routers are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Entries read at once.
+const PAGE: usize = 256;
+/// Changes whose state is remembered, so that each state is told once; more are not open at a time.
+const REMEMBERED_MAX: usize = 10_000;
+/// Letters of a title.
+const TITLE_MAX: usize = 200;
+/// Letters of a reason: a verdict with its numbers is a few hundred.
+const BECAUSE_MAX: usize = 2_000;
+
+/// What a person should know.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Note {
+    /// `change`, `hoarder`, `agent` or `router`.
+    kind: &'static str,
+    title: String,
+    state: String,
+    because: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<ChangeId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<ServiceName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fabric: Option<FabricName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<HostName>,
+    at: Time,
+    url: String,
+}
+
+impl Note {
+    fn new(kind: &'static str, title: &str, state: &str, because: &str, at: Time) -> Self {
+        Self {
+            kind,
+            title: title.chars().take(TITLE_MAX).collect(),
+            state: state.to_owned(),
+            because: because.chars().take(BECAUSE_MAX).collect(),
+            change: None,
+            service: None,
+            fabric: None,
+            host: None,
+            at,
+            url: String::new(),
+        }
+    }
+}
+
+/// Where it is heard what happens.
+pub(crate) struct Sources {
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) tables: Arc<dyn Tables>,
+    /// The newest entry.
+    pub(crate) newest: watch::Receiver<u64>,
+    pub(crate) fleet: FleetHub,
+    pub(crate) routes: RouteHub,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The server's own address, for links.
+    pub(crate) url: String,
+}
+
+/// Tells until `stop`.
+pub(crate) async fn keep_notifying(
+    config: Notify,
+    mut sources: Sources,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut posts = Posts::start(config.webhooks, &stop)?;
+    let since = *sources.newest.borrow_and_update();
+    let mut changes = Changes {
+        since,
+        last: BTreeMap::new(),
+    };
+    let mut heard = Heard::default();
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut warned = false;
+    loop {
+        let notes = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(posts.ended().await?),
+            died = posts.died() => return Err(died),
+            Ok(()) = sources.newest.changed() => match changes.read(&sources).await {
+                Ok(notes) => {
+                    warned = false;
+                    notes
+                }
+                Err(error) => {
+                    // What was not read now is read with the next entry.
+                    if !std::mem::replace(&mut warned, true) {
+                        tracing::warn!(%error, "what moved cannot be read, so nobody is told of it yet");
+                    }
+                    Vec::new()
+                }
+            },
+            _ = looks.tick() => {
+                let (fleet, routes) = (sources.fleet.view(), sources.routes.view());
+                heard.look(&fleet, &routes, sources.clock.now())
+            }
+        };
+        for mut note in notes {
+            note.url = match &note.change {
+                Some(change) => format!("{}/api/v1/changes/{change}", sources.url),
+                None => format!("{}/api/v1/views/status", sources.url),
+            };
+            tracing::warn!(
+                kind = note.kind,
+                state = note.state,
+                "{}: {}",
+                note.title,
+                note.because
+            );
+            posts.send(&note);
+        }
+    }
+}
+
+/// The ledger's feed, up to where it was read.
+struct Changes {
+    since: u64,
+    /// The state of each open change that was told last.
+    last: BTreeMap<ChangeId, ChangeState>,
+}
+
+impl Changes {
+    /// What became worth telling since the last time.
+    async fn read(&mut self, sources: &Sources) -> Result<Vec<Note>, LedgerError> {
+        let mut notes = Vec::new();
+        loop {
+            let entries = sources.ledger.since(self.since, PAGE).await?;
+            for entry in &entries {
+                if let Some((id, moved)) = self.moved(entry) {
+                    let row = sources.tables.get("changes", id.as_str()).await?;
+                    let summary = row.and_then(|row| serde_json::from_str(&row).ok());
+                    notes.push(told(id, &moved, summary, entry.at));
+                }
+                self.since = entry.seq;
+            }
+            if entries.len() < PAGE {
+                return Ok(notes);
+            }
+        }
+    }
+
+    /// A change that came into a state that a person should know of.
+    fn moved(&mut self, entry: &Entry) -> Option<(ChangeId, Moved)> {
+        let id = entry.stream.as_str().strip_prefix("change/")?;
+        let id = ChangeId::new(id).ok().filter(|_| entry.kind == MOVED)?;
+        let moved: Moved = serde_json::from_str(&entry.body).ok()?;
+        let before = if moved.state.is_final() {
+            self.last.remove(&id)
+        } else {
+            if self.last.len() >= REMEMBERED_MAX {
+                // The worst that can come of it is that a state is told twice.
+                self.last.pop_first();
+            }
+            self.last.insert(id.clone(), moved.state)
+        };
+        let worth_it = match moved.state {
+            ChangeState::Paused | ChangeState::RolledBack => before != Some(moved.state),
+            ChangeState::Running
+            | ChangeState::RollingBack
+            | ChangeState::Done
+            | ChangeState::Aborted => false,
+        };
+        worth_it.then_some((id, moved))
+    }
+}
+
+fn told(id: ChangeId, moved: &Moved, summary: Option<ChangeSummary>, at: Time) -> Note {
+    let state = serde_json::to_value(moved.state).unwrap_or_default();
+    let title = summary
+        .as_ref()
+        .map_or_else(|| id.to_string(), |it| it.change.title.clone());
+    let state = state.as_str().unwrap_or_default();
+    let mut note = Note::new("change", &title, state, &moved.because, at);
+    note.change = Some(id);
+    let reach = summary.map(|it| it.change.blast_radius);
+    if let Some(reach) = reach {
+        note.service = reach.services.into_iter().next();
+        note.fabric = reach.fabrics.into_iter().next();
+    }
+    note
+}
+
+#[cfg(test)]
+mod tests;
