@@ -6,9 +6,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 /// Name, package and example of each benchmark.
-const BENCHES: [(&str, &str, &str); 2] = [
+const BENCHES: [(&str, &str, &str); 3] = [
     ("ledger-append", "mainstay-store", "append_bench"),
     ("router", "mainstay-traffic", "router_bench"),
+    ("rollout", "mainstay-sim", "rollout_bench"),
 ];
 
 /// Which benchmarks to run.

@@ -8,6 +8,8 @@
 use mainstay_core::{Finding, Outcome, Time, change::Moved};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::guards::Direction;
+
 /// Why an input was not accepted, and what would change that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{signal} is {value}, limit {limit}: {remedy}")]
@@ -92,6 +94,10 @@ pub trait Machine: 'static {
     fn tick() -> Self::Input;
     /// What makes `effect` one effect.
     fn effect_id(effect: &Self::Effect) -> EffectId;
+    /// Which way it goes: what restores may be written when the ledger's disk is full.
+    fn direction(_: &Self::State) -> Direction {
+        Direction::Forward
+    }
     /// Where the change stands, and why, for everyone else.
     fn standing(state: &Self::State) -> Moved;
 }

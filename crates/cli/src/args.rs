@@ -84,6 +84,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  mainstay up\n  mainstay up --listen 127.0.0.1:8080 --rate 100 --instances 4"
     )]
     Up(crate::commands::up::Up),
+    /// Draft a catalog of observed services from an existing Prometheus; writes files, applies nothing.
+    #[command(
+        after_help = "Examples:\n  mainstay init --prometheus http://127.0.0.1:9090\n  mainstay init --prometheus http://prometheus:9090 --out catalog --overwrite"
+    )]
+    Init(crate::commands::init::Init),
     /// Play a scenario over a whole platform of its own, and say what users saw.
     #[command(
         after_help = "Examples:\n  mainstay demo good\n  mainstay demo bad-canary --defect errors=0.05,route=profile --output json\n\nExit codes: 0 ended as it must, 1 did not, 2 error, 4 the load generator was too late to be believed."

@@ -454,6 +454,7 @@ mod tests {
             wire: 1,
             host: "h1".parse().unwrap(),
             generation: Generation::default(),
+            metrics_url: String::new(),
         });
         mailbox.put(report(1));
         mailbox.put(report(2));

@@ -7,6 +7,7 @@
 //! ```
 
 mod args;
+mod claims;
 mod client;
 mod commands;
 mod config;

@@ -25,6 +25,7 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    claims,
     hubs::{Agents, Routers},
     metrics::{self, PromQl},
     ports::{Ports, SystemClock, new_change_id, now},
@@ -94,6 +95,7 @@ pub(crate) async fn start(
         unordered,
         ending(&stop),
     )));
+    tasks.spawn(done(claims::keep_asking(engine.clone(), ending(&stop))));
     // A wildcard address is asked on the loopback it includes.
     let own = format!("http://127.0.0.1:{}", address.port());
     tasks.spawn(done(keep_scraping(

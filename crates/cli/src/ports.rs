@@ -36,6 +36,9 @@ impl Ledger for Ports {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
         self.0.append(append)
     }
+    fn append_restoring(&self, append: Append) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+        Box::pin(self.0.append_restoring(append))
+    }
     fn since(&self, seq: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
         self.0.since(seq, limit)
     }

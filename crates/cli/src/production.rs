@@ -187,7 +187,7 @@ pub(crate) async fn keep_scraping(
     server: String,
     stop: CancellationToken,
 ) {
-    let mut changed = site.changed();
+    let (mut changed, mut folded) = (site.changed(), engine.folded());
     loop {
         let (fleet, routes) = (site.fleet.view(), site.routes.view());
         let paths = engine.metrics_paths();
@@ -215,10 +215,13 @@ pub(crate) async fn keep_scraping(
             .fabrics
             .iter()
             .map(|(fabric, it)| (fabric, it.metrics_url.as_str()));
-        monitoring.follow(targets::targets(listening, routers, Some(&server)));
-        match stop.run_until_cancelled(changed.changed()).await {
-            Some(Ok(())) => {}
-            Some(Err(_)) | None => return,
+        let found = targets::targets(listening, routers, Some(&server));
+        monitoring.follow(found.with_observed(&engine.observed()));
+        // What is observed changes with the catalog, also where no agent ever reports.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            seen = changed.changed() => if seen.is_err() { return },
+            read = folded.changed() => if read.is_err() { return },
         }
     }
 }

@@ -3,13 +3,18 @@
 //! Guarantees: sorted, no target twice; what cannot be one (a path or an address that is no URL) is left out
 //! and returned with the reason. Never asks anybody anything.
 
-use mainstay_core::{FabricName, InstanceName, ServiceName, Version};
+use std::collections::{BTreeMap, BTreeSet};
+
+use mainstay_core::{FabricName, InstanceName, ServiceName, Version, catalog::ServiceSpec};
 use mainstay_ekg::adapter::{Target, TargetError};
 
 /// The job under which routers are found.
 pub(crate) const ROUTER_JOB: &str = "mainstay-router";
 /// The job under which the server is found.
 pub(crate) const SERVER_JOB: &str = "mainstay";
+
+/// The job under which those who call observed services are found.
+pub(crate) const CALLERS_JOB: &str = "callers";
 
 /// An instance that listens.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +33,15 @@ pub(crate) struct Listening<'a> {
     pub(crate) path: &'a str,
 }
 
+/// `path` at `url`, such as `http://host:port`.
+pub(crate) fn joined(url: &str, path: &str) -> String {
+    format!(
+        "{}/{}",
+        url.trim_end_matches('/'),
+        path.trim_start_matches('/')
+    )
+}
+
 /// Targets by who may say whose a sample is.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Targets {
@@ -37,6 +51,33 @@ pub(crate) struct Targets {
     pub(crate) routers: Vec<Target>,
     /// What cannot be scraped, and why.
     pub(crate) refused: Vec<TargetError>,
+}
+
+impl Targets {
+    /// Adds what services that are only observed declare: their instances, and the metrics of their callers,
+    /// each once however many services name it.
+    pub(crate) fn with_observed(mut self, services: &BTreeMap<ServiceName, ServiceSpec>) -> Self {
+        let mut callers = BTreeSet::new();
+        let mut own = Vec::new();
+        for (service, spec) in services {
+            let Some(observe) = &spec.observe else {
+                continue;
+            };
+            callers.extend(observe.scrape.iter().map(String::as_str));
+            let labels = [("job", service.as_str()), ("service", service.as_str())];
+            let instance = |url: &String| Target::new(&joined(url, &spec.metrics), labels);
+            own.extend(observe.urls.iter().map(instance));
+        }
+        self.own = sorted(self.own.into_iter().map(Ok).chain(own), &mut self.refused);
+        let callers = callers
+            .into_iter()
+            .map(|url| Target::new(url, [("job", CALLERS_JOB)]));
+        self.routers = sorted(
+            self.routers.into_iter().map(Ok).chain(callers),
+            &mut self.refused,
+        );
+        self
+    }
 }
 
 /// All targets: instances, routers by fabric and address of their metrics, and the server at `server`, such
@@ -61,14 +102,9 @@ pub(crate) fn targets<'a>(
 }
 
 fn instance(listening: Listening<'_>) -> Result<Target, TargetError> {
-    let slash = if listening.path.starts_with('/') {
-        ""
-    } else {
-        "/"
-    };
-    let url = format!(
-        "http://127.0.0.1:{}{slash}{}",
-        listening.port, listening.path
+    let url = joined(
+        &format!("http://127.0.0.1:{}", listening.port),
+        listening.path,
     );
     let version = listening.version.to_string();
     let labels = [
@@ -141,5 +177,27 @@ mod tests {
             Some("http://127.0.0.1:7070"),
         );
         assert_eq!(other, found, "the order of what is given cannot be seen");
+    }
+
+    #[test]
+    fn observed_instances_are_scraped_as_their_service_and_their_callers_once() {
+        let spec = |url: &str| -> ServiceSpec {
+            let text = format!(
+                r#"{{"owner":"o","manage":"observe","metrics":"stats","observe":{{"urls":["{url}"],
+                    "scrape":["http://proxy:9113/metrics"]}}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let shop = ServiceName::new("shop").unwrap();
+        let cart = ServiceName::new("cart").unwrap();
+        let services = [(shop, spec("http://h:1/")), (cart, spec("http://h:2"))].into();
+        let found = targets([], [], None).with_observed(&services);
+        let expected = [
+            r#"http://h:2/stats {instance="h:2", job="cart", service="cart"}"#,
+            r#"http://h:1/stats {instance="h:1", job="shop", service="shop"}"#,
+        ];
+        assert_eq!(texts(&found.own), expected);
+        let proxy = r#"http://proxy:9113/metrics {instance="proxy:9113", job="callers"}"#;
+        assert_eq!(texts(&found.routers), [proxy]);
     }
 }

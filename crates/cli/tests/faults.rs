@@ -6,7 +6,7 @@
 #[path = "faults/platform.rs"]
 mod platform;
 
-use platform::{Platform, code, stderr};
+use platform::{Disk, Platform, code, stderr};
 
 const EXIT_ROLLED_BACK: i32 = 1;
 const EXIT_ERROR: i32 = 2;
@@ -224,4 +224,50 @@ fn a_server_that_is_killed_finds_its_rollout_again_and_nothing_is_started_twice(
     platform.wait_for("shop", "rolled-back");
     platform.until("the canary is gone", || platform.pids() == before);
     assert!(platform.run(&["ledger", "verify"]).status.success());
+}
+
+#[test]
+fn on_a_full_disk_nothing_begins_and_a_rollout_still_goes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    // 64 MiB are kept for the way back; a new ledger with its log fits into the rest.
+    let Some(disk) = Disk::of(96, &dir.path().join("server")) else {
+        eprintln!("skipped: no file system can be mounted here");
+        return;
+    };
+    let platform = Platform::start_in(dir);
+    platform.build("v1", &[]);
+    assert!(
+        platform
+            .apply(&platform.service("v1", "careful"))
+            .status
+            .success()
+    );
+    platform.wait_for("shop", "done");
+    platform.build("v2", &[]);
+    assert!(
+        platform
+            .run(&["rollout", "start", "shop", "v2"])
+            .status
+            .success()
+    );
+    let (id, _, _) = platform.newest();
+    platform.until("the canary is placed", || platform.pids().len() == 4);
+    disk.fill(60 << 20);
+    let said =
+        platform.apply("apiVersion: mainstay/v1\nkind: Fabric\nmetadata: {name: iad}\nspec: {}\n");
+    assert_eq!(code(&said), EXIT_ERROR);
+    assert!(
+        stderr(&said).contains("the ledger's disk is full"),
+        "{}",
+        stderr(&said)
+    );
+    let said = platform.run(&["rollout", "abort", &id, "--reason", "the disk is full"]);
+    assert!(said.status.success(), "{}", stderr(&said));
+    platform.wait_for("shop", "rolled-back");
+    assert!(platform.run(&["ledger", "verify"]).status.success());
+    disk.empty();
+    let said =
+        platform.apply("apiVersion: mainstay/v1\nkind: Fabric\nmetadata: {name: iad}\nspec: {}\n");
+    assert!(said.status.success(), "{}", stderr(&said));
+    drop(platform);
 }

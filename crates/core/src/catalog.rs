@@ -53,6 +53,99 @@ pub enum Manage {
     Observe,
 }
 
+/// How a service that Mainstay did not start is watched. Every field has a default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ObserveSpec {
+    /// Its instances, as `http://host:port`. The path `metrics` of each is scraped, and the path `health`
+    /// asked: a claim.
+    pub urls: Vec<String>,
+    /// Metrics of those who call it, such as `http://proxy:9113/metrics`; labels stay as they are found.
+    pub scrape: Vec<String>,
+    /// Which series count its requests.
+    pub signals: SignalsSpec,
+}
+
+/// Which series count a service's requests, and by which labels they are told apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SignalsSpec {
+    /// Whose metrics they are: fills every name that is not given.
+    pub from: SignalsFrom,
+    /// Counters of requests.
+    pub requests: RequestsSpec,
+    /// Histogram of how long they took.
+    pub latency: LatencySpec,
+    /// A series that says which version an instance runs, where the counters do not say it.
+    pub version: Option<VersionSpec>,
+}
+
+/// Whose metrics count the requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignalsFrom {
+    /// The instances' own, named as Prometheus's guide advises: `http_requests_total` with `code`, and
+    /// `http_request_duration_seconds`.
+    #[default]
+    Prometheus,
+    /// nginx with nginx-module-vts, a filter zone named after the service and keyed by version.
+    Nginx,
+    /// Envoy, a cluster a version, named `SERVICE-VERSION`.
+    Envoy,
+    /// HAProxy's own exporter, a backend a version, named `SERVICE-VERSION`. It has no histogram.
+    Haproxy,
+}
+
+/// Counters of requests. What is not given is filled by `from`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RequestsSpec {
+    /// Such as `nginx_http_requests_total{host="shop"}`.
+    pub selector: Option<String>,
+    /// The label that holds the version.
+    pub version_label: Option<String>,
+    /// The label that holds the status: a code such as `503`, or a class such as `5xx` or `5`.
+    pub code_label: Option<String>,
+}
+
+/// Buckets of a histogram. What is not given is filled by `from`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LatencySpec {
+    /// Such as `http_request_duration_seconds_bucket{service="shop"}`; its bounds are in the label `le`.
+    pub selector: Option<String>,
+    /// The label that holds the version; that of the requests where unset.
+    pub version_label: Option<String>,
+    /// The unit of the bounds.
+    pub unit: Option<BoundUnit>,
+}
+
+/// The unit of a histogram's bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BoundUnit {
+    /// Seconds.
+    #[serde(rename = "s")]
+    Seconds,
+    /// Milliseconds.
+    #[serde(rename = "ms")]
+    Milliseconds,
+}
+
+/// A series that says which version an instance runs; it is joined with the counters by `instance`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VersionSpec {
+    /// Such as `shop_build_info{service="shop"}`.
+    pub selector: String,
+    /// Its label that holds the version.
+    #[serde(default = "default_version_label")]
+    pub label: String,
+}
+
+fn default_version_label() -> String {
+    "version".to_owned()
+}
+
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -143,6 +236,9 @@ pub struct ServiceSpec {
     /// What to run; needed unless `manage: observe`.
     #[serde(default)]
     pub run: Option<RunSpec>,
+    /// How it is watched; only with `manage: observe`.
+    #[serde(default)]
+    pub observe: Option<ObserveSpec>,
     /// Path prefix that the router sends here; `/NAME/` by default.
     #[serde(default)]
     pub route: Option<String>,

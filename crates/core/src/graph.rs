@@ -8,8 +8,11 @@ use std::collections::BTreeMap;
 
 use crate::{
     HostName, Kind, Name, ServiceName,
-    catalog::{HostSpec, ServiceSpec},
+    catalog::{HostSpec, Manage, ServiceSpec},
 };
+
+/// URLs in one list of an observed service: half of what the scraper follows in all.
+const OBSERVED_URLS_MAX: usize = 1_000;
 
 /// One way in which a catalog does not hold together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +64,7 @@ impl Catalog {
         for (name, service) in &self.services {
             self.check_references(name, service, &mut flaws);
             self.check_timeouts(name, service, &mut flaws);
+            check_observed(name, service, &mut flaws);
         }
         flaws.extend(self.cycle());
         flaws
@@ -187,6 +191,48 @@ impl Catalog {
     }
 }
 
+/// Whoever is observed may not be acted upon, and the other way round.
+fn check_observed(name: &ServiceName, service: &ServiceSpec, flaws: &mut Vec<Flaw>) {
+    let mut flaw = |field: &str, what: String, remedy: &str| {
+        flaws.push(Flaw {
+            kind: Kind::Service,
+            name: name.to_string(),
+            field: field.to_owned(),
+            what,
+            remedy: remedy.to_owned(),
+        });
+    };
+    let Some(observe) = &service.observe else {
+        return;
+    };
+    if service.manage != Manage::Observe {
+        flaw(
+            "spec.observe",
+            "a service that Mainstay runs is measured by its own router".to_owned(),
+            "write `manage: observe`, or leave `observe` out",
+        );
+    }
+    let all = [("urls", &observe.urls), ("scrape", &observe.scrape)];
+    for (field, urls) in all {
+        if urls.len() > OBSERVED_URLS_MAX {
+            let what = format!("{} URLs; at most {OBSERVED_URLS_MAX}", urls.len());
+            flaw(&format!("spec.observe.{field}"), what, "divide the service");
+        }
+        for (at, url) in urls.iter().enumerate() {
+            let rest = url.strip_prefix("http://").unwrap_or_default();
+            let has_path = rest.trim_end_matches('/').contains('/');
+            if rest.is_empty() || rest.starts_with('/') || (field == "urls" && has_path) {
+                let remedy = match field {
+                    "urls" => "write `http://host:port`; paths are in `metrics` and `health`",
+                    _ => "write `http://host:port/metrics`",
+                };
+                let field = format!("spec.observe.{field}[{at}]");
+                flaw(&field, format!("`{url}` cannot be asked"), remedy);
+            }
+        }
+    }
+}
+
 fn cycle_flaw(path: &[(&ServiceName, usize)], back_to: &ServiceName) -> Flaw {
     let from = path
         .iter()
@@ -305,5 +351,29 @@ mod tests {
                 "spec.dependencies[0].service"
             ]
         );
+    }
+
+    #[test]
+    fn what_is_observed_is_not_acted_upon_and_its_urls_can_be_asked() {
+        let spec = |json: &str| -> ServiceSpec { serde_json::from_str(json).unwrap() };
+        let fields = |service: ServiceSpec| -> Vec<String> {
+            let flaws = catalog(&[("shop", service)]).flaws();
+            flaws.into_iter().map(|flaw| flaw.field).collect()
+        };
+        let good = r#"{"owner":"o","manage":"observe","observe":{"urls":["http://h:1","http://h:2/"],
+            "scrape":["http://proxy:9113/metrics"],"signals":{"from":"nginx"}}}"#;
+        assert!(fields(spec(good)).is_empty());
+        let acted = r#"{"owner":"o","observe":{"urls":[]}}"#;
+        assert_eq!(fields(spec(acted)), ["spec.observe"]);
+        let unasked = r#"{"owner":"o","manage":"observe","observe":{"urls":["h:1","http://h:1/metrics"],
+            "scrape":["https://h/metrics"]}}"#;
+        let expected = [
+            "spec.observe.urls[0]",
+            "spec.observe.urls[1]",
+            "spec.observe.scrape[0]",
+        ];
+        assert_eq!(fields(spec(unasked)), expected);
+        let typo = r#"{"owner":"o","manage":"observe","observe":{"signal":{}}}"#;
+        assert!(serde_json::from_str::<ServiceSpec>(typo).is_err());
     }
 }

@@ -59,6 +59,11 @@ pub enum LedgerError {
 pub trait Ledger: Send + Sync {
     /// Writes all entries or none.
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>>;
+    /// The same for a change that restores what was: it may write into what is kept for that when the disk
+    /// is full.
+    fn append_restoring(&self, append: Append) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+        self.append(append)
+    }
     /// Entries after `seq`, oldest first, at most `limit`.
     fn since(&self, seq: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>>;
     /// All entries of one stream, oldest first.

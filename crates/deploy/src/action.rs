@@ -20,7 +20,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use mainstay_change::{EffectId, Machine, Refusal};
+use mainstay_change::{Direction, EffectId, Machine, Refusal};
 use mainstay_core::{ChangeState, Time, change::Moved};
 
 pub use decide::GRANT_WITHIN;
@@ -119,6 +119,10 @@ impl Machine for Action {
             generation,
             key,
         }
+    }
+
+    fn direction(state: &State) -> Direction {
+        state.plan().direction
     }
 
     fn standing(state: &State) -> Moved {

@@ -11,6 +11,7 @@ mod load;
 mod order;
 mod perform;
 mod propose;
+mod shadow;
 mod verify;
 mod view;
 
@@ -24,6 +25,7 @@ use std::{
 
 use mainstay_core::{
     Actor, ChangeId, FabricName, HostName, ServiceName,
+    catalog::Manage,
     ports::{Clock, Ledger, LedgerError, Signals},
 };
 use mainstay_wire::{Generation, agent::DesiredInstance, router::RouteTable};
@@ -80,6 +82,7 @@ struct Shared {
     evidence: Mutex<BTreeMap<ChangeId, Evidence>>,
     loads: Mutex<Loads>,
     dead: Mutex<Dead>,
+    shadows: Mutex<BTreeMap<ServiceName, shadow::Watched>>,
 }
 
 /// Releases at work. Cheap to clone.
@@ -116,6 +119,7 @@ impl Engine {
             evidence: Mutex::default(),
             loads: Mutex::default(),
             dead: Mutex::default(),
+            shadows: Mutex::default(),
         })))
     }
 
@@ -142,12 +146,14 @@ impl Engine {
         let measuring = self.clone().keep_measuring();
         let opening = self.clone().keep_opening();
         let watching = self.clone().keep_watching();
+        let shadowing = self.clone().keep_shadowing();
         tokio::select! {
             () = stop.cancelled() => {}
             () = ordering => {}
             () = measuring => {}
             () = opening => {}
             () = watching => {}
+            () = shadowing => {}
         }
     }
 
@@ -218,7 +224,7 @@ impl Engine {
                 model
                     .services
                     .iter()
-                    .filter(|(name, _)| !model.was_released(name))
+                    .filter(|(name, spec)| spec.manage == Manage::Full && !model.was_released(name))
                     .filter_map(|(name, spec)| Some((name.clone(), spec.version.clone()?)))
                     .collect()
             };

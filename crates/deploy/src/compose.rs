@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use mainstay_core::{
     FabricName, HostName, InstanceName, ServiceName, Span, Version,
-    catalog::{FabricSpec, Manage, RunSpec, ServiceSpec},
+    catalog::{FabricSpec, HostSpec, Manage, RunSpec, ServiceSpec},
 };
 use mainstay_wire::{
     agent::{DesiredInstance, InstanceReport, InstanceState},
@@ -20,11 +20,27 @@ use mainstay_wire::{
 use crate::{
     desired::{Desired, Wanted},
     plan::ALL,
+    site::Seen,
     slots::Slot,
 };
 
 /// Where instances of hosts without an address listen.
 const LOOPBACK: &str = "127.0.0.1";
+/// How long a server that just began waits for a host's first report before it routes without that host's
+/// instances: agents are back within five seconds if they are alive.
+const PATIENCE: Span = Span::from_secs(10);
+
+/// Whether enough is known of `fabric` to order its routes. A server that just began has seen nothing, and
+/// routes made of nothing would take every instance out; until then the router keeps what it has.
+pub fn is_heard(
+    hosts: &BTreeMap<HostName, HostSpec>,
+    fabric: &FabricName,
+    seen: &Seen,
+    waited: Span,
+) -> bool {
+    let mut of_fabric = hosts.iter().filter(|(_, host)| host.fabric == *fabric);
+    waited >= PATIENCE || of_fabric.all(|(name, _)| seen.hosts.contains_key(name))
+}
 
 /// Everything that should run and be routed.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -258,5 +274,31 @@ mod tests {
                 ("voyager-lax-2", "v2", false)
             ]
         );
+    }
+
+    #[test]
+    fn nothing_is_ever_ordered_for_a_service_that_is_only_observed() {
+        let spec: ServiceSpec = serde_json::from_str(
+            r#"{"owner":"o","manage":"observe","run":{"artifacts":"/a"},
+                "observe":{"urls":["http://h:1"]}}"#,
+        )
+        .unwrap();
+        let shop: ServiceName = "shop".parse().unwrap();
+        let lax: FabricName = "lax".parse().unwrap();
+        let host: HostName = "h1".parse().unwrap();
+        let deployment = Deployment::first(
+            "v1".parse().unwrap(),
+            [(lax.clone(), (vec![host.clone()], 3))].into(),
+        );
+        let orders = compose(Composition {
+            services: &[(shop.clone(), spec)].into(),
+            fabrics: &[(lax, FabricSpec::default())].into(),
+            hosts: &[host],
+            desired: &[(shop, Desired::from(&deployment))].into(),
+            seen: &BTreeMap::new(),
+            capacity: &BTreeMap::new(),
+        });
+        assert!(orders.hosts.values().all(Vec::is_empty), "{orders:?}");
+        assert!(orders.fabrics.values().all(Vec::is_empty), "{orders:?}");
     }
 }

@@ -12,7 +12,9 @@
 use std::collections::BTreeMap;
 
 use mainstay_core::{Finding, Outcome, Percent, ports::Growth};
-use mainstay_stats::{ArmCounts, Comparison, Evidence, Judge, Judgement, StatsError};
+use mainstay_stats::{
+    ArmCounts, Comparison, Evidence, Judge, Judgement, StatsError, smallest_detectable,
+};
 
 use crate::rollout::Ruling;
 
@@ -46,14 +48,45 @@ pub struct Arms {
     pub young: Vec<String>,
 }
 
+/// How the series that are judged are labelled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Labels {
+    /// The label that holds the version.
+    pub version: String,
+    /// The label that holds the status: `503`, `5xx` or `5`.
+    pub code: String,
+    /// A second, in the unit of the bounds of latency.
+    pub second: f64,
+    /// Whether it is known how old instances are; where not, every one of the old version counts as young.
+    pub ages_known: bool,
+}
+
+impl Default for Labels {
+    /// Those of the router.
+    fn default() -> Self {
+        Self {
+            version: "version".to_owned(),
+            code: "code".to_owned(),
+            second: 1.0,
+            ages_known: true,
+        }
+    }
+}
+
+/// Whether a status says that the server failed: a code from 500 on, or the class of them.
+fn is_failure(code: &str) -> bool {
+    let class = code.strip_suffix("xx").unwrap_or(code);
+    class.len() == 1 && class == "5" || code.parse::<u16>().is_ok_and(|code| code >= 500)
+}
+
 impl Arms {
-    fn of(&self, labels: &BTreeMap<String, String>) -> Option<Arm> {
-        let version = labels.get("version")?;
+    fn of(&self, labels: &BTreeMap<String, String>, names: &Labels) -> Option<Arm> {
+        let version = labels.get(&names.version)?;
         if *version == self.canary {
             return Some(Arm::Canary);
         }
         let instance = labels.get("instance");
-        let is_young = instance.is_some_and(|it| self.young.contains(it));
+        let is_young = !names.ages_known || instance.is_some_and(|it| self.young.contains(it));
         (*version == self.control).then_some(if is_young {
             Arm::YoungControl
         } else {
@@ -82,6 +115,7 @@ impl Pair {
 /// The running evidence of one rollout. Bounded by [`COHORTS_MAX`] and the router's buckets.
 #[derive(Debug, Clone)]
 pub struct Bench {
+    names: Labels,
     whole: Judge,
     cohort: Judge,
     tail: Judge,
@@ -123,6 +157,11 @@ pub struct Ruled {
 impl Bench {
     /// No evidence yet, for a tolerated difference of `margin`.
     pub fn new(margin: Percent) -> Result<Self, StatsError> {
+        Self::reading(margin, Labels::default())
+    }
+
+    /// Like [`Bench::new`], over series labelled by `names`.
+    pub fn reading(margin: Percent, names: Labels) -> Result<Self, StatsError> {
         let all = Judge {
             margin: margin.fraction(),
             ..Judge::default()
@@ -134,6 +173,7 @@ impl Bench {
         let (whole, tail) = (part(0.5), part(0.25));
         let cohort = part(0.25 / COHORTS_MAX as f64);
         Ok(Self {
+            names,
             errors: whole.start()?,
             slow: tail.start()?,
             slow_young: tail.start()?,
@@ -157,14 +197,13 @@ impl Bench {
         let mut whole = Pair::default();
         let mut cohorts: BTreeMap<(String, String), Pair> = BTreeMap::new();
         for series in &requests.series {
-            let Some(arm) = arms.of(&series.labels) else {
+            let Some(arm) = arms.of(&series.labels, &self.names) else {
                 continue;
             };
             let is_bad = series
                 .labels
-                .get("code")
-                .and_then(|code| code.parse::<u16>().ok())
-                .is_some_and(|code| code >= 500);
+                .get(&self.names.code)
+                .is_some_and(|code| is_failure(code));
             let bad = if is_bad { series.by } else { 0 };
             whole.add(arm, series.by, bad);
             for kind in ["fabric", "route"] {
@@ -199,7 +238,7 @@ impl Bench {
                 .get("le")
                 .and_then(|le| le.replace("+Inf", "inf").parse().ok())
                 .map(Bound);
-            let (Some(arm), Some(le)) = (arms.of(&series.labels), bound) else {
+            let (Some(arm), Some(le)) = (arms.of(&series.labels, &self.names), bound) else {
                 continue;
             };
             if le.0.is_infinite() {
@@ -235,7 +274,7 @@ impl Bench {
                 .get("le")
                 .and_then(|le| le.replace("+Inf", "inf").parse().ok());
             if let (Some(Arm::Control | Arm::YoungControl), Some(le)) =
-                (arms.of(&series.labels), le)
+                (arms.of(&series.labels, &self.names), le)
             {
                 *self.old_buckets.entry(Bound(le)).or_default() += series.by as f64;
             }
@@ -275,7 +314,7 @@ impl Bench {
         }
         let bound = self.bound.map_or_else(
             || "the old version's p99".to_owned(),
-            |b| format!("{} ms", b.0 * 1e3),
+            |b| format!("{} ms", b.0 / self.names.second * 1e3),
         );
         let what = format!("requests slower than {bound}");
         // As slow as young instances of the old version is no harm, only not yet safe.
@@ -343,6 +382,28 @@ fn numbers(what: &str, evidence: &Evidence) -> String {
     )
 }
 
+/// What a person who decides without waiting may rely on: the smallest rate of bad requests that those seen so
+/// far would have shown.
+fn detectable(evidence: &Evidence) -> String {
+    let ratio = evidence.control.total as f64 / (evidence.canary.total.max(1)) as f64;
+    let baseline = evidence.control_rate.unwrap_or(0.0);
+    smallest_detectable(
+        evidence.canary.total,
+        baseline,
+        Judge::default().alpha_harm,
+        ratio,
+    )
+    .map_or_else(
+        || "; so few as there were would show no rate at all".to_owned(),
+        |rate| {
+            format!(
+                "; those so far would have shown {} as harm",
+                percent(Some(rate))
+            )
+        },
+    )
+}
+
 fn finding(signal: &str, what: &str, judgement: &Judgement) -> Finding {
     let evidence = judgement.evidence();
     let (outcome, remedy) = match judgement {
@@ -358,7 +419,12 @@ fn finding(signal: &str, what: &str, judgement: &Judgement) -> Finding {
             Outcome::InsufficientEvidence,
             needed_requests.map_or_else(
                 || "no number of requests would show it as things stand".to_owned(),
-                |needed| format!("about {needed} more requests to the new version"),
+                |needed| {
+                    format!(
+                        "about {needed} more requests to the new version{}",
+                        detectable(evidence)
+                    )
+                },
             ),
         ),
     };
@@ -467,6 +533,60 @@ mod tests {
         }
         assert_eq!(cold.rule().ruling, Ruling::Insufficient);
         assert_eq!(slow.rule().ruling, Ruling::Harm);
+    }
+
+    #[test]
+    fn a_status_is_read_as_a_code_or_as_its_class() {
+        for bad in ["500", "503", "5xx", "5"] {
+            assert!(is_failure(bad), "{bad}");
+        }
+        for fine in ["200", "404", "2xx", "4", "50", "", "xx", "total"] {
+            assert!(!is_failure(fine), "{fine}");
+        }
+    }
+
+    #[test]
+    fn series_of_a_foreign_proxy_are_judged_by_its_own_labels_and_unit() {
+        let names = Labels {
+            version: "envoy_cluster_name".to_owned(),
+            code: "envoy_response_code_class".to_owned(),
+            second: 1e3,
+            ages_known: false,
+        };
+        let mut bench = Bench::reading(Percent::new(1.0).unwrap(), names).unwrap();
+        let foreign = |rows: &[(&str, &str, &str, u64)]| Growth {
+            series: rows
+                .iter()
+                .map(|(cluster, name, value, by)| Grown {
+                    labels: [("envoy_cluster_name", *cluster), (*name, *value)]
+                        .map(|(n, v)| (n.to_owned(), v.to_owned()))
+                        .into(),
+                    by: *by,
+                })
+                .collect(),
+            whole: true,
+        };
+        let class = "envoy_response_code_class";
+        for _ in 0..40 {
+            let requests = [("v1", class, "2", 100), ("v2", class, "2", 50)];
+            let buckets = [
+                ("v1", "le", "100", 100),
+                ("v1", "le", "+Inf", 100),
+                ("v2", "le", "100", 20),
+                ("v2", "le", "+Inf", 50),
+            ];
+            bench
+                .observe(&arms(), &foreign(&requests), &foreign(&buckets))
+                .unwrap();
+        }
+        let ruled = bench.rule();
+        assert_eq!(ruled.ruling, Ruling::Harm, "slow: {:#?}", ruled.findings);
+        assert!(ruled.findings[1].value.contains("slower than 100 ms"));
+        let requests = [("v1", class, "5", 1), ("v2", class, "5", 40)];
+        bench
+            .observe(&arms(), &foreign(&requests), &Growth::default())
+            .unwrap();
+        assert_eq!(bench.counts().0.bad, 40);
     }
 
     #[test]

@@ -14,7 +14,9 @@ pub mod evidence;
 pub mod model;
 pub mod moves;
 pub mod plan;
+pub mod planning;
 pub mod rollout;
+pub mod shadow;
 pub mod site;
 pub mod slots;
 

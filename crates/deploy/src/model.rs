@@ -4,12 +4,13 @@
 //! nothing. An entry that cannot be read is remembered as a flaw and changes nothing else. Keeps at most
 //! [`ENDED_MAX`] rollouts that are over; the ledger has all.
 
-use std::collections::BTreeMap;
+mod track;
 
-use mainstay_change::{CAPACITY, Direction, LEASE_EVENT, LeaseBook, Machine, lease_stream};
+use std::collections::{BTreeMap, BTreeSet};
+
+use mainstay_change::{LEASE_EVENT, LeaseBook, Machine, lease_stream};
 use mainstay_core::{
-    Change, ChangeId, ChangeKind, ChangeState, Entry, FabricName, HostName, Kind, Name, Resource,
-    ServiceName, Time, Verdict,
+    Change, ChangeId, ChangeKind, Entry, FabricName, HostName, Kind, Name, Resource, ServiceName,
     catalog::{FabricSpec, FreezeSpec, HostSpec, RolloutPolicySpec, ServiceSpec, Spec},
     change::{MOVED, Moved, OPENED},
     guard::Guard,
@@ -23,10 +24,14 @@ use crate::{
     moves::Mover,
     plan::RolloutPlan,
     rollout::{Event, KIND, Rollout, State},
-    slots::{Slot, Slots},
+    shadow,
+    slots::Slot,
 };
 
-/// Most ended rollouts kept at hand.
+pub use track::{Batch, Track};
+use track::{forget, newest_first};
+
+/// Most ended rollouts, and actions, kept at hand.
 pub const ENDED_MAX: usize = 500;
 /// Most verdicts and batches of one rollout kept at hand.
 const STEPS_MAX: usize = 1_000;
@@ -38,40 +43,6 @@ pub const ACTION_EVENT: &str = "action.event";
 pub const CLAIMED: &str = "deployment.claimed";
 /// What a kill beside a rollout adds to its instance's incarnation: both count on, and never meet.
 const BESIDE: u64 = 1 << 32;
-
-/// One batch, as it went.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
-    /// Its number, from 1.
-    pub number: u32,
-    /// Its instances.
-    pub slots: Slots,
-    /// When it began.
-    pub began_at: Time,
-    /// When all its successors were verified.
-    pub verified_at: Option<Time>,
-    /// The arithmetic that allowed it.
-    pub arithmetic: String,
-    /// Whether it was on the way back.
-    pub restoring: bool,
-}
-
-/// One change, as it went and stands.
-#[derive(Debug, Clone)]
-pub struct Track<S = State> {
-    /// As it was opened.
-    pub change: Change,
-    /// Where it stands.
-    pub state: S,
-    /// Where it stands, for everyone else.
-    pub moved: Moved,
-    /// Its batches.
-    pub batches: Vec<Batch>,
-    /// Verdicts worth an entry, oldest first.
-    pub verdicts: Vec<Verdict>,
-    /// When it ended.
-    pub ended_at: Option<Time>,
-}
 
 /// What the ledger adds up to.
 #[derive(Debug, Default)]
@@ -101,6 +72,8 @@ pub struct Model {
     beside: BTreeMap<(ServiceName, Slot), u64>,
     /// Leases on headroom.
     pub books: BTreeMap<(ServiceName, FabricName), LeaseBook>,
+    /// What was noted of services that are only observed.
+    pub shadows: BTreeMap<ServiceName, shadow::Memory>,
     /// Entries that could not be read.
     pub flaws: Vec<String>,
 }
@@ -179,6 +152,13 @@ impl Model {
                 forget(&mut self.actions);
             }
             return Ok(());
+        }
+        if change.kind == ChangeKind::Observed && change.plan.kind == shadow::KIND {
+            let note: shadow::Note = serde_json::from_str(&change.plan.body)?;
+            self.shadows
+                .entry(note.service)
+                .or_default()
+                .fold(&note.news);
         }
         if change.kind != ChangeKind::Rollout || change.plan.kind != KIND {
             return Ok(());
@@ -429,8 +409,7 @@ impl Model {
             let track = self.actions.get(change)?;
             let plan = track.state.plan();
             let desired = self.laid_out().remove(&plan.service)?;
-            let mut hosts: BTreeMap<FabricName, std::collections::BTreeSet<HostName>> =
-                BTreeMap::new();
+            let mut hosts: BTreeMap<FabricName, BTreeSet<HostName>> = BTreeMap::new();
             for it in plan.base.slots() {
                 if plan.targets.contains(&it.slot) {
                     hosts
@@ -475,105 +454,10 @@ impl Model {
     }
 }
 
-impl<S> Track<S> {
-    fn new(change: Change, state: S, moved: Moved) -> Self {
-        Self {
-            change,
-            state,
-            moved,
-            batches: Vec::new(),
-            verdicts: Vec::new(),
-            ended_at: None,
-        }
-    }
-    fn moves(&mut self, at: Time, moved: Moved) {
-        if moved.state.is_final() {
-            self.ended_at = Some(at);
-        }
-        self.moved = moved;
-    }
-    /// Where it stands, as a word.
-    pub fn standing(&self) -> ChangeState {
-        self.moved.state
-    }
-}
-
-impl Track<action::State> {
-    fn notes(&mut self, event: &action::Event) {
-        use action::Event as E;
-        match event {
-            E::Began {
-                at,
-                batch,
-                slots,
-                verdict,
-                ..
-            } if self.batches.len() < STEPS_MAX => {
-                let words: Vec<String> = verdict
-                    .findings
-                    .iter()
-                    .filter(|it| it.signal == CAPACITY)
-                    .map(|it| it.value.clone())
-                    .collect();
-                self.batches.push(Batch {
-                    number: *batch,
-                    slots: slots.clone(),
-                    began_at: *at,
-                    verified_at: None,
-                    arithmetic: words.join("; "),
-                    restoring: self.state.plan().direction == Direction::Restoring,
-                });
-                self.verdicts.push(verdict.clone());
-            }
-            E::Held { verdict, .. } if self.verdicts.len() < STEPS_MAX => {
-                self.verdicts.push(verdict.clone());
-            }
-            E::Verified { at, .. } | E::Drained { at, .. } => {
-                let done = !self.state.is_replacing();
-                if let Some(batch) = self.batches.last_mut().filter(|_| done)
-                    && batch.verified_at.is_none()
-                {
-                    batch.verified_at = Some(*at);
-                }
-            }
-            E::Began { .. }
-            | E::Held { .. }
-            | E::Surged { .. }
-            | E::Applied { .. }
-            | E::Returned { .. }
-            | E::Back { .. }
-            | E::Trimmed { .. }
-            | E::Paused { .. }
-            | E::Resumed { .. }
-            | E::Aborted { .. }
-            | E::Settled { .. } => {}
-        }
-    }
-}
-
-fn newest_first<S>(tracks: &BTreeMap<ChangeId, Track<S>>) -> Vec<&Track<S>> {
-    let mut all: Vec<&Track<S>> = tracks.values().collect();
-    all.sort_by_key(|track| std::cmp::Reverse((track.change.opened_at, &track.change.id)));
-    all
-}
-
 /// The change whose stream an entry is of.
 fn change_of(entry: &Entry) -> Option<ChangeId> {
     let id = entry.stream.as_str().strip_prefix("change/")?;
     ChangeId::new(id).ok()
-}
-
-/// Drops the oldest changes that are over, beyond what is kept.
-fn forget<S>(tracks: &mut BTreeMap<ChangeId, Track<S>>) {
-    let mut ended: Vec<(Time, ChangeId)> = tracks
-        .iter()
-        .filter_map(|(id, track)| Some((track.ended_at?, id.clone())))
-        .collect();
-    let over = ended.len().saturating_sub(ENDED_MAX);
-    ended.sort();
-    for (_, id) in ended.into_iter().take(over) {
-        tracks.remove(&id);
-    }
 }
 
 fn put<K: std::str::FromStr + Ord, V>(map: &mut BTreeMap<K, V>, name: &Name, spec: V) {

@@ -18,7 +18,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use mainstay_change::{EffectId, Machine, Refusal};
+use mainstay_change::{Direction, EffectId, Machine, Refusal};
 use mainstay_core::{ChangeState, Time, change::Moved};
 
 pub use decide::{DWELL, FRESH};
@@ -133,6 +133,10 @@ impl Machine for Rollout {
             generation,
             key: key.to_owned(),
         }
+    }
+
+    fn direction(state: &State) -> Direction {
+        state.direction
     }
 
     fn standing(state: &State) -> Moved {

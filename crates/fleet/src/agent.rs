@@ -11,7 +11,7 @@
 //! # let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
 //! # runtime.block_on(async {
 //! let data = std::env::temp_dir().join(format!("agent-run-{}", std::process::id()));
-//! let settings = Settings { host: "h1".parse().expect("a valid name"), data: data.clone() };
+//! let settings = Settings::of("h1".parse().expect("a valid name"), &data);
 //! let (orders, ordered) = mpsc::channel(8);
 //! let (reports, mut reported) = mpsc::channel(64);
 //! let stop = tokio_util::sync::CancellationToken::new();
@@ -26,7 +26,7 @@
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -42,6 +42,7 @@ use crate::{
     driver::Driver,
     host::{Host, Told},
     state::{StateError, Store},
+    vitals::Vitals,
 };
 
 /// How often it looks at its processes.
@@ -58,6 +59,22 @@ pub struct Settings {
     pub host: HostName,
     /// Where its state and its logs are.
     pub data: PathBuf,
+    /// Where the host's metrics are scraped; empty where they are not.
+    pub metrics_url: String,
+    /// Where it counts what it does.
+    pub vitals: Vitals,
+}
+
+impl Settings {
+    /// An agent whose metrics nobody scrapes.
+    pub fn of(host: HostName, data: &Path) -> Self {
+        Self {
+            host,
+            data: data.to_owned(),
+            metrics_url: String::new(),
+            vitals: Vitals::default(),
+        }
+    }
 }
 
 /// Why an agent ended.
@@ -105,8 +122,9 @@ pub async fn run<D: Driver>(
 ) -> Result<(), AgentError> {
     let clock = Clock::start();
     let opened_at = clock.now();
+    let data = settings.data;
     let mut host = tokio::task::spawn_blocking(move || {
-        Store::open(&settings.data).and_then(|store| Host::open(store, driver, opened_at))
+        Store::open(&data).and_then(|store| Host::open(store, driver, opened_at))
     })
     .await??;
     let mut outbox = Outbox::new(reports);
@@ -114,6 +132,7 @@ pub async fn run<D: Driver>(
         wire: WIRE_VERSION,
         host: settings.host,
         generation: host.desired().generation,
+        metrics_url: settings.metrics_url,
     });
     outbox.flush();
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -140,6 +159,7 @@ pub async fn run<D: Driver>(
             }
         }
         let now = clock.now();
+        let began = std::time::Instant::now();
         // Looking and starting block: on a thread of their own.
         let (back, told) = tokio::task::spawn_blocking(move || {
             let told = host.turn(sets, now, whole);
@@ -147,6 +167,7 @@ pub async fn run<D: Driver>(
         })
         .await?;
         host = back;
+        settings.vitals.turned(began.elapsed(), &told);
         outbox.take(told, now);
     }
 }
@@ -230,7 +251,7 @@ mod tests {
         let mut outbox = Outbox::new(to);
         let told = Told {
             unordered: (0..UNSENT_MAX + 3).map(event).collect(),
-            reports: vec![],
+            ..Told::default()
         };
         outbox.take(told, Time::from_millis(1));
         while from.try_recv().is_ok() {}

@@ -139,6 +139,8 @@ pub trait Driver: Send + 'static {
     fn started_digest<'a>(&self, handle: &'a Self::Handle) -> &'a str;
     /// Processes of the artifacts in `folders` that are none of `known`.
     fn strays(&mut self, folders: &BTreeSet<PathBuf>, known: &[Self::Handle]) -> Vec<Stray>;
+    /// A look at everything begins: what was read for an earlier one says nothing any more.
+    fn look_begins(&mut self) {}
     /// Keeps what an instance writes within its limit.
     fn tend(&mut self, instance: &InstanceName);
 }

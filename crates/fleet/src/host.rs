@@ -30,6 +30,10 @@ pub(crate) struct Told {
     pub(crate) reports: Vec<FromAgent>,
     /// What moved without an order.
     pub(crate) unordered: Vec<FromAgent>,
+    /// Processes started in place of one that ended without an order.
+    pub(crate) restarts: u64,
+    /// Processes that ended without an order.
+    pub(crate) exits: u64,
 }
 
 /// All of one host, behind its driver.
@@ -78,6 +82,7 @@ impl<D: Driver> Host<D> {
                 Err(refused) => tracing::warn!(%refused, "an order was refused"),
             }
         }
+        self.driver.look_begins();
         self.look(now, whole, &mut told);
         if whole {
             self.look_at_artifacts(now, &mut told);
@@ -165,6 +170,7 @@ impl<D: Driver> Host<D> {
                     self.unseen.remove(name);
                     self.facts.remove(name);
                     if let Some(what) = end(instance, now, &how) {
+                        told.exits += 1;
                         tell(told, now, Some(name), what);
                     }
                 }
@@ -331,12 +337,14 @@ impl<D: Driver> Host<D> {
                 instance.seen_sha256 = Some(ran);
                 instance.process = Some(process);
                 instance.running.life = Life::Alive { since: now };
+                told.restarts += u64::from(instance.unordered_exits > 0);
             }
             Err(error) => {
                 instance.port = None;
                 instance.running.failures_in_row += 1;
                 if matches!(error, StartError::EndedAtOnce { .. }) {
                     instance.unordered_exits += 1;
+                    told.exits += 1;
                     tell(told, now, Some(name), error.to_string());
                 }
                 let because = error.to_string();

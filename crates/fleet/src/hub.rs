@@ -42,6 +42,8 @@ pub struct HostView {
     pub received_at: Time,
     /// The generation it acts on.
     pub generation: Generation,
+    /// Where its metrics are scraped; empty where they are not.
+    pub metrics_url: String,
     /// Its instances, as last reported.
     pub instances: Vec<InstanceReport>,
 }
@@ -144,6 +146,7 @@ impl Peers for Hosts {
                 wire: _,
                 host,
                 generation,
+                metrics_url: _,
             } => Some((host.clone(), *generation)),
             FromAgent::Report { .. } | FromAgent::Unordered { .. } => None,
         }
@@ -154,11 +157,17 @@ impl Peers for Hosts {
             connected: true,
             received_at,
             generation: Generation::default(),
+            metrics_url: String::new(),
             instances: Vec::new(),
         });
         (known.connected, known.received_at) = (true, received_at);
         match said {
-            FromAgent::Hello { generation, .. } => known.generation = generation,
+            FromAgent::Hello {
+                wire: _,
+                host: _,
+                generation,
+                metrics_url,
+            } => (known.generation, known.metrics_url) = (generation, metrics_url),
             FromAgent::Report {
                 at,
                 generation,
@@ -223,6 +232,7 @@ mod tests {
             wire: 1,
             host: "h1".parse().unwrap(),
             generation: Generation::default(),
+            metrics_url: "http://127.0.0.1:1/metrics".to_owned(),
         };
         say.send(text(&hello)).await.unwrap();
         for number in 0..UNORDERED_MAX + 3 {
@@ -252,5 +262,6 @@ mod tests {
         attending.await.unwrap();
         let host = hub.view().hosts.values().next().unwrap().clone();
         assert_eq!((host.connected, host.received_at.millis()), (false, 7));
+        assert_eq!(host.metrics_url, "http://127.0.0.1:1/metrics");
     }
 }

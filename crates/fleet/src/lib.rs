@@ -15,3 +15,4 @@ pub mod orders;
 pub mod plan;
 pub mod process;
 pub mod state;
+pub mod vitals;

@@ -23,7 +23,7 @@ use std::{
 };
 
 use mainstay_core::{InstanceName, Time};
-use mainstay_sys::{Error as SysError, PidFd, ProcessIdentity, Signal};
+use mainstay_sys::{Error as SysError, Listeners, PidFd, ProcessIdentity, Signal, Watch};
 use mainstay_wire::agent::{DesiredInstance, ProcessFacts};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,11 @@ use crate::driver::{Ask, AskError, Driver, Observation, StartError, Stray};
 pub const ENV_KEPT: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 /// A log larger than this is moved to `INSTANCE.log.1`, whose predecessor goes.
 pub const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Looks for strays between two at every process; at the others only what is new is looked at, since a
+/// process that ran something else for two looks seldom turns into one of ours.
+const LOOKS_AT_ALL: u32 = 10;
+/// Looks after which a process is no longer new: what was forked at one has called `exec` by the next.
+const LOOKS_NEW: u8 = 2;
 /// Tries to find a free port that no other instance was given.
 const PORT_TRIES: usize = 64;
 
@@ -79,6 +84,39 @@ pub struct ProcessDriver {
     logs: PathBuf,
     /// Those this very agent started, to be reaped.
     children: BTreeMap<u32, Child>,
+    /// Those that are looked at, each by a descriptor that stays with it.
+    watched: BTreeMap<u32, (Process, Watch)>,
+    /// What listens on this host, read once a look.
+    listeners: Option<Listeners>,
+    others: Others,
+}
+
+/// Processes that run nothing of ours, as far as was seen.
+#[derive(Debug, Default)]
+struct Others {
+    folders: BTreeSet<PathBuf>,
+    looks: u32,
+    /// How often each was looked at.
+    seen: BTreeMap<u32, u8>,
+}
+
+impl Others {
+    /// Whether `pid` need not be looked at this time.
+    fn is_settled(&self, pid: u32) -> bool {
+        self.seen.get(&pid).is_some_and(|looks| *looks >= LOOKS_NEW)
+    }
+
+    /// Begins a look at `pids` for what runs in `folders`.
+    fn begin(&mut self, folders: &BTreeSet<PathBuf>, pids: &[u32]) {
+        self.looks += 1;
+        if self.looks >= LOOKS_AT_ALL || self.folders != *folders {
+            self.looks = 0;
+            self.seen.clear();
+            self.folders.clone_from(folders);
+        }
+        let there: BTreeSet<u32> = pids.iter().copied().collect();
+        self.seen.retain(|pid, _| there.contains(pid));
+    }
 }
 
 impl ProcessDriver {
@@ -87,6 +125,9 @@ impl ProcessDriver {
         Self {
             logs: data.join("logs"),
             children: BTreeMap::new(),
+            watched: BTreeMap::new(),
+            listeners: None,
+            others: Others::default(),
         }
     }
 
@@ -127,9 +168,59 @@ impl ProcessDriver {
         Ok(command)
     }
 
+    /// The handle on a process, unless it has ended.
+    fn watch(&mut self, process: &Process) -> Result<Option<&mut Watch>, SysError> {
+        let pid = process.pid;
+        if self.watched.get(&pid).is_none_or(|(of, _)| of != process) {
+            let watch = match Watch::of(&process.identity()) {
+                Ok(watch) => watch,
+                Err(error) => return gone_or(error),
+            };
+            self.watched.insert(pid, (process.clone(), watch));
+        }
+        let Some((_, watch)) = self.watched.get_mut(&pid) else {
+            return Ok(None);
+        };
+        Ok((!watch.exited()?).then_some(watch))
+    }
+
+    fn facts(&mut self, process: &Process, port: u16) -> Result<Option<ProcessFacts>, SysError> {
+        let listeners = match self.listeners.take() {
+            Some(listeners) => listeners,
+            None => Listeners::read()?,
+        };
+        let measured = match self.watch(process)? {
+            None => Ok(None),
+            Some(watch) => match watch.measure(port, &listeners) {
+                Ok(measured) => Ok(Some(measured)),
+                // The memory goes before the process does, and a first thread may end before the others.
+                Err(error @ SysError::NoExecutable { .. }) if !watch.exited()? => Err(error),
+                Err(error) => gone_or(error),
+            },
+        };
+        self.listeners = Some(listeners);
+        Ok(measured?.map(|now| ProcessFacts {
+            boot_id: process.boot_id.clone(),
+            pid: process.pid,
+            start_ticks: process.start_ticks,
+            started_at: process.started_at,
+            exe_sha256: now.exe_sha256,
+            listening_port: now.listens.then_some(port),
+            rss_bytes: now.resources.rss_bytes,
+            open_files: now.resources.open_fds,
+        }))
+    }
+
     /// Ends what is left of the group of a leader that ended, then reaps the leader: in this order, since
     /// until then nobody else can have its number.
     fn bury(&mut self, process: &Process) -> String {
+        if self
+            .watched
+            .get(&process.pid)
+            .is_some_and(|(of, _)| of == process)
+        {
+            self.watched.remove(&process.pid);
+        }
         let Some(mut child) = self.children.remove(&process.pid) else {
             return "not this agent's child, so its exit status is unknown".to_owned();
         };
@@ -142,43 +233,6 @@ impl ProcessDriver {
         child
             .wait()
             .map_or_else(|error| error.to_string(), |status| status.to_string())
-    }
-}
-
-/// A handle on the process, unless it has ended.
-fn is_there(process: &Process) -> Result<Option<PidFd>, SysError> {
-    match PidFd::open_identified(&process.identity()) {
-        Ok(handle) => Ok((!handle.exited()?).then_some(handle)),
-        Err(error) => gone_or(error),
-    }
-}
-
-fn facts(process: &Process, port: u16) -> Result<Option<ProcessFacts>, SysError> {
-    let identity = process.identity();
-    let Some(handle) = is_there(process)? else {
-        return Ok(None);
-    };
-    let measured = mainstay_sys::identify(process.pid).and_then(|now| {
-        let used = mainstay_sys::resources(process.pid)?;
-        let listens = mainstay_sys::owns_listening_socket(process.pid, port)?;
-        // Last: what was read was read of this process.
-        handle.verify(&identity)?;
-        Ok((now, used, listens))
-    });
-    match measured {
-        Ok((now, used, listens)) => Ok(Some(ProcessFacts {
-            boot_id: now.boot_id,
-            pid: now.pid,
-            start_ticks: now.start_time_ticks,
-            started_at: process.started_at,
-            exe_sha256: now.exe_sha256,
-            listening_port: listens.then_some(port),
-            rss_bytes: used.rss_bytes,
-            open_files: used.open_fds,
-        })),
-        // The memory goes before the process does, and a first thread may end before the others.
-        Err(error @ SysError::NoExecutable { .. }) if !handle.exited()? => Err(error),
-        Err(error) => gone_or(error),
     }
 }
 
@@ -322,9 +376,11 @@ impl Driver for ProcessDriver {
 
     fn observe(&mut self, process: &Process, port: u16, closely: bool) -> Observation {
         let seen = if closely {
-            facts(process, port).map(|facts| facts.map(Observation::Alive))
+            self.facts(process, port)
+                .map(|facts| facts.map(Observation::Alive))
         } else {
-            is_there(process).map(|there| there.map(|_| Observation::Still))
+            self.watch(process)
+                .map(|there| there.map(|_| Observation::Still))
         };
         match seen {
             Ok(Some(seen)) => seen,
@@ -359,19 +415,35 @@ impl Driver for ProcessDriver {
             .filter_map(|folder| fs::canonicalize(folder).ok())
             .collect();
         let ours: BTreeSet<u32> = known.iter().map(|process| process.pid).collect();
-        let seen = pids().into_iter().filter_map(|pid| {
-            let exe = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        let pids = pids();
+        self.others.begin(&folders, &pids);
+        let mut strays = Vec::new();
+        for pid in pids {
+            if self.others.is_settled(pid) {
+                continue;
+            }
+            let Ok(exe) = fs::read_link(format!("/proc/{pid}/exe")) else {
+                *self.others.seen.entry(pid).or_default() += 1;
+                continue;
+            };
             let inside = exe.ends_with("run")
                 && exe
                     .ancestors()
                     .nth(2)
                     .is_some_and(|folder| folders.contains(folder));
             // A worker of one of our processes is in its group.
-            let unordered = inside && group_of(pid).is_some_and(|group| !ours.contains(&group));
-            let instance = unordered.then(|| instance_of(pid))?;
-            Some(Stray { pid, exe, instance })
-        });
-        seen.collect()
+            if inside && group_of(pid).is_some_and(|group| !ours.contains(&group)) {
+                let instance = instance_of(pid);
+                strays.push(Stray { pid, exe, instance });
+            } else if !inside {
+                *self.others.seen.entry(pid).or_default() += 1;
+            }
+        }
+        strays
+    }
+
+    fn look_begins(&mut self) {
+        self.listeners = None;
     }
 
     fn tend(&mut self, instance: &InstanceName) {

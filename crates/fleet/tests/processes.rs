@@ -98,10 +98,7 @@ async fn be_an_agent() {
     let (orders, ordered) = mpsc::channel(1);
     let (to, _reports) = mpsc::channel(8);
     orders.send(ToAgent::Desired { set }).await.unwrap();
-    let settings = Settings {
-        host: "h1".parse().unwrap(),
-        data: data.clone(),
-    };
+    let settings = Settings::of("h1".parse().unwrap(), &data);
     let driver = ProcessDriver::new(&data);
     run(settings, driver, ordered, to, CancellationToken::new())
         .await
@@ -149,10 +146,7 @@ impl World {
         let (to, reports) = mpsc::channel(1_024);
         let stop = CancellationToken::new();
         let data = folder.path().join("data");
-        let settings = Settings {
-            host: "h1".parse().unwrap(),
-            data: data.clone(),
-        };
+        let settings = Settings::of("h1".parse().unwrap(), &data);
         let agent = tokio::spawn(run(
             settings,
             ProcessDriver::new(&data),

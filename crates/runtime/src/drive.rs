@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use mainstay_change::EffectId;
+use mainstay_change::{Direction, EffectId};
 use mainstay_core::{
-    Actor, Append, ChangeId, Expected, NewEntry, Span, Time,
+    Actor, Append, ChangeId, Entry, Expected, NewEntry, Span, Time,
     change::change_stream,
     ports::{BoxFuture, Clock, Ledger, LedgerError},
 };
@@ -152,6 +152,17 @@ async fn tail(shell: &Shell, seq: &mut u64, inbox: &mut Vec<Inbox>) {
     }
 }
 
+async fn written(
+    shell: &Shell,
+    append: Append,
+    direction: Direction,
+) -> Result<Vec<Entry>, LedgerError> {
+    match direction {
+        Direction::Forward => shell.ledger.append(append).await,
+        Direction::Restoring => shell.ledger.append_restoring(append).await,
+    }
+}
+
 async fn carry_out(
     shell: &Shell,
     dispatch: Dispatch,
@@ -163,7 +174,8 @@ async fn carry_out(
             ticket,
             change,
             append,
-        } => inbox.push(match shell.ledger.append(append).await {
+            direction,
+        } => inbox.push(match written(shell, append, direction).await {
             Ok(entries) => Inbox::Committed { ticket, entries },
             Err(LedgerError::Conflict { stream, .. }) => Inbox::Conflict { ticket, stream },
             Err(error) => {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_change::{EffectId, Machine, Refusal};
+use mainstay_change::{Direction, EffectId, Machine, Refusal};
 use mainstay_core::{
     Time,
     change::{Moved, Plan},
@@ -44,6 +44,7 @@ pub(crate) fn undecodable(what: &'static str) -> impl Fn(serde_json::Error) -> H
 pub(crate) struct Decided {
     pub(crate) bodies: Vec<String>,
     pub(crate) after: Moved,
+    pub(crate) direction: Direction,
 }
 
 pub(crate) trait Hosted: Send {
@@ -73,6 +74,7 @@ impl<M: Machine> Hosted for Host<M> {
         Ok(Decided {
             bodies,
             after: M::standing(&after),
+            direction: M::direction(&after),
         })
     }
     fn evolve(&mut self, body: &str) -> Result<(), HostError> {

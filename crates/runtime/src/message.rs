@@ -1,6 +1,6 @@
 //! What a turn is told, and what it wants done.
 
-use mainstay_change::{EffectId, Refusal};
+use mainstay_change::{Direction, EffectId, Refusal};
 use mainstay_core::{Append, ChangeId, Entry, StreamId};
 
 use crate::hosted::HostError;
@@ -65,6 +65,8 @@ pub enum Dispatch {
         change: ChangeId,
         /// What to write.
         append: Append,
+        /// Which way the change goes.
+        direction: Direction,
     },
     /// Read a change's stream.
     Read {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use mainstay_change::{EffectId, Refusal};
+use mainstay_change::{Direction, EffectId, Refusal};
 use mainstay_core::{
     Actor, Append, Change, ChangeId, ChangeState, Entry, Expected, NewEntry, Span, StreamId, Time,
     change::{MOVED, Moved, OPENED, change_stream},
@@ -278,7 +278,9 @@ impl Runtime {
             }
             tick = false;
             let mut entries = Vec::new();
+            let mut direction = Direction::Forward;
             let decided = machine.decide(now, input.as_deref()).and_then(|decided| {
+                direction = decided.direction;
                 entries = entries_of(id, kind, *schema, decided, machine.standing().state)?;
                 Ok(())
             });
@@ -311,6 +313,7 @@ impl Runtime {
             out.push(Dispatch::Append {
                 ticket,
                 change: id.clone(),
+                direction,
                 append: Append {
                     actor: self.actor.clone(),
                     at: now,

@@ -13,8 +13,10 @@
 
 mod ledger;
 mod report;
+mod rollout;
 mod walk;
 mod world;
 
 pub use report::{Fault, Invariant, Planted, Report, Violation};
+pub use rollout::{RolloutWorld, Sized};
 pub use world::World;

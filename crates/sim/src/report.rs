@@ -7,14 +7,18 @@ use std::collections::BTreeMap;
 pub enum Invariant {
     /// No effect without an entry before it; the chain is whole.
     Ledger,
-    /// No forward step while a freeze holds.
+    /// No forward step while a freeze holds, after harm was seen, or on stale data.
     Guard,
     /// A freeze ends by its deadline.
     Undo,
     /// A stale leader commits nothing; no effect takes hold twice or after a newer one.
     Fence,
-    /// When faults stop, every change ends.
+    /// When faults stop, every change ends, or waits for a person.
     Live,
+    /// No effect takes serving capacity below what it was, or demand and a margin, whichever is less.
+    Floor,
+    /// What is called verified, at rest or done was so.
+    Truth,
 }
 
 /// What goes wrong on purpose.
@@ -32,6 +36,30 @@ pub enum Fault {
     StaleLeader,
     /// A receiver is sent an effect that took hold already.
     DuplicateEffect,
+    /// An effect does not arrive.
+    LostEffect,
+    /// An order arrives after a newer one.
+    LateOrder,
+    /// An agent reports nothing.
+    SilentAgent,
+    /// An agent reports what is wanted instead of what is.
+    LyingAgent,
+    /// An agent is started anew.
+    AgentRestart,
+    /// Nothing is measured: routers are silent, the judge has no evidence.
+    BlindMonitoring,
+    /// Both versions fail alike.
+    SharedFailure,
+    /// A host is gone, with all it ran.
+    HostLoss,
+    /// So is a whole rack.
+    RackLoss,
+    /// A process does not stop until it is killed.
+    RefusesToStop,
+    /// A process does not start.
+    FailsToStart,
+    /// Another change holds headroom of the same service.
+    ForeignLease,
 }
 
 /// A bug in the simulated system, to test the simulator.
@@ -51,6 +79,32 @@ pub enum Planted {
     ClockStandsStill,
     /// A new leader is not told which changes are open.
     NoRecovery,
+    /// What an agent says of itself is taken for what is.
+    ClaimsTrusted,
+    /// A verdict from before monitoring went blind is dated as of now.
+    StaleVerdicts,
+    /// Instances are taken out without a lease.
+    NoLease,
+    /// Batches are as large as they like.
+    BatchIgnoresArithmetic,
+    /// The old version is said to carry everything on the way back.
+    OldVersionCarriesAll,
+    /// Instances are said to be at rest at once.
+    DrainedTooSoon,
+    /// A new leader counts no request that was under way before it.
+    ForgetsInFlight,
+    /// What was seen of another set of instances is taken for what is looked for now.
+    GenerationIgnored,
+    /// An agent that is started anew starts its instances beside those that run.
+    AgentForgets,
+    /// Harm is ruled a pass.
+    HarmSwallowed,
+    /// Receivers take orders older than those they have.
+    OldOrdersTaken,
+    /// A new leader orders routes before it has heard what runs.
+    RoutesUnheard,
+    /// The end is reported without writing down what runs.
+    SettlesUnwritten,
 }
 
 /// An invariant that did not hold.
@@ -71,6 +125,8 @@ pub struct Report {
     pub bites: BTreeMap<Fault, u32>,
     /// Commits by leaders.
     pub commits: u32,
+    /// Milliseconds from the verdict of harm to the last request that the bad version answered.
+    pub exposed_after_ms: Option<i64>,
     /// Everything that happened, in order.
     pub trace: String,
 }

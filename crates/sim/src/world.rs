@@ -82,6 +82,7 @@ impl World {
                 violations: Vec::new(),
                 bites: BTreeMap::new(),
                 commits: 0,
+                exposed_after_ms: None,
                 trace: String::new(),
             },
         }
@@ -218,14 +219,11 @@ impl World {
                 .partition(|(at, _)| *at <= self.true_ms);
             leader.inbox = later;
             let due = due.into_iter().map(|(_, message)| message).collect();
-            let now = match self.planted {
-                Planted::ClockStandsStill => Time::from_millis(FREEZE_FROM_MS),
-                Planted::Nothing
-                | Planted::GuardSaysYes
-                | Planted::NoExpectations
-                | Planted::ReceiverTakesTwice
-                | Planted::AcknowledgesUnwritten
-                | Planted::NoRecovery => self.now(),
+            let stands_still = self.planted == Planted::ClockStandsStill;
+            let now = if stands_still {
+                Time::from_millis(FREEZE_FROM_MS)
+            } else {
+                self.now()
             };
             let dispatches = leader.runtime.turn(now, due);
             let mut alive = !leader.runtime.fenced();
@@ -256,6 +254,7 @@ impl World {
                 ticket,
                 change,
                 append,
+                ..
             } => {
                 let (answer, lives) = self.append(leader.epoch, &append);
                 leader.inbox.push((

@@ -141,6 +141,9 @@ pub enum FromAgent {
         host: HostName,
         /// The generation it holds.
         generation: Generation,
+        /// Where the host's metrics are scraped; empty where they are not.
+        #[serde(default)]
+        metrics_url: String,
     },
     /// What it sees; sent each second and on every change.
     Report {

@@ -54,6 +54,16 @@ mod tests {
     }
 
     #[test]
+    fn a_hello_of_an_agent_without_metrics_is_still_read() {
+        let text = r#"{"type":"hello","wire":1,"host":"h1","generation":{"epoch":1,"counter":2}}"#;
+        let agent::FromAgent::Hello { metrics_url, .. } = serde_json::from_str(text).unwrap()
+        else {
+            panic!("a hello was written");
+        };
+        assert_eq!(metrics_url, "");
+    }
+
+    #[test]
     fn a_report_reads_back_what_it_writes() {
         let report = agent::FromAgent::Report {
             at: mainstay_core::Time::from_millis(5),

@@ -193,7 +193,11 @@ fn report(status: &Value, now: Time, style: Style) -> Vec<String> {
     let mut lines = Vec::new();
     blocked(list(status, "blocked"), style, &mut lines);
     in_flight(list(status, "changes"), now, style, &mut lines);
-    services(list(status, "services"), style, &mut lines);
+    let watched = list(status, "observed");
+    if watched.is_empty() || !list(status, "services").is_empty() {
+        services(list(status, "services"), style, &mut lines);
+    }
+    observed(watched, style, &mut lines);
     connections(status, now, style, &mut lines);
     lines
 }
@@ -284,6 +288,50 @@ fn services(all: &[Value], style: Style, lines: &mut Vec<String>) {
         "NAME", "FABRIC", "VERSION", "SERVING", "ROTATION", "DEMAND", "CAPACITY", "ERRORS", "P99",
     ];
     lines.extend(indented(&header, &rows));
+}
+
+/// Services that are only observed: what a rollout of what somebody else rolled out would have come to.
+fn observed(all: &[Value], style: Style, lines: &mut Vec<String>) {
+    if !all.is_empty() {
+        lines.push(String::new());
+    }
+    for one in all {
+        let service = style.bold(&cell(one, "/service"));
+        let trial = &one["trial"];
+        if trial.is_null() {
+            let version = match one["stable"].as_str() {
+                Some(version) => format!(" {}", style::clean(version)),
+                None => String::new(),
+            };
+            lines.push(format!(
+                "observed: {service}{version}: {}",
+                cell(one, "/because")
+            ));
+            continue;
+        }
+        let would = cell(trial, "/would");
+        let ruling = match trial["ruling"].as_str() {
+            Some("harm") => style.bad(&would),
+            Some("pass") => style.good(&would),
+            _ => style.warn(&would),
+        };
+        let numbers: Vec<String> = list(trial, "findings")
+            .iter()
+            .map(|it| cell(it, "/value"))
+            .collect();
+        lines.push(format!(
+            "observed: {service} {} → {} would {ruling}: {}",
+            cell(trial, "/from"),
+            cell(trial, "/to"),
+            numbers.join("; ")
+        ));
+        for finding in list(trial, "findings") {
+            let remedy = cell(finding, "/remedy");
+            if trial["ruling"] == json!("insufficient") && !["-", ""].contains(&remedy.as_str()) {
+                lines.push(format!("  {}: {remedy}", cell(finding, "/signal")));
+            }
+        }
+    }
 }
 
 fn per_cent(ratio: &Value) -> String {
@@ -406,6 +454,28 @@ mod tests {
         assert_eq!(open_sheds(&all, &shed), ["chg-a", "chg-b"]);
         shed.fabric = Some("lax".parse().unwrap());
         assert_eq!(open_sheds(&all, &shed), ["chg-a"]);
+    }
+
+    #[test]
+    fn status_says_what_a_rollout_of_an_observed_service_would_have_come_to() {
+        let finding = |value: &str, remedy: &str| json!({"signal": "errors", "value": value, "remedy": remedy});
+        let status = json!({"observed": [
+            {"service": "shop", "stable": "v1", "trial": {"from": "v1", "to": "v2", "ruling": "harm",
+                "would": "fail", "findings": [finding("20 % of 900", "mend the new version")]}},
+            {"service": "cart", "stable": "v1", "trial": {"from": "v1", "to": "v2", "ruling": "insufficient",
+                "would": "wait for evidence", "findings": [finding("0 % of 9", "about 500 more")]}},
+            {"service": "till", "stable": "v7", "trial": null, "because": "one version serves"},
+        ]});
+        let lines = report(&status, Time::from_millis(0), Style::PLAIN);
+        assert_eq!(
+            lines[4..8],
+            [
+                "observed: shop v1 → v2 would fail: 20 % of 900",
+                "observed: cart v1 → v2 would wait for evidence: 0 % of 9",
+                "  errors: about 500 more",
+                "observed: till v7: one version serves",
+            ]
+        );
     }
 
     #[test]

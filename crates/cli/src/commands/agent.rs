@@ -50,10 +50,7 @@ pub(crate) async fn run(global: &Global, args: Agent) -> anyhow::Result<()> {
     let (orders, ordered) = mpsc::channel(ORDERS_WAITING_MAX);
     let (reports, reported) = mpsc::channel(REPORTS_WAITING_MAX);
     let stop = CancellationToken::new();
-    let settings = Settings {
-        host: args.host,
-        data: args.data_dir.clone(),
-    };
+    let settings = Settings::of(args.host, &args.data_dir);
     let driver = ProcessDriver::new(&args.data_dir);
     let agent = tokio::spawn(run_agent(settings, driver, ordered, reports, stop.clone()));
     let mailbox = Arc::new(Mailbox::default());

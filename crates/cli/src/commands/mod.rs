@@ -4,6 +4,7 @@ mod actions;
 mod agent;
 mod changes;
 mod demo;
+pub(crate) mod init;
 mod instances;
 mod ledger;
 mod query;
@@ -54,6 +55,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Agent(args) => agent::run(&global, args).await?,
         Command::Router(args) => router::run(&global, args).await?,
         Command::Demo(options) => return demo::demo(&global, &options).await,
+        Command::Init(args) => init::init(&global, &args).await?,
         Command::Up(args) => up::up(args).await?,
         Command::Apply {
             files,

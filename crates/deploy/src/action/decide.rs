@@ -25,7 +25,11 @@ pub(super) fn decide(state: &State, now: Time, input: Input) -> Result<Vec<Event
             before,
             room,
             verdict,
-        } => Ok(granted(state, now, batch, slots, before, room, verdict)),
+        } => Ok(if state.asks_for(batch) && !state.is_halted() {
+            granted(state, now, &slots, before, room, verdict)
+        } else {
+            vec![]
+        }),
         Input::Seen {
             generation,
             verified,
@@ -61,15 +65,12 @@ pub(super) fn decide(state: &State, now: Time, input: Input) -> Result<Vec<Event
 fn granted(
     state: &State,
     now: Time,
-    batch: u32,
-    slots: Slots,
+    slots: &Slots,
     before: Processes,
     room: bool,
     verdict: Verdict,
 ) -> Vec<Event> {
-    if state.phase != Phase::Leasing(batch) || state.is_halted() {
-        return vec![];
-    }
+    let batch = state.batches + 1;
     let candidates = state.candidates();
     let slots: Slots = slots
         .iter()

@@ -378,7 +378,7 @@ impl State {
             Task::Restart | Task::Kill => format!(
                 "{verified} of {total} replaced as measured: the old process seen gone, its successor \
                  started later, owning its port and answering callers as {}{}",
-                self.plan.base.version,
+                self.versions_words(),
                 self.killed_words()
             ),
             Task::Drain | Task::Shed { .. } => self.temporary_words(),
@@ -388,6 +388,15 @@ impl State {
             Some(because) if self.returned.is_none() => format!("{because}; {done}"),
             Some(_) | None => done,
         }
+    }
+
+    fn versions_words(&self) -> String {
+        let base = self.plan.base.slots();
+        let of_targets = base.filter(|it| self.plan.targets.contains(&it.slot));
+        let mut versions: Vec<String> = of_targets.map(|it| it.version.to_string()).collect();
+        versions.sort();
+        versions.dedup();
+        versions.join(" or ")
     }
 
     fn killed_words(&self) -> String {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{
     Engine, dead, lock,
     perform::{LOOK_EVERY, OPEN_FOR, short},
+    propose::declared,
 };
 use crate::{
     action::{Effect, Input, Process, Processes, State, Task},
@@ -144,7 +145,7 @@ impl Engine {
         findings.extend(self.presence(change, now)?);
         findings.extend(self.guard_findings(service, now).await);
         let model = self.model();
-        let declared = Self::declared(&model, service, model.change(change)?);
+        let declared = declared(&model, service, model.change(change)?);
         Some(match declared {
             Some(declared) => findings.into_iter().map(|it| declared.apply(it)).collect(),
             None => findings,
@@ -183,7 +184,7 @@ impl Engine {
             let why = format!("{} have no process: taking them takes nothing", gone.len());
             (gone, why)
         } else if plan.task == Task::Drain {
-            let others = others(&seen, &mover, fabric, &candidates, now)?;
+            let others = others(&seen, &mover, fabric, &candidates, now);
             let one: Slots = candidates.of(fabric).take(1).cloned().collect();
             let enough = others > 0;
             let why = format!("one at a time, {others} others run as their agents see");
@@ -313,7 +314,7 @@ impl Engine {
                 expected,
                 entries,
             };
-            let written = self.0.ports.ledger.append(append).await;
+            let written = self.0.ports.ledger.append_restoring(append).await;
             if let Err(error) = written {
                 tracing::warn!(%change, %error, "leases were not released; it is tried again");
                 return None;
@@ -341,7 +342,7 @@ fn others(
     fabric: &FabricName,
     leaving: &Slots,
     now: mainstay_core::Time,
-) -> Option<usize> {
+) -> usize {
     let of_fabric = || {
         mover
             .desired
@@ -350,7 +351,7 @@ fn others(
             .filter(|(slot, _)| slot.fabric == *fabric)
     };
     if of_fabric().any(|(_, wanted)| wanted.draining) {
-        return Some(0);
+        return 0;
     }
     let running = of_fabric().filter(|(slot, _)| {
         let name = slot.instance(mover.service).ok();
@@ -361,7 +362,7 @@ fn others(
         });
         !leaving.contains(slot) && found == Some(true)
     });
-    Some(running.count())
+    running.count()
 }
 
 /// The processes of `slots` as their agents saw them last.

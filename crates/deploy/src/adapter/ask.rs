@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{
     Engine,
-    propose::{REASON_BYTES_MAX, conflict, invalid, refused, unavailable},
+    propose::{REASON_BYTES_MAX, conflict, invalid, unavailable},
 };
 use crate::{
     action::{
@@ -27,6 +27,7 @@ use crate::{
     model::{CLAIMED, Model},
     moves::Verb,
     plan::{ALL, Terms},
+    planning::refused,
     slots::Slots,
 };
 

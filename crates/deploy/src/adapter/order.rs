@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_core::InstanceName;
+use mainstay_core::{InstanceName, Time};
 use mainstay_wire::{
     agent::{DesiredSet, InstanceReport},
     router::RouteTable,
 };
 
 use super::{Engine, lock};
-use crate::compose::{Composition, Orders, compose};
+use crate::compose::{Composition, Orders, compose, is_heard};
 
 /// Shortest pause between two compositions: reports come in bursts.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
@@ -18,8 +18,9 @@ impl Engine {
     pub(super) async fn keep_ordering(self) {
         let mut folded = self.0.folded.subscribe();
         let mut changed = self.0.ports.site.changed();
+        let since = self.now();
         loop {
-            self.order();
+            self.order(since);
             tokio::select! {
                 result = folded.changed() => if result.is_err() { return },
                 result = changed.changed() => if result.is_err() { return },
@@ -30,9 +31,12 @@ impl Engine {
         }
     }
 
-    /// Composes, and sends what differs from what was sent last.
-    fn order(&self) {
+    /// Composes, and sends what differs from what was sent last. `since` is when this server began to lead.
+    fn order(&self, since: Time) {
         let orders = self.composed();
+        let seen = self.0.ports.site.seen();
+        let waited = self.now().since(since);
+        let hosts = self.model().hosts.clone();
         let mut ordered = lock(&self.0.ordered);
         for (host, instances) in orders.hosts {
             if ordered.hosts.get(&host) != Some(&instances) {
@@ -46,6 +50,9 @@ impl Engine {
             }
         }
         for (fabric, services) in orders.fabrics {
+            if !is_heard(&hosts, &fabric, &seen, waited) {
+                continue;
+            }
             let before = ordered.fabrics.get(&fabric);
             if before.map(|table| &table.services) != Some(&services) {
                 let table = RouteTable {

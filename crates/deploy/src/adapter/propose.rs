@@ -1,12 +1,10 @@
 //! Orders of people and schedules: a rollout is planned and opened, or told something.
 
-use std::collections::BTreeMap;
-
-use mainstay_change::{Declared, Machine, Refusal};
+use mainstay_change::{Declared, Machine};
 use mainstay_core::{
     Actor, Append, BlastRadius, Change, ChangeId, ChangeKind, Emergency, Expected, FabricName,
-    HostName, InstanceName, Name, NewEntry, Percent, ServiceName, Time, Verdict, Version,
-    catalog::{Manage, RolloutPolicySpec, ServiceSpec, Strategy},
+    InstanceName, NewEntry, Percent, ServiceName, Time, Verdict, Version,
+    catalog::{Manage, ServiceSpec, Strategy},
     change::{OPENED, Plan},
     ports::{Declined, LedgerError, No},
 };
@@ -17,11 +15,12 @@ use serde_json::json;
 use super::{Engine, ask::steer_action, lock, perform::short};
 use crate::{
     capacity::{self, Known},
-    deployment::{Deployment, deployment_stream},
+    deployment::deployment_stream,
     desired::Desired,
     model::{CLAIMED, Model},
     moves::Verb,
-    plan::{RolloutPlan, Terms},
+    plan::RolloutPlan,
+    planning::{self, Overrides, refused},
     rollout::{Input, KIND, Rollout},
 };
 
@@ -190,21 +189,17 @@ impl Engine {
             return Err(conflict(&track.change));
         }
         check_spec(service, spec, &request.version)?;
-        let policy = policy_of(&model, spec, request)?;
+        let overrides = Overrides {
+            batch: request.batch,
+            strategy: request.strategy,
+        };
+        let policy = planning::policy(&model, spec, &overrides)?;
         if let Some(emergency) = &request.emergency {
             Declared::new(&policy.emergencies, emergency, actor)
                 .map_err(|error| invalid("bad-emergency", error.to_string(), "see the policy"))?;
         }
-        let (from, base) = base(&model, service, spec, &request.version)?;
-        let plan = RolloutPlan {
-            service: service.clone(),
-            from,
-            to: request.version.clone(),
-            base,
-            terms: Terms::of(&policy, spec),
-            emergency: request.emergency.clone(),
-        };
-        Rollout::open(plan.clone(), now).map_err(refused)?;
+        let mut plan = planning::plan(&model, service, spec, &request.version, &policy, now)?;
+        plan.emergency.clone_from(&request.emergency);
         if request.batch.is_some() {
             self.check_batch(&model, &plan, spec, now)?;
         }
@@ -340,6 +335,8 @@ impl Engine {
         actor: Actor,
         request: &str,
     ) -> Result<String, Declined> {
+        self.catch_up().await.map_err(unavailable)?;
+        self.refuse_observed(request)?;
         if kind != KIND {
             // Restarts and what else is typed at three in the morning.
             return self.propose_action(kind, actor, request).await;
@@ -384,21 +381,17 @@ impl Engine {
         serde_json::to_string(&input)
             .map_err(|error| invalid("bad-request", error.to_string(), "shorten the reason"))
     }
+}
 
-    /// The emergency that `change` was opened under, as the policy of `service` has it now.
-    pub(super) fn declared(
-        model: &Model,
-        service: &ServiceName,
-        change: &Change,
-    ) -> Option<Declared> {
-        let emergency = change.emergency.as_ref()?;
-        let spec = model.services.get(service)?;
-        let policy = spec
-            .policy
-            .as_ref()
-            .and_then(|name| model.policies.get(name))?;
-        Declared::new(&policy.emergencies, emergency, &change.actor).ok()
-    }
+/// The emergency that `change` was opened under, as the policy of `service` has it now.
+pub(super) fn declared(model: &Model, service: &ServiceName, change: &Change) -> Option<Declared> {
+    let emergency = change.emergency.as_ref()?;
+    let spec = model.services.get(service)?;
+    let policy = spec
+        .policy
+        .as_ref()
+        .and_then(|name| model.policies.get(name))?;
+    Declared::new(&policy.emergencies, emergency, &change.actor).ok()
 }
 
 /// One change at a time moves the processes of a service.
@@ -418,14 +411,6 @@ pub(super) fn unavailable(error: LedgerError) -> Declined {
         error.to_string(),
         "see the server's log",
     )
-}
-
-pub(super) fn refused(refusal: Refusal) -> Declined {
-    let what = format!(
-        "{} is {}; it must be {}",
-        refusal.signal, refusal.value, refusal.limit
-    );
-    Declined::new(No::Conflict, "refused", what, &refusal.remedy)
 }
 
 fn check_spec(
@@ -458,87 +443,4 @@ fn check_spec(
         ));
     }
     Ok(())
-}
-
-fn policy_of(
-    model: &Model,
-    spec: &ServiceSpec,
-    request: &Request,
-) -> Result<RolloutPolicySpec, Declined> {
-    let name: Option<&Name> = spec.policy.as_ref();
-    let mut policy = match name {
-        None => RolloutPolicySpec::default(),
-        Some(name) => model.policies.get(name).cloned().unwrap_or_default(),
-    };
-    if let Some(batch) = request.batch {
-        policy.batch = batch;
-    }
-    if let Some(strategy) = request.strategy {
-        policy.strategy = strategy;
-    }
-    let never = |what: &str, remedy: &str| {
-        Err(invalid(
-            "policy-unsatisfiable",
-            format!("the policy can never be satisfied: {what}"),
-            remedy,
-        ))
-    };
-    if policy.margin.get() <= 0.0 || policy.margin.get() >= 100.0 {
-        return never(
-            "no sample shows a difference below its margin",
-            "declare a margin above 0 % and below 100 %",
-        );
-    }
-    if policy.max_evidence_wait.millis() < 1_000 {
-        return never(
-            "it waits less than a second for evidence",
-            "raise maxEvidenceWait",
-        );
-    }
-    if policy.batch.get() <= 0.0 {
-        return never("its batches are empty", "declare a batch above 0 %");
-    }
-    Ok(policy)
-}
-
-/// The version that runs and where, or for a first release where it is to run.
-fn base(
-    model: &Model,
-    service: &ServiceName,
-    spec: &ServiceSpec,
-    version: &Version,
-) -> Result<(Option<Version>, Deployment), Declined> {
-    let settled = model.deployments.get(service);
-    let runs = settled.filter(|it| it.slots().next().is_some());
-    if let Some(runs) = runs {
-        if runs.version == *version {
-            return Err(Declined::new(
-                No::Conflict,
-                "same-version",
-                format!("{service} runs {version} already"),
-                "name another version, or restart it",
-            ));
-        }
-        return Ok((Some(runs.version.clone()), runs.clone()));
-    }
-    let mut sizes: BTreeMap<FabricName, (Vec<HostName>, u32)> = BTreeMap::new();
-    for (fabric, count) in &spec.instances {
-        let hosts: Vec<HostName> = model
-            .hosts
-            .iter()
-            .filter(|(_, host)| host.fabric == *fabric)
-            .map(|(name, _)| name.clone())
-            .collect();
-        if hosts.is_empty() && *count > 0 {
-            return Err(invalid(
-                "no-host",
-                format!("{service} wants {count} instances in {fabric}, which has no host"),
-                "declare a host there",
-            ));
-        }
-        sizes.insert(fabric.clone(), (hosts, *count));
-    }
-    let mut first = Deployment::first(version.clone(), sizes);
-    first.number = settled.map_or(0, |it| it.number);
-    Ok((None, first))
 }

@@ -57,6 +57,11 @@ impl Engine {
                 let mut all = model.actions.values();
                 action(all.find(|it| it.change.id.as_str() == key)?)
             }
+            ("shadow", None) => Value::Array(self.shadows()),
+            ("shadow", Some(key)) => {
+                let mut all = self.shadows().into_iter();
+                all.find(|it| it["service"] == *key)?
+            }
             ("status", None) => self.status(),
             _ => return None,
         };
@@ -169,6 +174,7 @@ impl Engine {
             "services": services,
             "hosts": hosts,
             "routers": routers,
+            "observed": self.shadows(),
         })
     }
 

@@ -98,14 +98,17 @@ fn admission(state: &State, now: Time, verdict: Measured<Verdict>) -> Vec<Event>
 fn additions(state: &State) -> Vec<(Slots, Role)> {
     match state.plan.terms.strategy {
         Strategy::Canary => {
-            let free = |n| {
-                state
-                    .fabrics()
-                    .filter(|fabric| state.size(fabric) > 0)
-                    .filter_map(move |fabric| state.free(fabric).nth(n))
-                    .collect::<Slots>()
-            };
-            vec![(free(0), Role::Canary), (free(1), Role::Control)]
+            // As many that the first step overloads none, and one to compare them with.
+            let first = state.plan.terms.canary_steps.first().copied().unwrap_or(0);
+            let sized = || state.fabrics().filter(|fabric| state.size(fabric) > 0);
+            let count = |fabric: &FabricName| state.canaries(fabric, first) as usize;
+            let canaries = sized()
+                .flat_map(|it| state.free(it).take(count(it)))
+                .collect();
+            let control = sized()
+                .filter_map(|it| state.free(it).nth(count(it)))
+                .collect();
+            vec![(canaries, Role::Canary), (control, Role::Control)]
         }
         Strategy::BlueGreen => {
             let green = state

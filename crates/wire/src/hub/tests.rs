@@ -83,6 +83,7 @@ impl Peer {
             wire: WIRE_VERSION,
             host: host(),
             generation: at(counter),
+            metrics_url: String::new(),
         })
         .await;
     }
@@ -163,6 +164,7 @@ async fn what_an_older_connection_says_late_is_ignored() {
         wire: WIRE_VERSION,
         host: host(),
         generation: at(1),
+        metrics_url: String::new(),
     };
     let (say, mut from) = mpsc::channel(1);
     let hello = serde_json::to_string(&hello).unwrap();

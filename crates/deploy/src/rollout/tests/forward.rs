@@ -175,3 +175,17 @@ fn the_control_is_looked_for_in_the_old_version() {
     assert_eq!((expected.version.as_str(), expected.incarnation), ("v2", 4));
     assert_eq!(walk.wanted()[&52], ("v1".to_owned(), 4, false));
 }
+
+#[test]
+fn a_large_service_gets_as_many_canaries_as_its_first_step_needs() {
+    let mut walk = Walk::open(plan(Strategy::Canary, Some("v1"), 1_000));
+    walk.admission(Outcome::Pass);
+    assert_eq!(walk.looked_for().0, slots(1_001..=1_011));
+    walk.see_all();
+    assert_eq!(
+        walk.weight(),
+        100,
+        "ten instances share one per cent of a thousand's requests"
+    );
+    assert_eq!(walk.wanted()[&1_011].0, "v1", "the last is the control");
+}
