@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// From the overload to the verdict.
 const FOUND_WITHIN: Duration = Duration::from_secs(30);
 /// From the order to restart to a new process that serves.
-const RESTARTED_WITHIN: Duration = Duration::from_secs(60);
+const RESTARTED_WITHIN: Duration = Duration::from_mins(1);
 /// Grace of a stop in the example, in seconds; a process that ignores its stop is killed after it.
 const STOP_GRACE_S: f64 = 4.0;
 /// Requests that may fail on the way, of all.

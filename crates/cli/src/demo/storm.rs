@@ -142,7 +142,7 @@ async fn that_day(options: &Options, dir: &Path) -> anyhow::Result<(Value, Repor
     let plan = LoadPlan {
         targets: fabrics.values().map(|at| format!("http://{at}")).collect(),
         rate: options.rate(),
-        routes: site.routes(),
+        routes: Site::routes(),
         users: USERS,
         diurnal: None,
         patience: PATIENCE,
@@ -248,19 +248,15 @@ async fn guarded(options: &Options, ending: &mut Ending) -> anyhow::Result<()> {
         stage.tell(&format!("answer: {line}"));
     }
     let refused = answer.iter().any(|line| line.contains("refused"));
-    let change = match change {
-        Some(change) => change,
-        None => {
-            let order = json!({
-                "emergency": {"policy": "site-down", "reason": "the profile page is broken"},
-            });
-            let opened = api
-                .rollout(VOYAGER, OLD, "back to what worked", order)
-                .await?;
-            opened
-                .change
-                .ok_or_else(|| anyhow::anyhow!("the rollback was not opened"))?
-        }
+    let change = if let Some(change) = change {
+        change
+    } else {
+        let order = json!({
+            "emergency": {"policy": "site-down", "reason": "the profile page is broken"},
+        });
+        let opened = api.rollout(VOYAGER, OLD, "back to what worked", order);
+        let change = opened.await?.change;
+        change.ok_or_else(|| anyhow::anyhow!("the rollback was not opened"))?
     };
     let rollout = stage.until_over(&change, GUARDED_WITHIN).await?;
     let versions = stage.versions().await?;
