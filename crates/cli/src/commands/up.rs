@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long the first releases of all services may take together.
-const FIRST_RELEASES_WITHIN: Duration = Duration::from_secs(120);
+const FIRST_RELEASES_WITHIN: Duration = Duration::from_mins(2);
 /// How often the processes are looked at while nothing else happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Most users come in a wave as high as half of its middle, one in ten minutes.
@@ -108,7 +108,7 @@ impl Run {
             let plan = LoadPlan {
                 targets: targets.collect(),
                 rate: args.rate,
-                routes: site.routes(),
+                routes: Site::routes(),
                 users: USERS,
                 diurnal: Some(DAY.to_owned()),
                 patience: PATIENCE,

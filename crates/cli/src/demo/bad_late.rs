@@ -11,7 +11,7 @@ use super::{
     stage::{NEW, OLD, Stage, VOYAGER},
 };
 
-const WITHIN: Duration = Duration::from_secs(180);
+const WITHIN: Duration = Duration::from_mins(3);
 /// In seconds of an instance's life: the canary has passed by then, and the batches are under way.
 const OWN: &str = "leak=60";
 /// Requests that may fail on the way, of all.

@@ -15,9 +15,9 @@ use super::{
 };
 
 /// From the order to the first user on the new version.
-const CANARY_WITHIN: Duration = Duration::from_secs(60);
+const CANARY_WITHIN: Duration = Duration::from_mins(1);
 /// From the failure of the dependency to the pause.
-const PAUSED_WITHIN: Duration = Duration::from_secs(60);
+const PAUSED_WITHIN: Duration = Duration::from_mins(1);
 /// Seconds after the pause in which requests end that were under way, and the report is written.
 const SETTLED_S: f64 = 3.5;
 /// Seconds after that in which nobody may meet the new version.

@@ -22,7 +22,7 @@ const BATCH_WITHIN: Duration = Duration::from_secs(100);
 /// How long server and agent are gone.
 const GONE: Duration = Duration::from_secs(3);
 /// From their return to the end of the rollout.
-const WITHIN: Duration = Duration::from_secs(120);
+const WITHIN: Duration = Duration::from_mins(2);
 
 pub(super) async fn play(options: &Options) -> anyhow::Result<Ending> {
     let mut stage = Stage::new(options)?;

@@ -32,7 +32,7 @@ pub(super) const OLD: &str = "v1";
 pub(super) const NEW: &str = "v2";
 
 /// How long the first releases of all services may take together.
-const FIRST_RELEASES_WITHIN: Duration = Duration::from_secs(60);
+const FIRST_RELEASES_WITHIN: Duration = Duration::from_mins(1);
 /// Pause between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// People that requests are drawn from: many, as on a real site, so that few of them meet a canary.
@@ -119,7 +119,7 @@ impl Stage {
         let began = self.began;
         let cluster = self.cluster.insert(Cluster::new(ground)?);
         local::open(cluster, &self.site, FIRST_RELEASES_WITHIN, |line| {
-            tell(began, line)
+            tell(began, line);
         })
         .await
     }
@@ -137,7 +137,7 @@ impl Stage {
         let plan = LoadPlan {
             targets: fabrics.values().map(|at| format!("http://{at}")).collect(),
             rate: self.options.rate(),
-            routes: self.site.routes(),
+            routes: Site::routes(),
             users: USERS,
             diurnal: None,
             patience: self.patience,

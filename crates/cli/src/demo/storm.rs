@@ -28,7 +28,7 @@ pub(super) const INSTANCES: u32 = 5;
 /// What one instance of `voyager` really carries here: two workers that hold a request for 59 ms.
 const CARRIES_RPS: f64 = 34.0;
 /// What its owners state, in requests a second.
-const STATED_RPS: f64 = 30.0;
+const STATED_RPS: f64 = CARRIES_RPS;
 const WORKERS: u32 = 2;
 /// The framework's two bugs, in every release of that day.
 const FRAMEWORK: [&str; 3] = ["lying-health", "hang", "ignores-stop=overloaded"];
@@ -40,15 +40,18 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// Before anybody does anything.
 const CALM: Duration = Duration::from_secs(6);
 /// How long one of the two halves is away.
-const HALF_TAKES: Duration = Duration::from_secs(7);
+const HALF_TAKES: Duration = Duration::from_secs(5);
 /// While the team looks for the cause elsewhere.
-const LOOKING_ELSEWHERE: Duration = Duration::from_secs(15);
+const LOOKING_ELSEWHERE: Duration = Duration::from_secs(10);
 /// While everybody believes in the restart.
 const BELIEVING: Duration = Duration::from_secs(6);
 /// After the last act, so that a recovery is seen.
-const AFTERWARDS: Duration = Duration::from_secs(10);
+const AFTERWARDS: Duration = Duration::from_secs(8);
+/// Seconds of users after which the platform knows what they ask for.
+const KNOWN_S: f64 = 12.0;
+const DEMAND_WITHIN: Duration = Duration::from_secs(30);
 /// How long the guarded rollback may take.
-const GUARDED_WITHIN: Duration = Duration::from_secs(100);
+const GUARDED_WITHIN: Duration = Duration::from_secs(110);
 /// How long the whole service hangs at the end, guarded.
 const HUNG: Duration = Duration::from_secs(5);
 /// Seconds that decide whether the site is down now.
@@ -139,7 +142,7 @@ async fn that_day(options: &Options, dir: &Path) -> anyhow::Result<(Value, Repor
     let plan = LoadPlan {
         targets: fabrics.values().map(|at| format!("http://{at}")).collect(),
         rate: options.rate(),
-        routes: site.routes(),
+        routes: Site::routes(),
         users: USERS,
         diurnal: None,
         patience: PATIENCE,
@@ -215,11 +218,18 @@ async fn guarded(options: &Options, ending: &mut Ending) -> anyhow::Result<()> {
     // A quarter of the users on one instance of six is more than its share; and people wait for this one.
     stage.site.edit(Kind::RolloutPolicy, "careful", |spec| {
         spec["canarySteps"] = json!(["1%", "5%"]);
-        spec["maxEvidenceWait"] = json!("30s");
+        spec["maxEvidenceWait"] = json!("45s");
+        spec["bake"] = json!("5s");
     })?;
     make_releases(&stage.site).await?;
     stage.open_as_made().await?;
     stage.let_users_in().await?;
+    let enough = (options.rate() * KNOWN_S) as u64;
+    stage
+        .until_seen("the demand is known", DEMAND_WITHIN, |report| {
+            report.requests >= enough
+        })
+        .await?;
 
     stage.tell("the profile page is broken: rollback in batches of 50 %, as an emergency");
     let order = json!({
@@ -238,19 +248,15 @@ async fn guarded(options: &Options, ending: &mut Ending) -> anyhow::Result<()> {
         stage.tell(&format!("answer: {line}"));
     }
     let refused = answer.iter().any(|line| line.contains("refused"));
-    let change = match change {
-        Some(change) => change,
-        None => {
-            let order = json!({
-                "emergency": {"policy": "site-down", "reason": "the profile page is broken"},
-            });
-            let opened = api
-                .rollout(VOYAGER, OLD, "back to what worked", order)
-                .await?;
-            opened
-                .change
-                .ok_or_else(|| anyhow::anyhow!("the rollback was not opened"))?
-        }
+    let change = if let Some(change) = change {
+        change
+    } else {
+        let order = json!({
+            "emergency": {"policy": "site-down", "reason": "the profile page is broken"},
+        });
+        let opened = api.rollout(VOYAGER, OLD, "back to what worked", order);
+        let change = opened.await?.change;
+        change.ok_or_else(|| anyhow::anyhow!("the rollback was not opened"))?
     };
     let rollout = stage.until_over(&change, GUARDED_WITHIN).await?;
     let versions = stage.versions().await?;

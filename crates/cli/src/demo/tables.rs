@@ -40,7 +40,7 @@ type InForce = BTreeMap<FabricName, Generation>;
 /// Tables, handed to whichever router asks.
 pub(super) struct Tables {
     address: SocketAddr,
-    tables: watch::Sender<ByFabric>,
+    offered: watch::Sender<ByFabric>,
     in_force: watch::Receiver<InForce>,
     task: JoinHandle<()>,
 }
@@ -58,13 +58,13 @@ impl Tables {
             .await
             .context("no port is free")?;
         let address = listener.local_addr()?;
-        let (tables, _) = watch::channel(tables);
+        let (offered, _) = watch::channel(tables);
         let (told, in_force) = watch::channel(InForce::new());
-        let (offered, told) = (tables.clone(), Arc::new(told));
+        let (source, told) = (offered.clone(), Arc::new(told));
         let task = tokio::spawn(async move {
             let mut peers = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (tables, told) = (offered.subscribe(), Arc::clone(&told));
+                let (tables, told) = (source.subscribe(), Arc::clone(&told));
                 peers.spawn(async move {
                     if let Err(error) = attend(stream, tables, &told).await {
                         tracing::debug!("a router has gone: {error:#}");
@@ -74,7 +74,7 @@ impl Tables {
         });
         Ok(Self {
             address,
-            tables,
+            offered,
             in_force,
             task,
         })
@@ -87,7 +87,7 @@ impl Tables {
 
     /// Changes every table, and numbers the new ones.
     pub(super) fn change(&self, change: impl Fn(&mut RouteTable)) {
-        self.tables.send_modify(|tables| {
+        self.offered.send_modify(|tables| {
             for table in tables.values_mut() {
                 change(table);
                 table.generation.counter += 1;
@@ -98,7 +98,7 @@ impl Tables {
     /// Waits until every fabric's router says that its table is in force.
     pub(super) async fn until_in_force(&mut self, within: Duration) -> anyhow::Result<()> {
         let wanted: InForce = self
-            .tables
+            .offered
             .borrow()
             .iter()
             .map(|(fabric, table)| (fabric.clone(), table.generation))

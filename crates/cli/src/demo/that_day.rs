@@ -108,12 +108,6 @@ impl ThatDay {
         })
     }
 
-    /// Where the routers are named in the environment of an instance.
-    fn router_of(&self, site: &Site, fabric: &FabricName) -> anyhow::Result<SocketAddr> {
-        let fabrics = site.fabrics()?;
-        fabrics.get(fabric).copied().context("no such fabric")
-    }
-
     /// The 50 % batch: every other instance of `voyager` is taken out of rotation and down, and after `takes`
     /// all of them come back with `version`. Half is 0 or 1. Gives how many were in it.
     pub(super) async fn deploy_half(
@@ -179,7 +173,7 @@ impl ThatDay {
             }
         }
         for index in &all {
-            let router = self.router_of(site, &self.instances[*index].fabric)?;
+            let router = router_of(site, &self.instances[*index].fabric)?;
             let program = self.instances[*index].program(&self.dir, version, router);
             self.instances[*index].process = Some(Process::start(program)?);
         }
@@ -223,7 +217,7 @@ impl ThatDay {
     /// Starts a process where another one said that it stopped, and reports success either way.
     fn start_believing(&mut self, site: &Site, index: usize, version: &str) -> anyhow::Result<()> {
         self.restarts_believed += 1;
-        let router = self.router_of(site, &self.instances[index].fabric)?;
+        let router = router_of(site, &self.instances[index].fabric)?;
         let instance = &mut self.instances[index];
         let program = instance.program(&self.dir, version, router);
         let gone = instance
@@ -237,6 +231,12 @@ impl ThatDay {
         // Otherwise its port is taken: the new process would end at once, and nobody looks.
         Ok(())
     }
+}
+
+/// Where the router of a fabric listens.
+fn router_of(site: &Site, fabric: &FabricName) -> anyhow::Result<SocketAddr> {
+    let fabrics = site.fabrics()?;
+    fabrics.get(fabric).copied().context("no such fabric")
 }
 
 impl Instance {

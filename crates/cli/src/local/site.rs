@@ -217,7 +217,7 @@ impl Site {
     }
 
     /// What users ask for, with weights.
-    pub(crate) fn routes(&self) -> Vec<(String, f64)> {
+    pub(crate) fn routes() -> Vec<(String, f64)> {
         ROUTES
             .iter()
             .map(|(route, weight)| ((*route).to_owned(), *weight))
@@ -279,7 +279,7 @@ impl Site {
     fn dependencies(&self, service: &str) -> Vec<String> {
         self.of_kind(Kind::Service)
             .filter(|resource| resource.metadata.name.as_str() == service)
-            .flat_map(|resource| resource.spec["dependencies"].as_array())
+            .filter_map(|resource| resource.spec["dependencies"].as_array())
             .flatten()
             .filter_map(|edge| edge["service"].as_str().map(str::to_owned))
             .collect()
