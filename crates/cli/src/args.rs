@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mainstay_core::{ChangeId, FabricName, HostName, Kind, Name, ServiceName, Span};
 
 pub(crate) use kinds::Listed;
-pub(crate) use orders::{Act, RolloutCommand, RolloutStart, Shed, Steer};
+pub(crate) use orders::{Act, LimitTest, RolloutCommand, RolloutStart, Shed, Steer};
 
 /// One ledger of every change to production, one guard for all of them.
 #[derive(Debug, Parser)]
@@ -197,6 +197,13 @@ pub(crate) enum Command {
                       mainstay shed feed 0%"
     )]
     Shed(Shed),
+    /// Measure what an instance carries: it gets more of the real load, step by step, until its objective breaks.
+    #[command(
+        after_help = "Examples:\n  mainstay limit-test feed --watch\n  mainstay limit-test feed --fabric lax --reason 'before the release'\n\n\
+                      The router gives a full share again within 100 ms when the service's objective (spec.slo) breaks. \
+                      The figure is the most that was held for a whole step; rollouts count with it."
+    )]
+    LimitTest(LimitTest),
     /// Ask monitoring in PromQL; exit code 2 and the place where the expression is wrong.
     #[command(after_help = "Examples:\n  mainstay query up\n  \
                       mainstay query 'sum by (service) (rate(http_requests_total[1m]))'\n  \

@@ -14,6 +14,7 @@ use mainstay_core::{
 use mainstay_deploy::{
     action::Action,
     adapter::{Engine, Ports as DeployPorts},
+    limit::LimitTest,
     rollout::Rollout,
 };
 use mainstay_fleet::hub::FleetHub;
@@ -169,7 +170,8 @@ async fn walk(
     let codecs = Codecs::new()
         .with::<Freeze>()
         .with::<Rollout>()
-        .with::<Action>();
+        .with::<Action>()
+        .with::<LimitTest>();
     let runtime = Runtime::new(codecs, Actor::system(), leadership);
     let ledger: Arc<dyn Ledger> = Arc::new(ports);
     let shell = Shell {

@@ -117,6 +117,7 @@ impl Performer for Hands {
             let inputs = match id.target.as_str() {
                 mainstay_deploy::rollout::KIND => self.0.perform(change.clone(), body).await,
                 mainstay_deploy::action::KIND => self.0.perform_action(change.clone(), body).await,
+                mainstay_deploy::limit::KIND => self.0.perform_limit(change.clone(), body).await,
                 _ => {
                     tracing::error!(%change, ?id, "nothing here can do this effect");
                     return Vec::new();

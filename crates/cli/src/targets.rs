@@ -230,7 +230,7 @@ mod tests {
         let shop = ServiceName::new("shop").unwrap();
         let cart = ServiceName::new("cart").unwrap();
         let services = [(shop, spec("http://h:1/")), (cart, spec("http://h:2"))].into();
-        let found = targets([], [], None).with_observed(&services);
+        let found = targets([], [], [], None).with_observed(&services);
         let expected = [
             r#"http://h:1/stats {instance="h:1", job="shop", service="shop"}"#,
             r#"http://h:2/stats {instance="h:2", job="cart", service="cart"}"#,

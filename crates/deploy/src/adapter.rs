@@ -7,6 +7,7 @@
 mod act;
 mod ask;
 mod dead;
+mod limit;
 mod load;
 mod order;
 mod perform;

@@ -14,7 +14,7 @@ use mainstay_core::{
 };
 use mainstay_wire::{
     agent::{DesiredInstance, InstanceReport, InstanceState},
-    router::{Backend, ServiceRoutes},
+    router::{Backend, Limit, ServiceRoutes},
 };
 
 use crate::{
@@ -188,7 +188,11 @@ fn backend(
         version: seen.version.clone(),
         address: format!("{LOOPBACK}:{port}"),
         draining: wanted.draining || !as_wanted || seen.state == InstanceState::Stopping,
-        share: 1.0,
+        share: if as_wanted { wanted.share } else { 1.0 },
+        limit: wanted.limit.filter(|_| as_wanted).map(|slo| Limit {
+            error_ratio: slo.error_ratio.fraction(),
+            latency_p99_ms: slo.latency_p99.millis(),
+        }),
         capacity_rps: of
             .capacity
             .get(&(service.clone(), seen.version.clone()))

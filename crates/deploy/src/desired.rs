@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay_core::{FabricName, HostName, Version};
+use mainstay_core::{FabricName, HostName, Version, catalog::Slo};
 
 use crate::{deployment::Deployment, plan::ALL, slots::Slot};
 
 /// One instance as it should run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
     /// On which host.
     pub host: HostName,
@@ -17,10 +17,14 @@ pub struct Wanted {
     pub incarnation: u64,
     /// Whether it gets no more requests.
     pub draining: bool,
+    /// Share of requests among its like; 1.0 is a full share.
+    pub share: f64,
+    /// What it must keep to while it gets more than a full share.
+    pub limit: Option<Slo>,
 }
 
 /// What a service should run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Desired {
     /// Its instances.
     pub slots: BTreeMap<Slot, Wanted>,
@@ -42,6 +46,8 @@ impl From<&Deployment> for Desired {
                     version: it.version.clone(),
                     incarnation: it.incarnation,
                     draining: false,
+                    share: 1.0,
+                    limit: None,
                 };
                 (it.slot, wanted)
             })

@@ -1,7 +1,7 @@
 //! Releases: what runs where, and how a version is walked over a service.
 //!
 //! **Guarantees.** What should run is a fold of the ledger: of the last [`Deployment`] of each service, and of
-//! the [`rollout`]s and [`action`]s that are under way. A rollout goes forward on measurements alone. **Never** speaks to a host
+//! the [`rollout`]s, [`action`]s and [`limit`] tests that are under way. A rollout goes forward on measurements alone. **Never** speaks to a host
 //! or a router itself: it says what each should do, and whoever wires it sees to that.
 
 pub mod action;
@@ -11,6 +11,7 @@ pub mod compose;
 pub mod deployment;
 pub mod desired;
 pub mod evidence;
+pub mod limit;
 pub mod model;
 pub mod moves;
 pub mod plan;

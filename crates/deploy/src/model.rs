@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mainstay_change::{LEASE_EVENT, LeaseBook, Machine, lease_stream};
 use mainstay_core::{
     Change, ChangeId, ChangeKind, Entry, FabricName, HostName, Kind, Name, Resource, ServiceName,
+    Time, Version,
     catalog::{FabricSpec, FreezeSpec, HostSpec, RolloutPolicySpec, ServiceSpec, Spec},
     change::{MOVED, Moved, OPENED},
     guard::Guard,
@@ -21,6 +22,7 @@ use crate::{
     action::{self, Action, ActionPlan},
     deployment::{Deployment, SETTLED},
     desired::Desired,
+    limit::{self, LimitPlan, LimitTest},
     moves::Mover,
     plan::RolloutPlan,
     rollout::{Event, KIND, Rollout, State},
@@ -39,10 +41,26 @@ const STEPS_MAX: usize = 1_000;
 pub const EVENT: &str = "rollout.event";
 /// Kind of the entries that hold an action's events.
 pub const ACTION_EVENT: &str = "action.event";
+/// Kind of the entries that hold a limit test's events.
+pub const LIMIT_EVENT: &str = "limit-test.event";
 /// Kind of the entry that opens a rollout in its service's stream: only one at a time.
 pub const CLAIMED: &str = "deployment.claimed";
 /// What a kill beside a rollout adds to its instance's incarnation: both count on, and never meet.
 const BESIDE: u64 = 1 << 32;
+
+/// What a limit test found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tested {
+    /// Requests per second that one instance carries, at least.
+    pub rps: f64,
+    /// When it was found.
+    pub at: Time,
+    /// The test.
+    pub change: ChangeId,
+}
+
+/// What limit tests found, the latest of each service and version.
+pub type AllTested = BTreeMap<(ServiceName, Version), Tested>;
 
 /// What the ledger adds up to.
 #[derive(Debug, Default)]
@@ -68,6 +86,10 @@ pub struct Model {
     pub rollouts: BTreeMap<ChangeId, Track>,
     /// Actions under way, and the last that were.
     pub actions: BTreeMap<ChangeId, Track<action::State>>,
+    /// Limit tests under way, and the last that were.
+    pub limits: BTreeMap<ChangeId, Track<limit::State>>,
+    /// What limit tests found.
+    pub tested: AllTested,
     /// How often an instance's process was replaced beside a rollout.
     beside: BTreeMap<(ServiceName, Slot), u64>,
     /// Leases on headroom.
@@ -103,6 +125,7 @@ impl Model {
             MOVED => self.moved(entry, serde_json::from_str(&entry.body)?),
             EVENT => self.happened(entry, &serde_json::from_str(&entry.body)?),
             ACTION_EVENT => self.acted(entry, &serde_json::from_str(&entry.body)?),
+            LIMIT_EVENT => self.tested(entry, &serde_json::from_str(&entry.body)?),
             SETTLED | CLAIMED => self.deployment(entry)?,
             LEASE_EVENT => self.leased(entry),
             _ => {}
@@ -160,6 +183,16 @@ impl Model {
                 .or_default()
                 .fold(&note.news);
         }
+        if change.plan.kind == limit::KIND {
+            let plan: LimitPlan = serde_json::from_str(&change.plan.body)?;
+            if let Ok(state) = LimitTest::open(plan, change.opened_at) {
+                let moved = LimitTest::standing(&state);
+                let track = Track::new(change, state, moved);
+                self.limits.insert(track.change.id.clone(), track);
+                forget(&mut self.limits);
+            }
+            return Ok(());
+        }
         if change.kind != ChangeKind::Rollout || change.plan.kind != KIND {
             return Ok(());
         }
@@ -179,6 +212,8 @@ impl Model {
         if let Some(track) = self.rollouts.get_mut(&id) {
             track.moves(entry.at, moved);
         } else if let Some(track) = self.actions.get_mut(&id) {
+            track.moves(entry.at, moved);
+        } else if let Some(track) = self.limits.get_mut(&id) {
             track.moves(entry.at, moved);
         }
     }
@@ -203,6 +238,49 @@ impl Model {
                 *self.beside.entry(key).or_default() += 1;
             }
         }
+    }
+
+    fn tested(&mut self, entry: &Entry, event: &limit::Event) {
+        let Some(id) = change_of(entry) else {
+            return;
+        };
+        let Some(track) = self.limits.get_mut(&id) else {
+            return;
+        };
+        LimitTest::evolve(&mut track.state, event);
+        if !track.moved.state.is_final() {
+            track.moved = LimitTest::standing(&track.state);
+        }
+        match event {
+            limit::Event::Measured { at, version, rps } => {
+                let key = (track.state.plan().service.clone(), version.clone());
+                let found = Tested {
+                    rps: *rps,
+                    at: *at,
+                    change: id,
+                };
+                self.tested.insert(key, found);
+            }
+            limit::Event::Stepped { verdict, .. } | limit::Event::Waits { verdict, .. }
+                if track.verdicts.len() < STEPS_MAX =>
+            {
+                track.verdicts.push(verdict.clone());
+            }
+            limit::Event::Stepped { .. }
+            | limit::Event::Waits { .. }
+            | limit::Event::Applied { .. }
+            | limit::Event::Held { .. }
+            | limit::Event::Broke { .. }
+            | limit::Event::Returned { .. }
+            | limit::Event::Unseen { .. }
+            | limit::Event::Back { .. } => {}
+        }
+    }
+
+    /// The limit test under way on `service`, if one is.
+    pub fn testing(&self, service: &ServiceName) -> Option<&Track<limit::State>> {
+        let mut open = self.limits.values().filter(|it| it.ended_at.is_none());
+        open.find(|it| it.state.plan().service == *service)
     }
 
     fn happened(&mut self, entry: &Entry, event: &Event) {
@@ -327,6 +405,11 @@ impl Model {
         for (service, desired) in &mut desired {
             self.count_beside(service, desired);
         }
+        for track in self.limits.values().filter(|it| it.ended_at.is_none()) {
+            if let Some(desired) = desired.get_mut(&track.state.plan().service) {
+                track.state.lay_over(desired);
+            }
+        }
         desired
     }
 
@@ -371,16 +454,20 @@ impl Model {
         count.map_or(0, |count| count * BESIDE)
     }
 
-    /// The service that a rollout or action is about.
+    /// The service that a change at hand is about.
     pub(crate) fn service_of(&self, change: &ChangeId) -> Option<&ServiceName> {
         let rollout = self.rollouts.get(change).map(|it| &it.state.plan().service);
-        rollout.or_else(|| Some(&self.actions.get(change)?.state.plan().service))
+        let action = || Some(&self.actions.get(change)?.state.plan().service);
+        let limit = || Some(&self.limits.get(change)?.state.plan().service);
+        rollout.or_else(action).or_else(limit)
     }
 
-    /// A rollout or action as it was opened.
+    /// A change at hand as it was opened.
     pub(crate) fn change(&self, change: &ChangeId) -> Option<&Change> {
         let rollout = self.rollouts.get(change).map(|it| &it.change);
-        rollout.or_else(|| Some(&self.actions.get(change)?.change))
+        let action = || Some(&self.actions.get(change)?.change);
+        let limit = || Some(&self.limits.get(change)?.change);
+        rollout.or_else(action).or_else(limit)
     }
 
     /// What leases and admission ask of an open change that moves instances.
@@ -451,6 +538,11 @@ impl Model {
     /// Actions, newest first.
     pub fn newest_actions(&self) -> Vec<&Track<action::State>> {
         newest_first(&self.actions)
+    }
+
+    /// Limit tests, newest first.
+    pub fn newest_limits(&self) -> Vec<&Track<limit::State>> {
+        newest_first(&self.limits)
     }
 }
 

@@ -23,6 +23,8 @@ use mainstay_wire::router::{ClaimedHealth, HealthVerdict, MeasuredHealth};
 
 /// Seconds that a measurement looks back.
 const WINDOW_SECS: u64 = 10;
+/// Seconds of what is said of just now.
+pub(crate) const RECENT_SECS: u64 = 5;
 /// Outcomes below which a share of them says nothing.
 const OUTCOMES_MIN: u64 = 5;
 /// Requests that never came back that are bad by themselves, where they are also at least a
@@ -301,6 +303,14 @@ impl BackendHealth {
         let (good, bad, _) = self.window();
         let per_second = |n: u64| n as f64 / WINDOW_SECS as f64;
         (per_second(good), per_second(bad))
+    }
+
+    /// Good answers per second over the last [`RECENT_SECS`] whole seconds.
+    pub fn recent_rps(&self, now_ms: u64) -> f64 {
+        let now = now_ms / 1_000;
+        let whole = |b: &&Bucket| b.second < now && b.second + RECENT_SECS >= now;
+        let good: u64 = self.buckets.iter().filter(whole).map(|b| b.good).sum();
+        good as f64 / RECENT_SECS as f64
     }
 
     /// The evidence, in one line with numbers.

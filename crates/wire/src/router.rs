@@ -31,6 +31,19 @@ pub struct Backend {
     /// Requests per second it is known to carry, if that was measured.
     #[serde(default)]
     pub capacity_rps: Option<f64>,
+    /// What ends a share above 1.0 at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+}
+
+/// What a backend must keep to while it gets more than a full share.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limit {
+    /// Largest share of bad answers, from 0 to 1.
+    pub error_ratio: f64,
+    /// 99 % of requests are answered within this.
+    pub latency_p99_ms: u64,
 }
 
 fn full() -> f64 {
@@ -150,6 +163,15 @@ pub struct BackendReport {
     pub goodput_rps: f64,
     /// Bad answers per second over the last ten.
     pub bad_rps: f64,
+    /// Good answers per second over the last five whole seconds.
+    #[serde(default)]
+    pub recent_rps: f64,
+    /// 99 % of the requests that ended in the last two seconds took no longer, as its buckets tell.
+    #[serde(default)]
+    pub p99_ms: Option<f64>,
+    /// Whether its limit broke, so that it has a full share and no more until that is changed by an order.
+    #[serde(default)]
+    pub limit_broken: bool,
 }
 
 /// From the server to the router.

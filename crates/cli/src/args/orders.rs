@@ -159,6 +159,22 @@ pub(crate) struct Shed {
     pub(crate) reason: String,
 }
 
+/// What `limit-test` takes.
+#[derive(Debug, Args)]
+pub(crate) struct LimitTest {
+    /// The service.
+    pub(crate) service: ServiceName,
+    /// In this fabric; in any where unset.
+    #[arg(long)]
+    pub(crate) fabric: Option<FabricName>,
+    /// Why; kept in the ledger.
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Follow it until it ends.
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
 /// `10`, `10%` or `10 %`, as the API writes it.
 fn percent(text: &str) -> Result<String, String> {
     let number: Option<f64> = text.trim().trim_end_matches('%').trim_end().parse().ok();

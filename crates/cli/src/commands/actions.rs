@@ -1,4 +1,4 @@
-//! `restart`, `drain`, `kill`, `shed`, and `status`: what is typed at three in the morning.
+//! `restart`, `drain`, `kill`, `shed`, `limit-test`, and `status`: what is typed at three in the morning.
 //!
 //! Guarantees: an order says which instance or service it was taken to mean; `status` leads with what is
 //! blocked and what would unblock it. Never acts by itself: each order is a change that the server
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::rollout;
 use crate::{
-    args::{Act, Format, Global, Shed},
+    args::{Act, Format, Global, LimitTest, Shed},
     client::Client,
     output::{self, cell},
     ports,
@@ -47,6 +47,20 @@ pub(crate) async fn shed(global: &Global, shed: &Shed) -> anyhow::Result<ExitCod
     }
     let answer: Value = client.post("/api/v1/actions/shed", &body).await?;
     told(global, &client, "shed", &body, &answer, false).await
+}
+
+/// Measures what an instance of a service carries.
+pub(crate) async fn limit_test(global: &Global, test: &LimitTest) -> anyhow::Result<ExitCode> {
+    let client = Client::new(global)?;
+    let mut body = json!({ "service": test.service });
+    if let Some(fabric) = &test.fabric {
+        body["fabric"] = json!(fabric);
+    }
+    if !test.reason.is_empty() {
+        body["reason"] = json!(test.reason);
+    }
+    let answer: Value = client.post("/api/v1/actions/limit-test", &body).await?;
+    told(global, &client, "limit-test", &body, &answer, test.watch).await
 }
 
 /// Ends every shed that is open on what the order names.

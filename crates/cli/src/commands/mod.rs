@@ -75,6 +75,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Drain(act) => return actions::act(&global, "drain", &act).await,
         Command::Kill(act) => return actions::act(&global, "kill", &act).await,
         Command::Shed(shed) => return actions::shed(&global, &shed).await,
+        Command::LimitTest(test) => return actions::limit_test(&global, &test).await,
         Command::Query {
             expr,
             time,

@@ -339,6 +339,7 @@ fn table(
                 draining: false,
                 share: 1.0,
                 capacity_rps: None,
+                limit: None,
             })
         });
         routes.push(ServiceRoutes {

@@ -117,6 +117,7 @@ impl Feed {
                     draining: false,
                     share: 1.0,
                     capacity_rps: None,
+                    limit: None,
                 }],
                 shed: 0,
             }],

@@ -293,6 +293,8 @@ impl State {
             version: self.plan.base.version.clone(),
             incarnation: self.plan.incarnation(),
             draining: place.at == At::Leaving,
+            share: 1.0,
+            limit: None,
         }
     }
 

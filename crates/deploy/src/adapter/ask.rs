@@ -85,7 +85,7 @@ fn task_of(kind: &str, request: &Request) -> Result<Task, Declined> {
                 No::Unknown,
                 "unknown-action",
                 format!("there is no action `{kind}`"),
-                "use `rollout`, `restart`, `drain`, `kill` or `shed`",
+                "use `rollout`, `restart`, `drain`, `kill`, `shed` or `limit-test`",
             ));
         }
     };

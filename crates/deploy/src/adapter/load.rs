@@ -2,7 +2,8 @@
 //!
 //! Guarantees: demand counts first attempts, not retries; its upper bound is three standard deviations of a
 //! Poisson count above the highest rate of the last minute. What an instance carries is declared by a load
-//! test, or the most it was seen to answer within its service's objective.
+//! test, else found by a limit test of its version, else the most it was seen to answer within its service's
+//! objective.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,7 +13,7 @@ use std::{
 use mainstay_core::{FabricName, ServiceName, Time, Version, catalog::ServiceSpec, ports::Growth};
 
 use super::{Engine, lock};
-use crate::site::Seen;
+use crate::{model::AllTested, site::Seen};
 
 /// How often demand is measured.
 const EVERY: Duration = Duration::from_secs(1);
@@ -51,13 +52,16 @@ impl Loads {
         &self,
         service: &ServiceName,
         spec: &ServiceSpec,
+        tested: &AllTested,
         versions: impl IntoIterator<Item = Version>,
     ) -> BTreeMap<Version, f64> {
         versions
             .into_iter()
             .filter_map(|version| {
-                let held = self.held.get(&(service.clone(), version.clone())).copied();
-                Some((version, spec.capacity_rps.or(held)?))
+                let key = (service.clone(), version);
+                let found = tested.get(&key).map(|it| it.rps);
+                let held = self.held.get(&key).copied();
+                Some((key.1, spec.capacity_rps.or(found).or(held)?))
             })
             .collect()
     }

@@ -536,7 +536,7 @@ impl Engine {
             .cloned()
             .unwrap_or_else(|| LeaseBook::new(service, fabric));
         let loads = lock(&self.0.loads);
-        let carries = loads.carries(service, spec, mover.versions);
+        let carries = loads.carries(service, spec, &model.tested, mover.versions);
         let known = Known {
             service,
             spec,
@@ -549,7 +549,13 @@ impl Engine {
             leased_rps: book.leased_rps(change, direction),
         };
         let size = mover.sizes.get(fabric).copied().unwrap_or(0);
-        let grant = capacity::grant(known, candidates, direction, mover.batch, size, now);
+        let mut grant = capacity::grant(known, candidates, direction, mover.batch, size, now);
+        if grant.slots.is_empty() && carries.is_empty() {
+            grant.finding.remedy = format!(
+                "no capacity of {service} is known: declare spec.capacityRps, or measure it with \
+                 `mainstay limit-test {service}`"
+            );
+        }
         Some((grant, book))
     }
 

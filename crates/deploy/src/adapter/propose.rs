@@ -12,7 +12,7 @@ use mainstay_stats::sample_needed;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Engine, ask::steer_action, lock, perform::short};
+use super::{Engine, ask::steer_action, limit::steer_limit, lock, perform::short};
 use crate::{
     capacity::{self, Known},
     deployment::deployment_stream,
@@ -203,7 +203,8 @@ impl Engine {
         if request.batch.is_some() {
             self.check_batch(&model, &plan, spec, now)?;
         }
-        let lines = self.lines(&plan, spec);
+        let mut lines = self.lines(&plan, spec);
+        lines.extend(self.unmeasured(&model, &plan, spec));
         let claimed = model.deployment_versions.get(service).copied().unwrap_or(0);
         Ok((plan, lines, claimed))
     }
@@ -220,7 +221,7 @@ impl Engine {
         let desired = Desired::from(&plan.base);
         let loads = lock(&self.0.loads);
         let versions = plan.from.iter().cloned().chain([plan.to.clone()]);
-        let carries = loads.carries(&plan.service, spec, versions);
+        let carries = loads.carries(&plan.service, spec, &model.tested, versions);
         let mut findings = Vec::new();
         for fabric in plan.base.fabrics.keys() {
             let known = Known {
@@ -328,6 +329,24 @@ impl Engine {
         lines
     }
 
+    /// Says where the capacity of what runs was neither declared nor measured, and how to measure it.
+    fn unmeasured(&self, model: &Model, plan: &RolloutPlan, spec: &ServiceSpec) -> Option<String> {
+        let (service, from) = (&plan.service, plan.from.as_ref()?);
+        let key = (service.clone(), from.clone());
+        if spec.capacity_rps.is_some() || model.tested.contains_key(&key) {
+            return None;
+        }
+        let carries = lock(&self.0.loads).carries(service, spec, &model.tested, [key.1]);
+        let known = carries.get(from).map_or_else(
+            || "nothing is known of it, so that no batch may begin".to_owned(),
+            |rps| format!("the most it was seen to hold counts, {rps:.1} rps"),
+        );
+        Some(format!(
+            "what an instance of {service} {from} carries was neither declared nor measured: {known}; measure it \
+             first with `mainstay limit-test {service}`"
+        ))
+    }
+
     /// Plans and opens what `kind` names.
     pub async fn propose(
         &self,
@@ -337,6 +356,9 @@ impl Engine {
     ) -> Result<String, Declined> {
         self.catch_up().await.map_err(unavailable)?;
         self.refuse_observed(request)?;
+        if kind == crate::limit::KIND {
+            return self.propose_limit(actor, request).await;
+        }
         if kind != KIND {
             // Restarts and what else is typed at three in the morning.
             return self.propose_action(kind, actor, request).await;
@@ -362,6 +384,9 @@ impl Engine {
         let model = self.model();
         if let Some(track) = model.actions.get(change) {
             return steer_action(&track.state, verb, actor, reason, self.now());
+        }
+        if let Some(track) = model.limits.get(change) {
+            return steer_limit(&track.state, verb, actor, reason, self.now());
         }
         let Some(track) = model.rollouts.get(change) else {
             let what = format!("there is no rollout or action `{change}` at hand");

@@ -102,7 +102,15 @@ mod tests {
 
     fn backend(number: u32, measured: MeasuredHealth) -> BackendReport {
         BackendReport {
-            instance: format!("feed-lax-{number}").parse().unwrap(),
+            instance: format!(
+                "feed-lax-{number
+            limit_broken: false,
+            p99_ms: None,
+            recent_rps: None,
+        }"
+            )
+            .parse()
+            .unwrap(),
             incarnation: 1,
             seen_version: None,
             claimed: ClaimedHealth::Ok,
@@ -114,6 +122,9 @@ mod tests {
             oldest_in_flight: Span::from_secs(1),
             goodput_rps: 1.0,
             bad_rps: 2.0,
+            limit_broken: false,
+            p99_ms: None,
+            recent_rps: 3.0,
         }
     }
 

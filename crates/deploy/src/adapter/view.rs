@@ -15,6 +15,7 @@ use crate::{
     action,
     capacity::{self, Known},
     desired::{Desired, Wanted},
+    limit,
     model::{Batch, Track},
     site::{REPORT_FRESH, Seen},
     slots::{Slot, Slots},
@@ -44,18 +45,21 @@ impl Engine {
                 match track {
                     Some(track) => rollout(track),
                     // Whoever follows a change need not know its kind.
-                    None => action(model.actions.values().find(|it| of(&it.change.id))?),
+                    None => one_action(&model, key)?,
                 }
             }
             ("actions", None) => {
                 let model = self.model();
-                let all = model.newest_actions();
-                all.into_iter().take(ROLLOUTS_MAX).map(action).collect()
+                let limits = model.newest_limits().into_iter().map(limit_test);
+                let actions = model.newest_actions().into_iter().map(action);
+                let mut all: Vec<Value> = limits.chain(actions).collect();
+                all.sort_by_key(|it| std::cmp::Reverse(it["openedAt"].as_i64()));
+                all.truncate(ROLLOUTS_MAX);
+                Value::Array(all)
             }
             ("actions", Some(key)) => {
                 let model = self.model();
-                let mut all = model.actions.values();
-                action(all.find(|it| it.change.id.as_str() == key)?)
+                one_action(&model, key)?
             }
             ("shadow", None) => Value::Array(self.shadows()),
             ("shadow", Some(key)) => {
@@ -114,6 +118,21 @@ impl Engine {
                     "what": track.change.title,
                     "because": why,
                     "remedy": action_remedy(track, id),
+                    "change": id,
+                }));
+            }
+        }
+        for track in model.newest_limits() {
+            if track.ended_at.is_some() {
+                continue;
+            }
+            open.push(limit_test(track));
+            if let Some(why) = track.state.waits_for() {
+                let id = &track.change.id;
+                blocked.push(json!({
+                    "what": track.change.title,
+                    "because": why,
+                    "remedy": format!("it ends by itself; or mainstay rollout abort {id}"),
                     "change": id,
                 }));
             }
@@ -205,7 +224,7 @@ impl Engine {
             .collect();
         let loads = lock(&self.0.loads);
         let versions: Vec<Version> = slots().map(|(_, it)| it.version.clone()).collect();
-        let carries = loads.carries(service, spec, versions);
+        let carries = loads.carries(service, spec, &model.tested, versions);
         let known = Known {
             service,
             spec,
@@ -364,6 +383,58 @@ fn action(track: &Track<action::State>) -> Value {
         })),
         "killed": names(&plan.service, track.state.killed()),
         "batches": batches(&plan.service, &track.batches),
+        "verdict": track.verdicts.last(),
+        "verdicts": track.verdicts,
+    })
+}
+
+/// The action or limit test called `key`.
+fn one_action(model: &crate::Model, key: &str) -> Option<Value> {
+    let of = |id: &ChangeId| id.as_str() == key;
+    let found = model.actions.values().find(|it| of(&it.change.id));
+    found.map(action).or_else(|| {
+        let mut limits = model.limits.values();
+        limits.find(|it| of(&it.change.id)).map(limit_test)
+    })
+}
+
+fn limit_test(track: &Track<limit::State>) -> Value {
+    let plan = track.state.plan();
+    let steps = track.state.steps().iter().map(|step| {
+        let sample = step.sample.as_ref();
+        json!({
+            "share": step.share,
+            "beganAt": step.began_at,
+            "endedAt": step.ended_at,
+            "goodputRps": sample.map(|it| it.goodput_rps),
+            "p99Ms": sample.and_then(|it| it.p99_ms),
+            "broken": sample.and_then(|it| it.broken.clone()),
+        })
+    });
+    json!({
+        "change": track.change.id,
+        "kind": track.change.kind,
+        "title": track.change.title,
+        "service": plan.service,
+        "fabrics": [&plan.slot.fabric],
+        "instances": [&plan.instance],
+        "direction": track.state.direction(),
+        "state": track.standing(),
+        "phase": track.state.step_words(),
+        "because": track.moved.because,
+        "openedAt": track.change.opened_at,
+        "endedAt": track.ended_at,
+        "until": null,
+        "actor": track.change.actor,
+        "reason": track.change.reason,
+        "emergency": null,
+        "progress": null,
+        "version": plan.version,
+        "share": track.state.share(),
+        "steps": steps.collect::<Vec<_>>(),
+        "capacityRps": track.state.best(),
+        "killed": [],
+        "batches": [],
         "verdict": track.verdicts.last(),
         "verdicts": track.verdicts,
     })

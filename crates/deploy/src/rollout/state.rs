@@ -416,6 +416,8 @@ impl State {
                     version: state.version.clone(),
                     incarnation: state.incarnation,
                     draining: matches!(state.at, At::Draining | At::Leaving),
+                    share: 1.0,
+                    limit: None,
                 };
                 (slot.clone(), wanted)
             })

@@ -596,6 +596,9 @@ fn seen_by_callers(
         oldest_in_flight: Span::from_millis(0),
         goodput_rps: process.map_or(0.0, |it| it.good_rps),
         bad_rps: process.map_or(0.0, |it| it.bad_rps),
+        recent_rps: process.map_or(0.0, |it| it.good_rps),
+        p99_ms: None,
+        limit_broken: false,
     }
 }
 

@@ -156,6 +156,7 @@ fn table(upstreams: &[String]) -> Result<RouteTable> {
             draining: false,
             share: 1.0,
             capacity_rps: None,
+            limit: None,
         });
     }
     Ok(RouteTable {

@@ -94,6 +94,8 @@ impl Drop for Flight {
             }
             if let Some(outcome) = self.outcome {
                 tally.health.outcome(now / 1_000, outcome);
+                let took = now.saturating_sub(self.started_us);
+                tally.ended(now, took, outcome);
             }
         }
         let took = now.saturating_sub(self.started_us);

@@ -16,6 +16,7 @@ mod head;
 mod metrics;
 mod patience;
 mod proxy;
+mod recent;
 mod series;
 mod snapshot;
 mod state;
@@ -148,6 +149,10 @@ impl Router {
             stop.clone()
                 .run_until_cancelled_owned(watch::watch(Arc::clone(&shared))),
         );
+        shared.tasks.spawn(
+            stop.clone()
+                .run_until_cancelled_owned(watch::guard(Arc::clone(&shared))),
+        );
         Ok(Self {
             shared,
             stop,
@@ -228,5 +233,8 @@ fn seen(service: &Service, cell: &BackendCell, now_us: u64) -> BackendReport {
         oldest_in_flight: Span::from_millis(tally.oldest_ms(now_us)),
         goodput_rps,
         bad_rps,
+        recent_rps: health.recent_rps(now_us / 1_000),
+        p99_ms: tally.recent.p99_ms(now_us),
+        limit_broken: cell.is_broken(),
     }
 }

@@ -64,6 +64,7 @@ impl Known {
             Arc::new(BackendCell::new(spec.clone(), timeout, series))
         });
         cell.retire(spec.draining);
+        cell.order(spec);
         lock(&cell.tally)
             .health
             .set_timeout(routes.timeout.millis());
@@ -240,6 +241,7 @@ mod tests {
             draining: false,
             share: 1.0,
             capacity_rps: None,
+            limit: None,
         };
         let routes = |prefix: &&str| ServiceRoutes {
             service: ServiceName::new(format!("s{}", prefix.replace('/', "-").len())).unwrap(),

@@ -11,8 +11,14 @@ use std::{
 use mainstay_core::Version;
 use mainstay_wire::router::{Backend, ServiceRoutes};
 
-use super::{series::Series, upstream::Upstream};
-use crate::{BackendHealth, Candidate, Compartment, RetryBudget, SlotTable, balance::pick_by};
+use super::{
+    recent::{Guard, Recent},
+    series::Series,
+    upstream::Upstream,
+};
+use crate::{
+    BackendHealth, Candidate, Compartment, Outcome, RetryBudget, SlotTable, balance::pick_by,
+};
 
 /// A poisoned lock holds counters that are still whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -25,6 +31,10 @@ pub(crate) struct Tally {
     /// Requests that it has not answered yet: sequence to start, so that the first is the oldest.
     pub(crate) under_way: BTreeMap<u64, u64>,
     pub(crate) seen_version: Option<Version>,
+    /// What ended in the last two seconds.
+    pub(crate) recent: Recent,
+    /// What it was ordered to get, and what ends that.
+    guard: Guard,
     /// Whether a user was answered since the last health check.
     user_saw: bool,
 }
@@ -33,6 +43,13 @@ impl Tally {
     pub(crate) fn oldest_ms(&self, now_us: u64) -> u64 {
         let oldest = self.under_way.values().next();
         oldest.map_or(0, |start| now_us.saturating_sub(*start) / 1_000)
+    }
+
+    /// Counts a request that ended.
+    pub(crate) fn ended(&mut self, now_us: u64, took_us: u64, outcome: Outcome) {
+        let slow = self.guard.is_slow(took_us);
+        self.recent
+            .ended(now_us, took_us, outcome != Outcome::Good, slow);
     }
 
     /// Takes note of the version that an answer to a user names.
@@ -69,6 +86,8 @@ pub(crate) struct BackendCell {
     pub(crate) series: Arc<Mutex<Series>>,
     pub(crate) in_flight: AtomicU32,
     pub(crate) share_permille: AtomicU32,
+    /// Its limit broke: no more than a full share, until another share is ordered.
+    broken: AtomicBool,
     /// Kept connections, oldest first; each holds a place in the service's bulkhead.
     #[expect(
         clippy::vec_box,
@@ -85,14 +104,17 @@ pub(crate) struct BackendCell {
 impl BackendCell {
     pub(crate) fn new(spec: Backend, timeout_ms: u64, series: Arc<Mutex<Series>>) -> Self {
         Self {
-            spec,
             tally: Mutex::new(Tally {
                 health: BackendHealth::new(timeout_ms),
                 under_way: BTreeMap::new(),
                 seen_version: None,
+                recent: Recent::default(),
+                guard: Guard::new(spec.share, spec.limit),
                 user_saw: false,
             }),
+            spec,
             series,
+            broken: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             share_permille: AtomicU32::new(1_000),
             idle: Mutex::default(),
@@ -117,6 +139,30 @@ impl BackendCell {
             lock(&self.idle).clear();
             *lock(&self.check) = None;
         }
+    }
+
+    /// Takes the share and the limit of a newer table; another share is a new beginning.
+    pub(crate) fn order(&self, spec: &Backend) {
+        let mut tally = lock(&self.tally);
+        if tally.guard.order(spec.share, spec.limit) {
+            self.broken.store(false, Ordering::Release);
+        }
+    }
+
+    /// Ends a share above a full one where the limit broke.
+    pub(crate) fn look(&self, now_us: u64) {
+        let tally = lock(&self.tally);
+        if tally
+            .guard
+            .breaks(&tally.recent, tally.under_way.values(), now_us)
+        {
+            self.broken.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether its limit broke.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_retired(&self) -> bool {
@@ -262,7 +308,13 @@ impl Service {
             let cell = &self.backends[index];
             let avoided = avoid.is_some_and(|other| Arc::ptr_eq(other, cell));
             let permille = f64::from(cell.share_permille.load(Ordering::Relaxed));
-            let share = self.routes.backends[index].share * permille / 1_000.0;
+            let ordered = self.routes.backends[index].share;
+            let share = if cell.is_broken() {
+                ordered.min(1.0)
+            } else {
+                ordered
+            } * permille
+                / 1_000.0;
             Candidate {
                 in_flight: cell.in_flight.load(Ordering::Relaxed),
                 share: if avoided { 0.0 } else { share },

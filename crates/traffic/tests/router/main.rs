@@ -6,6 +6,7 @@
 )]
 
 mod health;
+mod limit;
 mod limits;
 mod metrics;
 mod protocol;

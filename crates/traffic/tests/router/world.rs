@@ -25,6 +25,8 @@ pub(crate) enum Act {
     Answer(String),
     Hang,
     Close,
+    /// Answers late.
+    Late(Duration, String),
 }
 
 pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Act {
@@ -122,6 +124,12 @@ async fn serve<F: Fn(&str) -> Act>(
                     return;
                 }
             }
+            Act::Late(by, text) => {
+                tokio::time::sleep(by).await;
+                if stream.write_all(text.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
             Act::Hang => {
                 while matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {}
                 return;
@@ -166,6 +174,7 @@ pub(crate) fn service(
                 draining: false,
                 share: 1.0,
                 capacity_rps: None,
+                limit: None,
             })
             .collect(),
         shed: 0,

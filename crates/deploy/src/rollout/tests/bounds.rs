@@ -42,14 +42,18 @@ fn every_wait_on_the_way_forward_ends_in_a_pause_that_says_why() {
 }
 
 #[test]
-fn a_canary_without_evidence_gets_its_full_share_half_way_and_pauses_at_the_end() {
+fn a_canary_without_evidence_gets_its_full_share_on_the_way_and_pauses_at_the_end() {
     let mut walk = Walk::canary().placed();
     let opened = walk.state.since();
     assert!(matches!(
         walk.wake()[..],
         [Event::Raised { weight: 192, .. }]
     ));
-    assert_eq!(walk.now, opened + Span::from_secs(300));
+    assert_eq!(
+        walk.now,
+        opened + Span::from_secs(200),
+        "a third of ten minutes"
+    );
     assert_eq!(walk.weight(), 192, "one of fifty-two");
     assert!(paused(&walk.wake()).contains("not enough evidence"));
     assert_eq!(walk.now, opened + Span::from_secs(600));

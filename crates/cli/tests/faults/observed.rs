@@ -1,17 +1,12 @@
 //! What moves without an order, end to end: real server, router and agent, and a hand from outside.
 
-#![expect(clippy::unwrap_used, reason = "a step that fails ends its test")]
-
 #[expect(
     dead_code,
     reason = "the platform of all tests of faults; this one needs a part of it"
 )]
-#[path = "faults/platform.rs"]
-mod platform;
-
 use std::process::Command;
 
-use platform::Platform;
+use super::platform::Platform;
 use serde_json::Value;
 
 /// A platform that runs the two instances of its service.
