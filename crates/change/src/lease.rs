@@ -142,7 +142,8 @@ impl LeaseBook {
             .iter()
             .filter(|(id, lease)| *id != change && !displaces(direction, **lease))
             .map(|(_, lease)| lease.rps)
-            .sum()
+            // An empty sum of floats is −0, which no reader wants to see.
+            .fold(0.0, |sum, rps| sum + rps)
     }
     /// The entry by which `change` holds `rps`; append it expecting [`LeaseBook::expected`]. A restoring
     /// change takes over every forward lease.

@@ -16,7 +16,7 @@ use mainstay_wire::agent::{
 use crate::{
     driver::{Ask, Driver, Observation, StartError, Stray},
     orders::{Taken, take},
-    plan::{Life, Running, STABLE_AFTER, Step, back_off, plan},
+    plan::{Life, Running, STABLE_AFTER, Step, back_off, plan, same_process},
     state::{Instance, State, StateError, Store},
 };
 
@@ -83,6 +83,7 @@ impl<D: Driver> Host<D> {
             }
         }
         self.driver.look_begins();
+        self.take_over_grace();
         self.look(now, whole, &mut told);
         if whole {
             self.look_at_artifacts(now, &mut told);
@@ -241,6 +242,19 @@ impl<D: Driver> Host<D> {
             tell(told, now, name.as_ref(), what);
         }
         self.strays = seen;
+    }
+
+    /// The grace of an order counts from the newest set on, also for a process that it does not replace: one
+    /// that was killed without grace gets its own again.
+    fn take_over_grace(&mut self) {
+        for want in &self.state.desired.instances {
+            if let Some(held) = self.state.instances.get_mut(&want.instance)
+                && matches!(held.running.life, Life::Alive { .. })
+                && same_process(&held.running.order, want)
+            {
+                held.running.order.stop_grace = want.stop_grace;
+            }
+        }
     }
 
     fn act(&mut self, now: Time, told: &mut Told) {

@@ -19,6 +19,9 @@ use crate::{model::AllTested, site::Seen};
 const EVERY: Duration = Duration::from_secs(1);
 /// Seconds over which a rate is taken.
 const RATE_SECS: i64 = 5;
+/// Rates below which nothing is said of the most that is asked for: users who come back after a gap do not
+/// come all in its first seconds.
+const RATES_MIN: usize = 8;
 /// Rates remembered: a minute of them.
 const RATES_MAX: usize = 60;
 /// Share of bad answers above which what an instance answers is not within an objective, where none is
@@ -33,9 +36,12 @@ pub(super) struct Loads {
 }
 
 impl Loads {
-    /// Upper bound of first attempts per second.
+    /// Upper bound of first attempts per second; none before it was measured for a while.
     pub(super) fn demand_upper(&self, service: &ServiceName, fabric: &FabricName) -> Option<f64> {
         let rates = self.demand.get(&(service.clone(), fabric.clone()))?;
+        if rates.len() < RATES_MIN {
+            return None;
+        }
         let highest = rates.iter().copied().fold(0.0, f64::max);
         let seconds = RATE_SECS as f64;
         Some(highest + 3.0 * (highest * seconds).sqrt() / seconds)

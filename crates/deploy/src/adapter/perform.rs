@@ -28,6 +28,8 @@ use crate::{
 
 /// How long a question may stay open: less than the runtime waits before it asks again.
 pub(super) const OPEN_FOR: Duration = Duration::from_millis(4_500);
+/// How long the way back waits for capacity before it is told that there is none.
+const ROOM_AFTER: Duration = Duration::from_secs(1);
 /// How often is looked while instances move.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// One tick of the judge.
@@ -447,7 +449,12 @@ impl Engine {
         direction: Direction,
         candidates: &Slots,
     ) -> Option<Input> {
-        let deadline = Instant::now() + OPEN_FOR;
+        let open_for = match direction {
+            Direction::Forward => OPEN_FOR,
+            // On the way back room is made rather than waited for.
+            Direction::Restoring => ROOM_AFTER,
+        };
+        let deadline = Instant::now() + open_for;
         loop {
             let mut taken = Slots::default();
             let mut left = BTreeMap::new();

@@ -287,6 +287,14 @@ fn granted(
     events
 }
 
+/// How many are added to make room: one on the way forward; on the way back, where users wait, a quarter.
+fn more(state: &State, fabric: &FabricName) -> usize {
+    match state.direction {
+        Direction::Forward => 1,
+        Direction::Restoring => state.size(fabric).div_ceil(4) as usize,
+    }
+}
+
 /// Where nothing can be taken out, one is added in each fabric that has to move, unless one was.
 fn room(state: &State, now: Time) -> Option<Event> {
     let movable = state.to_move();
@@ -299,7 +307,7 @@ fn room(state: &State, now: Time) -> Option<Event> {
             };
             !state.slots.iter().any(added)
         })
-        .filter_map(|fabric| state.free(fabric).next())
+        .flat_map(|fabric| state.free(fabric).take(more(state, fabric)))
         .collect();
     (!slots.is_empty()).then_some(Event::Surged {
         at: now,

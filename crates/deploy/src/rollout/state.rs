@@ -16,6 +16,9 @@ use crate::{
     slots::{Slot, Slots},
 };
 
+/// Instances that a rollout adds to a fabric before the first request: the canary and its control.
+const ADDED: u32 = 2;
+
 /// What an instance is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -299,9 +302,11 @@ impl State {
     }
 
     /// Instances of the new version that a canary at `weight` takes in `fabric`: so many that none carries
-    /// more than its share.
+    /// more than a tenth above its share, canary and control counted.
     pub(crate) fn canaries(&self, fabric: &FabricName, weight: u32) -> u32 {
-        (self.size(fabric) * weight).div_ceil(ALL).max(1)
+        let exact = (self.size(fabric) + ADDED) * weight;
+        let more = exact % ALL > ALL / 10;
+        (exact / ALL + u32::from(more)).max(1)
     }
 
     /// Base instances still to move until the canary's step `step` has what it takes.
