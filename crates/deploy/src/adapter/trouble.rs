@@ -102,15 +102,7 @@ mod tests {
 
     fn backend(number: u32, measured: MeasuredHealth) -> BackendReport {
         BackendReport {
-            instance: format!(
-                "feed-lax-{number
-            limit_broken: false,
-            p99_ms: None,
-            recent_rps: None,
-        }"
-            )
-            .parse()
-            .unwrap(),
+            instance: format!("feed-lax-{number}").parse().unwrap(),
             incarnation: 1,
             seen_version: None,
             claimed: ClaimedHealth::Ok,
