@@ -254,14 +254,14 @@ pub(crate) async fn keep_observing(
         if last.len() >= OBSERVED_MAX {
             last.retain(|_, (at, _)| at.elapsed() < OBSERVED_EVERY);
         }
-        let (at, more) = last
-            .get(&key)
-            .copied()
-            .unwrap_or_else(|| (Instant::now() - OBSERVED_EVERY, 0));
-        if at.elapsed() < OBSERVED_EVERY {
-            last.insert(key, (at, more + 1));
-            continue;
-        }
+        let more = match last.get_mut(&key) {
+            Some((at, more)) if at.elapsed() < OBSERVED_EVERY => {
+                *more += 1;
+                continue;
+            }
+            Some((_, more)) => *more,
+            None => 0,
+        };
         last.insert(key, (Instant::now(), 0));
         let append = observed(&event, more);
         if let Err(error) = ledger.append(append).await {

@@ -140,7 +140,7 @@ mod tests {
             ..Told::default()
         };
         vitals.turned(Duration::from_millis(30), &told);
-        vitals.turned(Duration::from_secs(60), &Told::default());
+        vitals.turned(Duration::from_mins(1), &Told::default());
         let text = vitals.text();
         for line in [
             "mainstay_agent_turn_duration_seconds_bucket{le=\"0.025\"} 0",

@@ -1,9 +1,5 @@
 //! What moves without an order, end to end: real server, router and agent, and a hand from outside.
 
-#[expect(
-    dead_code,
-    reason = "the platform of all tests of faults; this one needs a part of it"
-)]
 use std::process::Command;
 
 use super::platform::Platform;

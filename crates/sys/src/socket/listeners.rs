@@ -87,12 +87,12 @@ impl Listeners {
     /// Takes the messages of one answer; whether it was the last.
     fn take(&mut self, mut answer: &[u8]) -> Result<bool, Errno> {
         while answer.len() >= HEADER_BYTES {
-            let (Some(length), Some(kind)) = (field::<4>(answer, 0), field::<2>(answer, 4)) else {
-                return Err(Errno::BADMSG);
-            };
-            let length = u32::from_ne_bytes(length) as usize;
+            // The last message is shorter than those that tell of a socket.
+            let (length, rest) = answer.split_first_chunk().ok_or(Errno::BADMSG)?;
+            let (kind, _) = rest.split_first_chunk().ok_or(Errno::BADMSG)?;
+            let length = u32::from_ne_bytes(*length) as usize;
             let message = answer.get(..length).ok_or(Errno::BADMSG)?;
-            match u16::from_ne_bytes(kind) {
+            match u16::from_ne_bytes(*kind) {
                 TYPE_DONE => return Ok(true),
                 TYPE_ERROR => return Err(Errno::OPNOTSUPP),
                 SOCK_DIAG_BY_FAMILY => {
