@@ -24,7 +24,7 @@ use mainstay_wire::router::{ClaimedHealth, HealthVerdict, MeasuredHealth};
 /// Seconds that a measurement looks back.
 const WINDOW_SECS: u64 = 10;
 /// Seconds of what is said of just now.
-pub const RECENT_SECS: u64 = 5;
+pub(crate) const RECENT_SECS: u64 = 5;
 /// Outcomes below which a share of them says nothing.
 const OUTCOMES_MIN: u64 = 5;
 /// Requests that never came back that are bad by themselves, where they are also at least a
@@ -305,7 +305,7 @@ impl BackendHealth {
         (per_second(good), per_second(bad))
     }
 
-    /// Good answers per second over the last [`RECENT_SECS`] whole seconds.
+    /// Good answers per second over the last five whole seconds.
     pub fn recent_rps(&self, now_ms: u64) -> f64 {
         let now = now_ms / 1_000;
         let whole = |b: &&Bucket| b.second < now && b.second + RECENT_SECS >= now;
