@@ -59,7 +59,7 @@ pub struct Tested {
     pub change: ChangeId,
 }
 
-/// What limit tests found, the latest of each service and version.
+/// What limit tests found of each service and version: the latest, unless it only met less load than one before.
 pub type AllTested = BTreeMap<(ServiceName, Version), Tested>;
 
 /// What the ledger adds up to.
@@ -259,7 +259,11 @@ impl Model {
                     at: *at,
                     change: id,
                 };
-                self.tested.insert(key, found);
+                // Less that was held without breaking says that there was less load, not that it carries less.
+                let before = self.tested.get(&key).filter(|it| it.rps > *rps);
+                if before.is_none() || track.state.broke() {
+                    self.tested.insert(key, found);
+                }
             }
             limit::Event::Stepped { verdict, .. } | limit::Event::Waits { verdict, .. }
                 if track.verdicts.len() < STEPS_MAX =>

@@ -305,7 +305,7 @@ impl BackendHealth {
         (per_second(good), per_second(bad))
     }
 
-    /// Good answers per second over the last [`RECENT_SECS`] whole seconds.
+    /// Good answers per second over the last five whole seconds.
     pub fn recent_rps(&self, now_ms: u64) -> f64 {
         let now = now_ms / 1_000;
         let whole = |b: &&Bucket| b.second < now && b.second + RECENT_SECS >= now;

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{moves::Verb, rollout::FRESH};
 
-/// Steps in a row that raise nothing after which more share is no more load.
-const FLAT_MAX: u32 = 2;
+/// Steps in a row that raise nothing after which more share is no more load; with the few requests of one hold a
+/// step or two fall short by chance.
+const FLAT_MAX: u32 = 3;
 /// Longest reason, in characters.
 const REASON_CHARS_MAX: usize = 512;
 

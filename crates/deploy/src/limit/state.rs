@@ -107,6 +107,12 @@ impl State {
             .max_by(f64::total_cmp)
     }
 
+    /// Whether a step broke the objective.
+    pub fn broke(&self) -> bool {
+        let mut samples = self.steps.iter().filter_map(|step| step.sample.as_ref());
+        samples.any(|sample| sample.broken.is_some())
+    }
+
     /// When the hold under way has been long enough.
     pub(crate) fn held_at(&self) -> Time {
         self.since + self.plan.hold_for + LEAD

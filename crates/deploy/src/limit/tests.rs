@@ -169,12 +169,13 @@ fn it_ends_at_the_last_step_and_when_more_share_is_no_more_load() {
     walk.hold(20.0);
     walk.hold(35.0);
     walk.assert_returns(ChangeState::Done, Some(35.0));
-    let mut walk = Walk::open(&[1.0, 1.5, 2.0, 3.0, 4.0]);
+    let mut walk = Walk::open(&[1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0]);
     walk.hold(20.0);
     walk.hold(19.0);
     walk.hold(26.0);
     walk.hold(25.5);
     walk.hold(25.9);
+    walk.hold(25.8);
     walk.assert_returns(ChangeState::Done, Some(26.0));
 }
 
@@ -267,4 +268,75 @@ fn a_share_is_for_the_process_that_was_planned_and_for_no_other() {
     assert!((walk.share() - 2.0).abs() < 1e-9);
     walk.state.plan.incarnation = 7;
     assert!((walk.share() - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_model_keeps_a_figure_until_more_is_held_or_the_objective_breaks_below_it() {
+    use mainstay_core::{BlastRadius, Change, ChangeKind, Entry, Hash, change};
+    let mut model = crate::Model::default();
+    let mut tell = |seq: u64, rps: f64, broken: bool| {
+        let change = Change {
+            id: format!(
+                "chg-{}",
+                ["aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc", "dddddddddd"][seq as usize]
+            )
+            .parse()
+            .unwrap(),
+            kind: ChangeKind::LimitTest,
+            actor: Actor::system(),
+            reason: String::new(),
+            title: "limit test".to_owned(),
+            blast_radius: BlastRadius {
+                services: vec!["feed".parse().unwrap()],
+                fabrics: vec![],
+                instances: 1,
+            },
+            emergency: None,
+            opened_at: at(0),
+            deadline: None,
+            plan: change::Plan {
+                kind: super::KIND.to_owned(),
+                schema: 1,
+                body: serde_json::to_string(&plan(&[1.0, 2.0])).unwrap(),
+            },
+        };
+        let mut walk = Walk::open(&[1.0, 2.0]);
+        walk.hold(rps);
+        walk.ask(Outcome::Pass, Outcome::Pass);
+        walk.route();
+        let (break_, other) = if broken {
+            (Some("late"), None)
+        } else {
+            (None, Some("a rollout"))
+        };
+        walk.see(rps, break_, other);
+        walk.route();
+        let opened = (change::OPENED, serde_json::to_string(&change).unwrap());
+        let events = walk.events.iter().map(|event| {
+            (
+                crate::model::LIMIT_EVENT,
+                serde_json::to_string(event).unwrap(),
+            )
+        });
+        for (kind, body) in [opened].into_iter().chain(events) {
+            model.fold(&Entry {
+                seq: model.seq() + 1,
+                stream: change.stream(),
+                version: 1,
+                kind: kind.to_owned(),
+                schema: 1,
+                body,
+                actor: Actor::system(),
+                at: at(0),
+                prev: Hash::GENESIS,
+                hash: Hash::GENESIS,
+            });
+        }
+        assert!(model.flaws.is_empty(), "{:?}", model.flaws);
+        model.tested.values().next().map(|it| it.rps)
+    };
+    assert_eq!(tell(0, 20.0, false), Some(20.0));
+    assert_eq!(tell(1, 12.0, false), Some(20.0));
+    assert_eq!(tell(2, 25.0, false), Some(25.0));
+    assert_eq!(tell(3, 18.0, true), Some(18.0));
 }
