@@ -304,9 +304,9 @@ impl State {
     /// Instances of the new version that a canary at `weight` takes in `fabric`: so many that none carries
     /// more than a tenth above its share, canary and control counted.
     pub(crate) fn canaries(&self, fabric: &FabricName, weight: u32) -> u32 {
-        let exact = (self.size(fabric) + ADDED) * weight;
-        let more = exact % ALL > ALL / 10;
-        (exact / ALL + u32::from(more)).max(1)
+        let size = self.size(fabric);
+        let of_all = ((size + ADDED) * weight * 10).div_ceil(ALL * 11);
+        (size * weight).div_ceil(ALL).max(of_all).max(1)
     }
 
     /// Base instances still to move until the canary's step `step` has what it takes.
