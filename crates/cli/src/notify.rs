@@ -8,7 +8,7 @@
 //!
 //! ```json
 //! {"kind": "change", "title": "feed v1 → v2", "state": "rolled-back", "because": "…", "change": "chg-…",
-//!  "service": "feed", "at": "2026-11-05T18:00:00Z", "url": "http://127.0.0.1:7070/api/v1/changes/chg-…"}
+//!  "service": "feed", "at": 1795655124044, "url": "http://127.0.0.1:7070/api/v1/changes/chg-…"}
 //! ```
 
 mod post;

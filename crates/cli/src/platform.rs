@@ -111,7 +111,12 @@ pub(crate) async fn start(
         fleet: fleet.clone(),
         routes: routes.clone(),
         clock: Arc::clone(&clock),
-        url: own.clone(),
+        // What people can follow from elsewhere, where there is such an address.
+        url: if address.ip().is_unspecified() {
+            own.clone()
+        } else {
+            format!("http://{address}")
+        },
     };
     tasks.spawn(notify::keep_notifying(notify, sources, ending(&stop)));
     tasks.spawn(done(keep_scraping(
