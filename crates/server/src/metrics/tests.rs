@@ -323,7 +323,9 @@ async fn the_server_measures_itself_in_a_format_its_own_scraper_reads() {
     send(&server.router, get("/made/up")).await;
     let (status, text, _) = send(&server.router, get("/metrics")).await;
     assert_eq!(status, 200);
-    let seen = mainstay_ekg::text::scan(text.as_bytes(), &Default::default()).unwrap();
+    let seen =
+        mainstay_ekg::text::scan(text.as_bytes(), &mainstay_ekg::text::TextLimits::default())
+            .unwrap();
     let value = |wanted: &str| {
         let all: Vec<String> = seen.samples.iter().map(ToString::to_string).collect();
         let found = all.iter().find_map(|line| line.strip_prefix(wanted));

@@ -266,6 +266,10 @@ impl RolloutWorld {
         })
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of the effect, and who asks"
+    )]
     fn lease(
         &mut self,
         leader: &mut Leader,

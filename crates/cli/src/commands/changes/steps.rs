@@ -114,7 +114,8 @@ fn event(what: &str, fields: &Map<String, Value>, style: Style) -> (String, Vec<
         } else if let Some(list) = findings(value) {
             below.extend(list.iter().map(|finding| output::finding(finding, style)));
         } else if let Some(text) = scalar(name, value) {
-            head.push_str(&format!("  {} {text}", style.dim(&spaced(name))));
+            let said = format!("  {} {text}", style.dim(&spaced(name)));
+            head.push_str(&said);
         } else if !value.is_null() {
             below.push(format!("{}: {}", spaced(name), compact(value)));
         }
