@@ -243,9 +243,9 @@ fn upper(found: u32, of: u32) -> f64 {
     for _ in 0..100 {
         let middle = f64::midpoint(low, high);
         if below(middle) > 0.05 {
-            low = middle
+            low = middle;
         } else {
-            high = middle
+            high = middle;
         }
     }
     high / f64::from(of)
