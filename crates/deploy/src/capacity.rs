@@ -4,7 +4,7 @@
 //! only what it holds: a restarted instance with cold caches counts as much as it answers. Guarantees: what
 //! no report is fresh of counts zero. Never guesses a capacity.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_change::{Arithmetic, Batch, Budget, Direction, Serving, batch, safe_batch};
 use mainstay_core::{
@@ -55,7 +55,8 @@ pub struct Grant {
     pub rps: f64,
     /// The arithmetic.
     pub finding: Finding,
-    /// Share of requests that the version to leave must still take, in hundredths of a per cent.
+    /// Share of requests that the version to leave must still take, in hundredths of a per cent; all where
+    /// demand is not known.
     pub left: u32,
 }
 
@@ -176,11 +177,16 @@ pub fn grant(
     };
     let all = safe_batch(&budget, &names);
     let measured = is_fresh(known, now) && known.demand_upper_rps.is_some();
+    let policy = (most.fraction() * size as f64).floor() as usize;
+    let spare = spare(known, &rows, &ordered, size).min(policy.max(1));
     let take = match direction {
+        // What nobody has reported counts nothing, and would look free to take.
+        Direction::Forward if !measured => 0,
         Direction::Forward => match batch(most, size, all.safe) {
             Batch::Take(count) => count,
             Batch::Surge => usize::from(has_surplus && all.safe > 0),
-        },
+        }
+        .max(spare),
         // The way back is as wide as measurement allows; blind it is one at a time, room made first.
         Direction::Restoring if measured => all.safe.max(usize::from(has_surplus && all.safe > 0)),
         Direction::Restoring => usize::from(has_surplus),
@@ -188,6 +194,11 @@ pub fn grant(
     .min(names.len());
     let taken = safe_batch(&budget, &names[..take]);
     let mut finding = if take == 0 { &all } else { &taken }.finding();
+    if measured && take > 0 && !taken.allowed() {
+        finding.outcome = Outcome::Pass;
+        finding.value.push_str("; what was added makes up for it");
+        finding.remedy.clear();
+    }
     if !measured {
         finding.outcome = Outcome::InsufficientEvidence;
         finding.value = format!("no fresh report of {}: {}", known.fabric, finding.value);
@@ -205,6 +216,32 @@ pub fn grant(
     }
 }
 
+/// How many of `candidates`, in order, may be out so that the `size` instances that the service has, or as many
+/// others, carry their full load: what a change added it may take away again, or another in its place, also
+/// where the service never had a margin.
+fn spare(known: Known<'_>, rows: &[Row], candidates: &[&Slot], size: usize) -> usize {
+    let is_full = |row: &Row| {
+        let carries = known.carries.get(&row.version).copied().unwrap_or(0.0);
+        carries > 0.0 && row.serving.capacity_rps >= carries
+    };
+    let full: BTreeSet<&Slot> = rows
+        .iter()
+        .filter(|row| is_full(row))
+        .map(|row| &row.slot)
+        .collect();
+    let beyond = full.len().checked_sub(size);
+    let mut left = beyond;
+    candidates
+        .iter()
+        .take_while(|slot| {
+            if full.contains(*slot) {
+                left = left.and_then(|left| left.checked_sub(1));
+            }
+            left.is_some()
+        })
+        .count()
+}
+
 /// What the version to return to cannot carry, as a share of demand.
 fn left(known: Known<'_>, rows: &[Row], leaving: &Slots) -> u32 {
     let stay: f64 = rows
@@ -213,9 +250,12 @@ fn left(known: Known<'_>, rows: &[Row], leaving: &Slots) -> u32 {
         .filter(|row| !is_of(rows, leaving, &row.version))
         .map(|row| row.serving.capacity_rps)
         .sum();
-    let Some(demand) = known.demand_upper_rps.filter(|demand| *demand > 0.0) else {
-        return if stay > 0.0 { 0 } else { ALL };
+    let Some(demand) = known.demand_upper_rps else {
+        return ALL;
     };
+    if demand <= 0.0 {
+        return 0;
+    }
     let missing = (1.0 - stay / demand).clamp(0.0, 1.0);
     (missing * f64::from(ALL)).ceil() as u32
 }
@@ -224,4 +264,37 @@ fn left(known: Known<'_>, rows: &[Row], leaving: &Slots) -> u32 {
 fn is_of(rows: &[Row], leaving: &Slots, version: &Version) -> bool {
     let mut of_leaving = rows.iter().filter(|row| leaving.contains(&row.slot));
     of_leaving.any(|row| row.version == *version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Deployment;
+
+    #[test]
+    fn nothing_goes_out_on_the_way_forward_while_the_router_is_silent() {
+        let service: ServiceName = "voyager".parse().unwrap();
+        let fabric: FabricName = "lax".parse().unwrap();
+        let version: Version = "v1".parse().unwrap();
+        let hosts: Vec<HostName> = vec!["h1".parse().unwrap(), "h2".parse().unwrap()];
+        let sizes = BTreeMap::from([(fabric.clone(), (hosts, 20))]);
+        let desired = Desired::from(&Deployment::first(version.clone(), sizes));
+        let candidates: Slots = desired.slots.keys().cloned().collect();
+        let known = Known {
+            service: &service,
+            spec: &serde_json::from_str(r#"{"owner":"o"}"#).unwrap(),
+            fabric: &fabric,
+            desired: &desired,
+            hosts: &BTreeMap::new(),
+            seen: &Seen::default(),
+            demand_upper_rps: Some(500.0),
+            carries: &BTreeMap::from([(version, 100.0)]),
+            leased_rps: 0.0,
+        };
+        let most = Percent::new(50.0).unwrap();
+        let now = Time::from_millis(0);
+        let grant = grant(known, &candidates, Direction::Forward, most, 20, now);
+        assert!(grant.slots.is_empty());
+        assert_eq!(grant.finding.outcome, Outcome::InsufficientEvidence);
+    }
 }

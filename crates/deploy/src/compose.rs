@@ -6,7 +6,7 @@
 //! so that it may finish. Never forgets an instance because its agent is silent: requests tell whether it
 //! serves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_core::{
     FabricName, HostName, InstanceName, ServiceName, Span, Version,
@@ -26,20 +26,40 @@ use crate::{
 
 /// Where instances of hosts without an address listen.
 const LOOPBACK: &str = "127.0.0.1";
-/// How long a server that just began waits for a host's first report before it routes without that host's
-/// instances: agents are back within five seconds if they are alive.
+/// How long a server that just began waits for a host's first report before it asks the router whether that
+/// host's instances serve: agents are back within five seconds if they are alive.
 const PATIENCE: Span = Span::from_secs(10);
 
 /// Whether enough is known of `fabric` to order its routes. A server that just began has seen nothing, and
-/// routes made of nothing would take every instance out; until then the router keeps what it has.
+/// routes made of nothing would take every instance out; until then the router keeps what it has. A host that
+/// stays silent is left out only once the router says that nothing on it answers.
 pub fn is_heard(
     hosts: &BTreeMap<HostName, HostSpec>,
     fabric: &FabricName,
+    desired: &BTreeMap<ServiceName, Desired>,
     seen: &Seen,
     waited: Span,
 ) -> bool {
-    let mut of_fabric = hosts.iter().filter(|(_, host)| host.fabric == *fabric);
-    waited >= PATIENCE || of_fabric.all(|(name, _)| seen.hosts.contains_key(name))
+    let silent: BTreeSet<&HostName> = hosts
+        .iter()
+        .filter(|(name, host)| host.fabric == *fabric && !seen.hosts.contains_key(*name))
+        .map(|(name, _)| name)
+        .collect();
+    if silent.is_empty() {
+        return true;
+    }
+    let answers = |service: &ServiceName, slot: &Slot| {
+        let instance = slot.instance(service).ok();
+        let backend = instance.and_then(|it| seen.backend(fabric, service, it.as_str()));
+        backend.is_some_and(|it| it.in_rotation && it.goodput_rps > 0.0)
+    };
+    let serves = desired.iter().any(|(service, desired)| {
+        let mut slots = desired.slots.iter();
+        slots.any(|(slot, wanted)| {
+            slot.fabric == *fabric && silent.contains(&wanted.host) && answers(service, slot)
+        })
+    });
+    waited >= PATIENCE && seen.fabrics.contains_key(fabric) && !serves
 }
 
 /// Everything that should run and be routed.

@@ -14,6 +14,7 @@
 mod decide;
 mod evolve;
 pub mod message;
+mod order;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use mainstay_core::ChangeState;
+
 /// What must hold in every world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
@@ -125,6 +127,8 @@ pub struct Report {
     pub bites: BTreeMap<Fault, u32>,
     /// Commits by leaders.
     pub commits: u32,
+    /// Where the rollout stood at the end; none in worlds without one.
+    pub ended: Option<ChangeState>,
     /// Milliseconds from the verdict of harm to the last request that the bad version answered.
     pub exposed_after_ms: Option<i64>,
     /// Everything that happened, in order.

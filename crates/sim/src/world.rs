@@ -83,6 +83,7 @@ impl World {
                 bites: BTreeMap::new(),
                 commits: 0,
                 exposed_after_ms: None,
+                ended: None,
                 trace: String::new(),
             },
         }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_sim::{Fault, Invariant, Planted, RolloutWorld};
+use mainstay_core::{ChangeState, catalog::Strategy};
+use mainstay_sim::{Fault, Invariant, Planted, RolloutWorld, Sized};
 
 const SEEDS: u64 = 200;
 
@@ -100,4 +101,32 @@ fn every_bug_planted_in_a_rollout_is_found_under_the_name_of_what_it_breaks() {
         }
     }
     assert_eq!(missed, []);
+}
+
+fn hundred(bad_from: usize) -> RolloutWorld {
+    let size = Sized {
+        instances: 100,
+        hosts: 10,
+        start_ms: 2_000,
+        bad_from,
+        strategy: Strategy::Canary,
+    };
+    RolloutWorld::sized(1, size)
+}
+
+#[test]
+fn a_good_version_reaches_all_of_a_hundred_instances() {
+    let report = hundred(usize::MAX).run();
+    assert_eq!(report.violations, []);
+    assert_eq!(report.ended, Some(ChangeState::Done));
+    assert_eq!(report.exposed_after_ms, None);
+}
+
+#[test]
+fn a_version_that_turns_bad_half_way_answers_nothing_thirty_seconds_after_the_verdict() {
+    let report = hundred(50).run();
+    assert_eq!(report.violations, []);
+    assert_eq!(report.ended, Some(ChangeState::RolledBack));
+    let after = report.exposed_after_ms.unwrap();
+    assert!(after <= 30_000, "{after} ms");
 }

@@ -36,7 +36,10 @@ impl Engine {
         let orders = self.composed();
         let seen = self.0.ports.site.seen();
         let waited = self.now().since(since);
-        let hosts = self.model().hosts.clone();
+        let (hosts, desired) = {
+            let model = self.model();
+            (model.hosts.clone(), model.desired())
+        };
         let mut ordered = lock(&self.0.ordered);
         for (host, instances) in orders.hosts {
             if ordered.hosts.get(&host) != Some(&instances) {
@@ -50,7 +53,7 @@ impl Engine {
             }
         }
         for (fabric, services) in orders.fabrics {
-            if !is_heard(&hosts, &fabric, &seen, waited) {
+            if !is_heard(&hosts, &fabric, &desired, &seen, waited) {
                 continue;
             }
             let before = ordered.fabrics.get(&fabric);

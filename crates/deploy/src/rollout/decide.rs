@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use mainstay_change::{Direction, Refusal};
 use mainstay_core::{
-    Actor, ChangeState, FabricName, Finding, Measured, Outcome, Span, Time, Verdict,
-    catalog::Strategy,
+    ChangeState, FabricName, Finding, Measured, Outcome, Span, Time, Verdict, catalog::Strategy,
 };
 
 use super::{
-    message::{Event, Gate, Input, Ruling, Verb},
+    message::{Event, Gate, Input, Ruling},
+    order,
     state::{At, Phase, Role, State},
 };
 use crate::slots::Slots;
@@ -22,8 +22,6 @@ pub const DWELL: Span = Span::from_secs(3);
 /// Part of the longest wait after which a canary's share is raised: a third. Gross harm has shown by then, and
 /// two thirds are left to gather evidence in.
 const RAISE_AFTER: u64 = 3;
-/// Longest reason of a person, in bytes.
-const REASON_BYTES_MAX: usize = 512;
 /// Processes of one batch that may fail to come up are named up to this length.
 const BECAUSE_BYTES_MAX: usize = 512;
 
@@ -35,7 +33,7 @@ pub(super) fn decide(state: &State, now: Time, input: Input) -> Result<Vec<Event
             verb,
             actor,
             reason,
-        } => order(state, now, verb, actor, &reason),
+        } => order::order(state, now, verb, actor, &reason),
         Input::Admission { verdict } => Ok(admission(state, now, verdict)),
         Input::Verdict { ruling, verdict } => Ok(judged(state, now, ruling, verdict)),
         Input::Seen {
@@ -282,7 +280,7 @@ fn granted(
             left,
             findings,
         });
-        events.extend(room(state, now));
+        events.extend(room(state, now).filter(|_| !state.retires()));
     }
     events
 }
@@ -295,7 +293,8 @@ fn more(state: &State, fabric: &FabricName) -> usize {
     }
 }
 
-/// Where nothing can be taken out, one is added in each fabric that has to move, unless one was.
+/// Where nothing can be taken out, one is added in each fabric that has to move, unless one was. On the way
+/// back one of the bad version makes no room.
 fn room(state: &State, now: Time) -> Option<Event> {
     let movable = state.to_move();
     let slots: Slots = movable
@@ -303,7 +302,9 @@ fn room(state: &State, now: Time) -> Option<Event> {
         .into_iter()
         .filter(|fabric| {
             let added = |(slot, it): (&crate::Slot, &super::state::SlotState)| {
-                slot.fabric == **fabric && it.role == Role::Surge
+                slot.fabric == **fabric
+                    && it.role == Role::Surge
+                    && state.is_new(it) == (state.direction == Direction::Forward)
             };
             !state.slots.iter().any(added)
         })
@@ -447,85 +448,6 @@ pub(super) fn deadline(state: &State) -> Option<Time> {
         Phase::Settling | Phase::Ended(_) => return None,
     };
     Some(state.since + wait)
-}
-
-fn order(
-    state: &State,
-    now: Time,
-    verb: Verb,
-    by: Actor,
-    reason: &str,
-) -> Result<Vec<Event>, Refusal> {
-    let refuse = |value: String, limit: &str, remedy: &str| {
-        Err(Refusal {
-            signal: "rollout".to_owned(),
-            value,
-            limit: limit.to_owned(),
-            remedy: remedy.to_owned(),
-        })
-    };
-    let reason: String = reason.trim().chars().take(REASON_BYTES_MAX).collect();
-    if let Phase::Ended(ended) = &state.phase {
-        let value = format!("over: {ended:?}");
-        return refuse(value, "under way", "start another rollout");
-    }
-    if state.direction == Direction::Restoring {
-        return refuse(
-            "on its way back".to_owned(),
-            "on its way forward",
-            "wait until it is back; restoring is not stopped",
-        );
-    }
-    if state.phase == Phase::Settling {
-        // The entry that says what runs may be written already: turning back now would contradict it.
-        return refuse(
-            "done but for its last entry".to_owned(),
-            "under way",
-            "start another rollout, to the version before",
-        );
-    }
-    let at = now;
-    Ok(vec![match (verb, &state.paused) {
-        (Verb::Pause, None) => Event::Paused {
-            at,
-            by: Some(by),
-            because: reason,
-            unrouted: false,
-        },
-        (Verb::Pause, Some(_)) => {
-            return refuse("paused".to_owned(), "under way", "resume it, or abort it");
-        }
-        (Verb::Resume, Some(_)) => Event::Resumed { at, by, reason },
-        (Verb::Resume, None) => {
-            return refuse("under way".to_owned(), "paused", "nothing is to be resumed");
-        }
-        (Verb::Abort | Verb::Rollback, _) => Event::Aborted { at, by, reason },
-        (Verb::Promote, _) => {
-            if !matches!(state.phase, Phase::Judging(_)) {
-                let value = state.phase_words();
-                return refuse(
-                    value,
-                    "waiting at a gate",
-                    "wait until it asks for evidence",
-                );
-            }
-            if state.ruling == Ruling::SharedFailure {
-                return refuse(
-                    "both versions fail".to_owned(),
-                    "evidence that does not come",
-                    "mend what both depend on, then resume",
-                );
-            }
-            if reason.is_empty() {
-                return refuse(
-                    "no reason".to_owned(),
-                    "a reason that others can read",
-                    "give one with --reason",
-                );
-            }
-            Event::Promoted { at, by, reason }
-        }
-    }])
 }
 
 /// Where an ended rollout stands.

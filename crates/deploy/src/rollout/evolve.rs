@@ -45,14 +45,19 @@ pub(super) fn evolve(state: &mut State, event: &Event) {
             keep_left(state, left);
             state.held = None;
             state.stuck = None;
-            set(state, slots, At::Draining);
-            enter(state, Phase::Draining(*batch, slots.clone()), *at);
+            if state.retires() {
+                set(state, slots, At::Leaving);
+                enter(state, Phase::Trimming, *at);
+            } else {
+                set(state, slots, At::Draining);
+                enter(state, Phase::Draining(*batch, slots.clone()), *at);
+            }
         }
         Event::Drained { at, .. } => drained(state, *at),
         Event::Trimmed { at } => {
             state.slots.retain(|_, slot| slot.at != At::Leaving);
             state.generation += 1;
-            enter(state, Phase::Settling, *at);
+            finish(state, *at);
         }
         Event::Failed { at, verdict } => {
             note(state, Ruling::Harm, verdict);
@@ -276,8 +281,12 @@ fn drained(state: &mut State, at: Time) {
 /// Surplus leaves, or where there is none what runs is written down.
 fn finish(state: &mut State, at: Time) {
     let surplus = state.surplus();
+    let is_second_set = state.plan.terms.strategy == Strategy::BlueGreen && !state.is_first();
     if surplus.is_empty() {
         enter(state, Phase::Settling, at);
+    } else if is_second_set && state.direction == Direction::Forward {
+        // The first set goes as capacity allows: the second may have lost hosts since it was verified.
+        enter(state, Phase::Leasing(state.batches + 1), at);
     } else {
         trim(state, &surplus, at);
     }

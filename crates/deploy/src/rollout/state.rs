@@ -358,6 +358,8 @@ impl State {
                 Direction::Restoring => {
                     let had = self.had.get(fabric).copied().unwrap_or(0);
                     let left = self.left.get(fabric).copied().unwrap_or(had);
+                    // Never more than its instances' share: those of the old version grow warm by theirs,
+                    // and one that is asked for less than that would count for less and hold the next batch.
                     left.min(had).min(share)
                 }
                 Direction::Forward if self.step.is_some() => self.weight,
@@ -470,6 +472,20 @@ impl State {
         })
     }
 
+    /// Whether the first set of a blue-green rollout leaves: the bake is over, and what goes is leased.
+    pub(crate) fn retires(&self) -> bool {
+        self.plan.terms.strategy == Strategy::BlueGreen
+            && !self.is_first()
+            && self.direction == Direction::Forward
+            && matches!(self.phase, Phase::Leasing(_) | Phase::Trimming)
+    }
+
+    /// Whether some of what was there is gone for good.
+    pub(crate) fn has_retired(&self) -> bool {
+        let base = self.which(|slot| slot.role == Role::Base).len();
+        base < self.plan.base.slots().count()
+    }
+
     /// Whether the judge has something to judge: a version with a predecessor, on its way forward, routed.
     pub(crate) fn is_exposed(&self) -> bool {
         let routed = match self.phase {
@@ -480,7 +496,7 @@ impl State {
             Phase::Placing => self.weight > 0 || self.batches > 0,
             Phase::Admitting | Phase::Trimming | Phase::Settling | Phase::Ended(_) => false,
         };
-        routed && !self.is_first() && self.direction == Direction::Forward
+        routed && !self.is_first() && !self.retires() && self.direction == Direction::Forward
     }
 
     /// In a few words, for people.
@@ -497,6 +513,9 @@ impl State {
             Phase::Judging(Gate::Canary { .. }) => format!("canary {}", percent(self.weight)),
             Phase::Judging(Gate::Batch { batch }) => format!("judging batch {batch}"),
             Phase::Judging(Gate::Bake) => "baking".to_owned(),
+            Phase::Leasing(_) if self.retires() => {
+                "asking how many of the first set may go".to_owned()
+            }
             Phase::Leasing(batch) => format!("batch {batch}: asking how many may be out"),
             Phase::Draining(batch, slots) => format!("batch {batch}: draining {}", slots.len()),
             Phase::Replacing(batch, slots) => format!("batch {batch}: replacing {}", slots.len()),

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_change::Direction;
-use mainstay_core::{Entry, FabricName, HostName, InstanceName, Version, change::MOVED};
+use mainstay_core::{Entry, FabricName, HostName, InstanceName, Version};
 use mainstay_deploy::{
     Slots,
     model::EVENT,
@@ -26,6 +26,10 @@ const WINDOW_MS: i64 = 8_000;
 const SKEW_WINDOW_MS: i64 = 7_000;
 /// After harm was seen the next forward step is never further away than a crash takes.
 const HARM_WINDOW_MS: i64 = 20_000;
+
+/// Instances of the old version get their fair share on the way back, so that they grow warm, even where one
+/// of them is missing: so much more than its capacity the others may be sent.
+const OVERLOAD_MAX: f64 = 1.25;
 
 /// The world at one moment.
 pub(crate) struct Snapshot {
@@ -131,15 +135,6 @@ impl RolloutWorld {
                     Err(error) => self.violated(Invariant::Ledger, error.to_string()),
                 }
             }
-            if entry.kind == MOVED && entry.body.contains("\"done\"") && self.truth.is_bad() {
-                let harmed = self.harm_since.is_some();
-                if harmed && !self.promoted {
-                    self.violated(
-                        Invariant::Guard,
-                        "done with a version that does harm".to_owned(),
-                    );
-                }
-            }
         }
         if let Some(flaw) = self.model.flaws.first().cloned() {
             self.violated(Invariant::Ledger, flaw);
@@ -158,7 +153,6 @@ impl RolloutWorld {
                     self.check_drained(before, after);
                 }
             }
-            Event::Promoted { .. } => self.promoted = true,
             Event::Settled { .. } => self.check_settled(after),
             Event::Admitted { .. }
             | Event::Surged { .. }
@@ -169,6 +163,7 @@ impl RolloutWorld {
             | Event::Failed { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
+            | Event::Promoted { .. }
             | Event::Aborted { .. }
             | Event::Stuck { .. } => {}
         }
@@ -270,7 +265,8 @@ impl RolloutWorld {
                 Keep::DemandAndMargin if thin => demand + leased,
                 Keep::DemandAndMargin => demand + leased + margin,
             };
-            if is >= was.min(wanted) {
+            let remain = serving.keys().filter(|it| !out.contains(it)).count();
+            if is >= was.min(wanted) || remain >= before.size_of(fabric) as usize {
                 return;
             }
             worst = Some(format!(
@@ -303,7 +299,17 @@ impl RolloutWorld {
             .rollouts
             .get(&self.change)
             .map(|it| it.state.clone());
-        if let Some(state) = state.filter(|_| !out.is_empty()) {
+        let Some(state) = state else {
+            return;
+        };
+        // What the rollout added it may take away at any time: the service never counted on it.
+        let base = &state.plan().base;
+        let names: BTreeSet<InstanceName> = base
+            .slots()
+            .filter_map(|it| it.slot.instance(&self.service).ok())
+            .collect();
+        let out: Vec<InstanceName> = out.into_iter().filter(|it| names.contains(it)).collect();
+        if !out.is_empty() {
             self.check_floor(fabric, &out, &state, Keep::Demand);
         }
     }
@@ -379,7 +385,22 @@ impl RolloutWorld {
         for (fabric, weights) in &desired.weights {
             let blind = self.blind_lately(fabric);
             for (version, weight) in weights {
+                let of_fabric = || {
+                    let slots = desired.slots.iter();
+                    slots.filter(|(slot, it)| slot.fabric == *fabric && !it.draining)
+                };
+                let of_version = of_fabric().filter(|it| it.1.version == *version).count();
+                // A fair share is no more than others get; who is missing is no effect of ours.
+                let others = of_fabric().filter(|(slot, it)| {
+                    let name = slot.instance(&self.service);
+                    let last = self.snapshots.back();
+                    it.version != *version
+                        && name.is_ok_and(|name| last.is_some_and(|at| at.up.contains_key(&name)))
+                });
+                let fair = of_version as f64 / (of_version + others.count()).max(1) as f64;
+                let is_fair = fraction(*weight) <= fair + 0.001;
                 let holds = blind
+                    || is_fair
                     || self.recent().any(|at| {
                         let carries = |of: Option<&Version>| {
                             let slots = desired.slots.iter().filter(|(slot, wanted)| {
@@ -396,7 +417,7 @@ impl RolloutWorld {
                         let demand = at.demand.get(fabric).copied().unwrap_or(0.0);
                         let sent = demand * fraction(*weight);
                         !at.all_well
-                            || sent <= carries(Some(version)) + 1.0
+                            || sent <= carries(Some(version)) * OVERLOAD_MAX
                             || demand > carries(None)
                     });
                 if !holds {

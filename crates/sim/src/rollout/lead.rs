@@ -130,7 +130,8 @@ impl RolloutWorld {
 
     /// Whether the leader lives on.
     fn turn(&mut self, leader: &mut Leader) -> bool {
-        if leader.deaf_until <= self.true_ms {
+        // Whoever leads has read the whole ledger before.
+        if leader.deaf_until <= self.true_ms || leader.model.seq() == 0 {
             let seq = leader.model.seq() as usize;
             for entry in self.ledger.entries.iter().skip(seq) {
                 leader.model.fold(entry);
@@ -296,6 +297,7 @@ impl RolloutWorld {
         }
         leader.composed = Some(basis);
         let orders = orders(&leader.seen, &leader.model);
+        let desired = leader.model.desired();
         let waited = Span::from_millis((self.true_ms - leader.began_ms).unsigned_abs());
         for (host, wanted) in orders.hosts {
             if leader.hosts.get(&host) != Some(&wanted) {
@@ -308,7 +310,7 @@ impl RolloutWorld {
             let Some(table) = routes.pop() else {
                 continue;
             };
-            let heard = is_heard(&leader.model.hosts, &fabric, &leader.seen, waited);
+            let heard = is_heard(&leader.model.hosts, &fabric, &desired, &leader.seen, waited);
             if !heard && self.planted != Planted::RoutesUnheard {
                 continue;
             }

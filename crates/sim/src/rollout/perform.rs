@@ -75,7 +75,15 @@ impl RolloutWorld {
                 batch,
                 direction,
                 candidates,
-            } => self.lease(leader, &state, *batch, *direction, candidates, overdue),
+            } => {
+                let (slots, left, findings) = self.lease(leader, &state, *direction, candidates)?;
+                (!slots.is_empty() || overdue).then_some(Input::Granted {
+                    batch: *batch,
+                    slots,
+                    left,
+                    findings,
+                })
+            }
             Effect::Settle { deployment } => {
                 let number = deployment.number;
                 let settled = leader
@@ -274,11 +282,9 @@ impl RolloutWorld {
         &mut self,
         leader: &mut Leader,
         state: &State,
-        batch: u32,
         direction: Direction,
         candidates: &Slots,
-        overdue: bool,
-    ) -> Option<Input> {
+    ) -> Option<Granted> {
         let (mut slots, mut left, mut findings) = (Slots::default(), BTreeMap::new(), Vec::new());
         for fabric in candidates.fabrics() {
             let (grant, book) = self.grant(leader, state, fabric, direction, candidates);
@@ -290,12 +296,7 @@ impl RolloutWorld {
             left.insert(fabric.clone(), grant.left);
             findings.push(grant.finding);
         }
-        (!slots.is_empty() || overdue).then_some(Input::Granted {
-            batch,
-            slots,
-            left,
-            findings,
-        })
+        Some((slots, left, findings))
     }
 
     fn grant(
@@ -363,6 +364,9 @@ impl RolloutWorld {
         Ok(())
     }
 }
+
+/// What may be out, what must stay with the version to leave, and the arithmetic.
+type Granted = (Slots, BTreeMap<FabricName, u32>, Vec<Finding>);
 
 enum Looked {
     AsWanted(Time),

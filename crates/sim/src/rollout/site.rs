@@ -2,17 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_core::{FabricName, HostName, InstanceName, ServiceName, Span, Time, Version};
-use mainstay_deploy::{
-    compose::Orders,
-    plan::ALL,
-    site::{Seen, SeenFabric, SeenHost},
-};
-use mainstay_wire::{
-    Generation,
-    agent::{DesiredInstance, InstanceReport, InstanceState, ProcessFacts},
-    router::{BackendReport, ClaimedHealth, HealthVerdict, MeasuredHealth, ServiceRoutes},
-};
+use mainstay_core::{FabricName, HostName, InstanceName, ServiceName, Time, Version};
+use mainstay_deploy::{compose::Orders, plan::ALL, site::Seen};
+use mainstay_wire::{Generation, agent::DesiredInstance, router::ServiceRoutes};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -29,20 +21,18 @@ const RETRY_MS: i64 = 1_000;
 /// How long a process takes to stop, and one that refuses until it is killed.
 const STOP_MS: i64 = 300;
 const STUBBORN_MS: i64 = 5_000;
-/// Between two reports of an agent or a router.
-const REPORT_MS: i64 = 1_000;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Process {
     pub(crate) version: Version,
     pub(crate) incarnation: u64,
-    port: u16,
+    pub(super) port: u16,
     pub(crate) up_at: i64,
-    stop_at: Option<i64>,
-    asked_since: Option<i64>,
-    asked_last: i64,
-    good_rps: f64,
-    bad_rps: f64,
+    pub(super) stop_at: Option<i64>,
+    pub(super) asked_since: Option<i64>,
+    pub(super) asked_last: i64,
+    pub(super) good_rps: f64,
+    pub(super) bad_rps: f64,
 }
 
 impl Process {
@@ -61,13 +51,13 @@ impl Process {
 
 #[derive(Debug)]
 pub(crate) struct SimHost {
-    order: Generation,
-    wanted: Vec<DesiredInstance>,
+    pub(super) order: Generation,
+    pub(super) wanted: Vec<DesiredInstance>,
     /// More than one in a place is a bug.
     pub(crate) processes: BTreeMap<InstanceName, Vec<Process>>,
-    exits: BTreeMap<InstanceName, (u64, u32)>,
-    retry_at: BTreeMap<InstanceName, i64>,
-    next_report: i64,
+    pub(super) exits: BTreeMap<InstanceName, (u64, u32)>,
+    pub(super) retry_at: BTreeMap<InstanceName, i64>,
+    pub(super) next_report: i64,
     pub(crate) down_until: i64,
     pub(crate) silent_until: i64,
     pub(crate) lies_until: i64,
@@ -77,9 +67,9 @@ pub(crate) struct SimHost {
 
 #[derive(Debug, Default)]
 pub(crate) struct SimRouter {
-    order: Generation,
-    table: Option<ServiceRoutes>,
-    next_report: i64,
+    pub(super) order: Generation,
+    pub(super) table: Option<ServiceRoutes>,
+    pub(super) next_report: i64,
     pub(crate) silent_until: i64,
 }
 
@@ -109,11 +99,11 @@ pub(crate) struct Site {
     pub(crate) seen: Seen,
     /// Counts reports.
     pub(crate) reports: u64,
-    host_heard: BTreeMap<HostName, i64>,
-    router_heard: BTreeMap<FabricName, i64>,
+    pub(super) host_heard: BTreeMap<HostName, i64>,
+    pub(super) router_heard: BTreeMap<FabricName, i64>,
     /// Requests answered by each version.
     pub(crate) answered: BTreeMap<Version, f64>,
-    next_port: u16,
+    pub(super) next_port: u16,
 }
 
 impl Site {
@@ -314,60 +304,6 @@ impl Site {
         }
     }
 
-    fn report(&mut self, now: i64, at: Time, happened: &mut Vec<Happened>) {
-        for (name, host) in &mut self.hosts {
-            let seen = self.seen.hosts.entry(name.clone()).or_default();
-            if host.down_until > now {
-                seen.connected = false;
-                continue;
-            }
-            if host.silent_until > now || host.next_report > now {
-                continue;
-            }
-            host.next_report = now + REPORT_MS;
-            self.host_heard.insert(name.clone(), now);
-            let lies = host.lies_until > now;
-            *seen = SeenHost {
-                connected: true,
-                received_at: at,
-                generation: host.order,
-                instances: host
-                    .wanted
-                    .iter()
-                    .map(|it| report(host, it, now, lies, happened))
-                    .collect(),
-            };
-            self.reports += 1;
-        }
-        for (name, router) in &mut self.routers {
-            if router.silent_until > now || router.next_report > now {
-                continue;
-            }
-            router.next_report = now + REPORT_MS;
-            self.router_heard.insert(name.clone(), now);
-            let backends = router.table.iter().flat_map(|it| &it.backends);
-            let reports = backends.map(|backend| {
-                let port = port_of(&backend.address);
-                let hosts = self.hosts.values();
-                let process = hosts
-                    .filter_map(|host| host.processes.get(&backend.instance))
-                    .flatten()
-                    .find(|it| it.port == port && it.is_up(now));
-                seen_by_callers(backend, process, now)
-            });
-            let backends = BTreeMap::from([(self.service.clone(), reports.collect())]);
-            let fabric = SeenFabric {
-                connected: true,
-                received_at: at,
-                applied: router.order,
-                backends,
-                hoarder: None,
-            };
-            self.seen.fabrics.insert(name.clone(), fabric);
-            self.reports += 1;
-        }
-    }
-
     /// Everybody reconnects to a new leader, each after a while.
     pub(crate) fn reconnect(&mut self, now: i64, rng: &mut ChaCha8Rng) {
         for host in self.hosts.values_mut() {
@@ -444,7 +380,7 @@ impl Site {
     }
 }
 
-fn port_of(address: &str) -> u16 {
+pub(super) fn port_of(address: &str) -> u16 {
     let port = address
         .rsplit_once(':')
         .and_then(|(_, port)| port.parse().ok());
@@ -514,91 +450,6 @@ fn supervise(
             one.version.clone(),
             one.incarnation,
         ));
-    }
-}
-
-/// What an agent says of one instance; one that lies says that all is as wanted.
-fn report(
-    host: &SimHost,
-    wanted: &DesiredInstance,
-    now: i64,
-    lies: bool,
-    happened: &mut Vec<Happened>,
-) -> InstanceReport {
-    let process = host
-        .processes
-        .get(&wanted.instance)
-        .and_then(|it| it.first());
-    let exits = host
-        .exits
-        .get(&wanted.instance)
-        .filter(|it| it.0 == wanted.incarnation);
-    let exits = exits.map_or(0, |it| it.1);
-    let state = match process {
-        None if exits > 0 => InstanceState::Waiting {
-            because: "it exits at once".to_owned(),
-        },
-        None => InstanceState::Waiting {
-            because: "not started yet".to_owned(),
-        },
-        Some(it) if it.stop_at.is_some() => InstanceState::Stopping,
-        Some(it) if it.is_up(now) => InstanceState::Running,
-        Some(_) => InstanceState::Starting,
-    };
-    let is_wanted = process.is_some_and(|it| it.incarnation == wanted.incarnation);
-    let lies = lies && !(is_wanted && state == InstanceState::Running);
-    if lies {
-        happened.push(Happened::Lied);
-    }
-    let (version, incarnation) = match process {
-        Some(it) if !lies => (it.version.clone(), it.incarnation),
-        Some(_) | None => (wanted.version.clone(), wanted.incarnation),
-    };
-    InstanceReport {
-        instance: wanted.instance.clone(),
-        service: wanted.service.clone(),
-        artifact_sha256: Some(format!("sha-{version}")),
-        version,
-        incarnation,
-        state: if lies { InstanceState::Running } else { state },
-        port: process.map(|it| it.port),
-        process: process.map(|it| ProcessFacts {
-            boot_id: "boot".to_owned(),
-            pid: u32::from(it.port),
-            start_ticks: it.up_at.unsigned_abs(),
-            started_at: Time::from_millis(it.up_at),
-            exe_sha256: format!("sha-{}", it.version),
-            listening_port: it.is_up(now).then_some(it.port),
-            rss_bytes: 0,
-            open_files: 0,
-        }),
-        unordered_exits: exits,
-        killed_last: false,
-    }
-}
-
-fn seen_by_callers(
-    backend: &mainstay_wire::router::Backend,
-    process: Option<&Process>,
-    now: i64,
-) -> BackendReport {
-    let in_flight = process.is_some_and(|it| it.in_flight(now));
-    BackendReport {
-        instance: backend.instance.clone(),
-        incarnation: backend.incarnation,
-        seen_version: process.map(|it| it.version.clone()),
-        claimed: ClaimedHealth::Unknown,
-        measured: MeasuredHealth::Unknown,
-        verdict: HealthVerdict::Unknown,
-        evidence: String::new(),
-        in_rotation: process.is_some() && !backend.draining,
-        in_flight: u32::from(in_flight),
-        oldest_in_flight: Span::from_millis(0),
-        goodput_rps: process.map_or(0.0, |it| it.good_rps),
-        bad_rps: process.map_or(0.0, |it| it.bad_rps),
-        recent_rps: process.map_or(0.0, |it| it.good_rps),
-        p99_ms: None,
-        limit_broken: false,
     }
 }
 

@@ -242,3 +242,16 @@ fn without_room_on_its_way_back_it_is_stuck_until_a_lease_is_given() {
     walk.batch(10, 0);
     assert_eq!(walk.standing(), ChangeState::RollingBack);
 }
+
+#[test]
+fn room_made_with_the_bad_version_is_none_on_the_way_back() {
+    let mut walk = Walk::canary().in_batches();
+    walk.pass();
+    walk.grant(0, 0);
+    walk.see_all();
+    walk.batch(1, 0);
+    walk.rule(Ruling::Harm);
+    assert_eq!(walk.wanted()[&53].0, "v2");
+    walk.grant(0, 500);
+    assert_eq!(walk.wanted()[&54], ("v1".to_owned(), 5, false));
+}

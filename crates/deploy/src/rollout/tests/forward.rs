@@ -74,8 +74,23 @@ fn a_second_set_takes_over_from_the_first_which_goes_when_the_bake_has_passed() 
         "the first set stays as the control"
     );
     walk.pass();
+    assert_eq!(
+        walk.leased().unwrap().2,
+        slots(1..=10),
+        "the first set goes as capacity allows"
+    );
+    assert_eq!(
+        walk.grant(0, 0).len(),
+        1,
+        "held, and no room is made for that"
+    );
+    walk.grant(4, 0);
+    assert_eq!(walk.looked_for().1, slots(1..=4));
+    walk.see_all();
+    assert_eq!(walk.refused(Verb::Abort).limit, "the first set whole");
+    assert_eq!(walk.rule(Ruling::Harm), [], "the bake is over");
+    walk.grant(6, 0);
     assert_eq!(walk.weight(), ALL);
-    assert_eq!(walk.looked_for().1, slots(1..=10));
     walk.see_all();
     walk.settle();
     assert_eq!(walk.standing(), ChangeState::Done);

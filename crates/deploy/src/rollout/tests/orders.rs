@@ -90,6 +90,7 @@ fn aborted_while_the_first_set_leaves_a_blue_green_rollout_brings_it_back() {
     walk.pass();
     walk.pass();
     walk.pass();
+    walk.grant(4, 0);
     assert!(matches!(walk.state.phase, Phase::Trimming));
     walk.order(Verb::Abort);
     assert_eq!(walk.weight(), 0);
@@ -112,6 +113,7 @@ fn once_only_the_entry_is_missing_it_can_neither_be_held_nor_turned_back() {
         while !matches!(walk.state.phase, Phase::Settling) {
             match walk.state.phase {
                 Phase::Judging(_) => drop(walk.pass()),
+                Phase::Leasing(_) if walk.state.retires() => drop(walk.grant(5, 0)),
                 Phase::Leasing(_) => walk.batch(5, 0),
                 _ => drop(walk.see_all()),
             }
