@@ -274,10 +274,6 @@ impl RolloutWorld {
         })
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of the effect, and who asks"
-    )]
     fn lease(
         &mut self,
         leader: &mut Leader,
