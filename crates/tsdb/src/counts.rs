@@ -67,10 +67,10 @@ pub struct SeriesCount {
 }
 
 /// The newest that is known of a series.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Newest {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Newest<'a> {
     /// The series.
-    pub labels: Labels,
+    pub labels: &'a Labels,
     /// Time of its newest sample, staleness markers aside.
     pub at_ms: i64,
     /// The value of that sample.
@@ -118,22 +118,20 @@ impl Head {
         counts
     }
 
-    /// The newest sample at or before `at_ms` of each matching series that has one, sorted by labels.
-    pub fn newest(&self, matchers: &[Matcher], at_ms: i64) -> Vec<Newest> {
-        let newest = |series: &Series| {
+    /// The newest sample at or before `at_ms` of each matching series that has one, in no order that means
+    /// anything.
+    pub fn newest(&self, matchers: &[Matcher], at_ms: i64) -> impl Iterator<Item = Newest<'_>> {
+        self.matching(matchers).filter_map(move |series| {
             let mut back = series.samples_back(at_ms).peekable();
             let ended = back.peek().is_some_and(|(_, value)| is_stale(*value));
             let (at_ms, value) = back.find(|(_, value)| !is_stale(*value))?;
             Some(Newest {
-                labels: series.labels.clone(),
+                labels: &series.labels,
                 at_ms,
                 value,
                 ended,
             })
-        };
-        let mut found: Vec<Newest> = self.matching(matchers).filter_map(newest).collect();
-        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        found
+        })
     }
 }
 
