@@ -28,7 +28,7 @@ const INSTANCES: usize = 100;
 const SERIES: usize = 200;
 const SETTLE: Duration = Duration::from_secs(3);
 const MEASURE: Duration = Duration::from_secs(20);
-const LOOKS: u32 = 200;
+const LOOKS: u32 = 50;
 
 struct Wall;
 
@@ -92,15 +92,22 @@ async fn measure(port: &str) -> Result<(), Box<dyn Error>> {
         ekg.refusals().total()
     );
     let now = Wall.now();
-    let selector = r#"http_requests_total{version="v1"}"#;
-    each("guard's exact counts over 10 s", || {
-        let from = now - Span::from_secs(10);
-        ekg.growth(selector, from, now).is_some()
-    })?;
-    each("guard's rate over 10 s", || {
-        let expr = format!("sum(rate({selector}[10s]))");
-        ekg.eval(&expr, now).is_some()
-    })?;
+    for (what, selector) in [
+        (
+            "100 series",
+            r#"http_requests_total{version="v1",path="/checkout/7"}"#,
+        ),
+        ("20,000 series", r#"http_requests_total{version="v1"}"#),
+    ] {
+        each(&format!("exact counts of {what} over 10 s"), || {
+            let from = now - Span::from_secs(10);
+            ekg.growth(selector, from, now).is_some()
+        })?;
+        each(&format!("rate of {what} over 10 s"), || {
+            let expr = format!("sum(rate({selector}[10s]))");
+            ekg.eval(&expr, now).is_some()
+        })?;
+    }
     stop.cancel();
     for task in tasks {
         task.await?;

@@ -93,6 +93,12 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Brings the series in the order of their labels.
+    pub fn sort(&mut self) {
+        let labels = |a: &SeriesCount, b: &SeriesCount| a.labels.cmp(&b.labels);
+        self.series.sort_unstable_by(labels);
+    }
+
     /// The increase of all series together; the first fault wins.
     pub fn total(&self) -> Result<u64, CountFault> {
         self.series.iter().try_fold(0_u64, |sum, series| {
@@ -105,14 +111,18 @@ impl Head {
     /// Exact growth of the matching counters in `(from_ms, to_ms]`; see the module. Staleness markers are
     /// skipped: they say that a series ended, not what it counted.
     pub fn counts(&self, matchers: &[Matcher], from_ms: i64, to_ms: i64) -> Counts {
+        let mut counts = self.counts_unsorted(matchers, from_ms, to_ms);
+        counts.sort();
+        counts
+    }
+
+    /// Like [`Head::counts`], in no order that means anything: for who holds a lock meanwhile and sorts after.
+    pub fn counts_unsorted(&self, matchers: &[Matcher], from_ms: i64, to_ms: i64) -> Counts {
         let mut counts = Counts::default();
         for series in self.matching(matchers) {
             counts.matched += 1;
             counts.series.extend(count(series, from_ms, to_ms));
         }
-        counts
-            .series
-            .sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         counts.oldest_ms = counts.series.iter().map(|s| s.oldest_ms).min();
         counts.newest_ms = counts.series.iter().map(|s| s.newest_ms).max();
         counts

@@ -8,7 +8,10 @@ use mainstay_core::{
         TokenHolder, Views,
     },
 };
-use mainstay_ekg::Ekg;
+use mainstay_ekg::{
+    Ekg,
+    text::{TextLimits, scan},
+};
 use mainstay_tsdb::{Head, HeadLimits, Labels};
 use tokio::sync::{mpsc, watch};
 use tower::ServiceExt as _;
@@ -323,7 +326,7 @@ async fn the_server_measures_itself_in_a_format_its_own_scraper_reads() {
     send(&server.router, get("/made/up")).await;
     let (status, text, _) = send(&server.router, get("/metrics")).await;
     assert_eq!(status, 200);
-    let seen = mainstay_ekg::text::scan(text.as_bytes(), &Default::default()).unwrap();
+    let seen = scan(text.as_bytes(), &TextLimits::default()).unwrap();
     let value = |wanted: &str| {
         let all: Vec<String> = seen.samples.iter().map(ToString::to_string).collect();
         let found = all.iter().find_map(|line| line.strip_prefix(wanted));

@@ -126,7 +126,7 @@ proptest! {
             samples.push((at, value));
         }
         let counts = head.counts(&[], from, from + span);
-        let got = counts.series.first().map(|s| (s.delta.clone().unwrap(), s.base));
+        let got = counts.series.first().map(|s| (s.delta.unwrap(), s.base));
         prop_assert_eq!(got, by_definition(&samples, born, from, from + span));
     }
 

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use super::*;
 use crate::text::{TextLimits, scan};
 use mainstay_tsdb::is_stale;
@@ -83,7 +85,7 @@ proptest::proptest! {
             let (mut live, mut said) = (BTreeSet::new(), Vec::new());
             for (series, dated) in body {
                 let name = format!("s{series}");
-                text += &format!("{name}{{a=\"{series}\"}} 1{}\n", if dated { " 5" } else { "" });
+                writeln!(text, "{name}{{a=\"{series}\"}} 1{}", if dated { " 5" } else { "" }).unwrap();
                 said.push(name.clone());
                 if !dated {
                     live.insert(name);
