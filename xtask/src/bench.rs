@@ -6,10 +6,11 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 /// Name, package and example of each benchmark.
-const BENCHES: [(&str, &str, &str); 3] = [
+const BENCHES: [(&str, &str, &str); 4] = [
     ("ledger-append", "mainstay-store", "append_bench"),
     ("router", "mainstay-traffic", "router_bench"),
     ("rollout", "mainstay-sim", "rollout_bench"),
+    ("scrape", "mainstay-ekg", "scrape_bench"),
 ];
 
 /// Which benchmarks to run.

@@ -26,13 +26,13 @@ impl Age {
     /// Of the series that satisfy `matchers`, read in `start_ms..=end_ms`.
     pub(crate) fn of(head: &Head, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Self {
         let mut age = Self::default();
-        let mut ups: Option<Vec<Newest>> = None;
+        let mut ups: Option<Vec<Newest<'_>>> = None;
         for series in head.newest(matchers, end_ms) {
             let read = series.at_ms >= start_ms;
             let expected_since = end_ms.saturating_sub(EXPECTED_MS);
             let runs = if series.ended {
                 let ups = ups.get_or_insert_with(|| ups_at(head, end_ms));
-                is_silent(ups, &series.labels, expected_since)
+                is_silent(ups, series.labels, expected_since)
             } else {
                 read || series.at_ms >= expected_since
             };
@@ -63,21 +63,21 @@ impl Age {
     }
 }
 
-fn ups_at(head: &Head, at_ms: i64) -> Vec<Newest> {
+fn ups_at(head: &Head, at_ms: i64) -> Vec<Newest<'_>> {
     Matcher::new(METRIC_NAME, MatchOp::Equal, "up")
-        .map(|named| head.newest(&[named], at_ms))
+        .map(|named| head.newest(&[named], at_ms).collect())
         .unwrap_or_default()
 }
 
 /// Whether the target that a series came from should answer and does not.
-fn is_silent(ups: &[Newest], series: &Labels, since_ms: i64) -> bool {
-    let down = |up: &Newest| !up.ended && up.value == 0.0 && up.at_ms >= since_ms;
-    let mut own = ups.iter().filter(|up| agrees(&up.labels, series, true));
+fn is_silent(ups: &[Newest<'_>], series: &Labels, since_ms: i64) -> bool {
+    let down = |up: &Newest<'_>| !up.ended && up.value == 0.0 && up.at_ms >= since_ms;
+    let mut own = ups.iter().filter(|up| agrees(up.labels, series, true));
     if let Some(first) = own.next() {
         return down(first) || own.any(down);
     }
     // A target whose own labels stand, such as a router, speaks of other instances than itself.
-    let mut speaks = ups.iter().filter(|up| agrees(&up.labels, series, false));
+    let mut speaks = ups.iter().filter(|up| agrees(up.labels, series, false));
     speaks.any(down)
 }
 

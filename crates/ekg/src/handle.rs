@@ -175,9 +175,7 @@ impl Ekg {
 
     /// How much the selected counters grew in `(from, to]`, exactly.
     pub fn counts(&self, selector: &str, from: Time, to: Time) -> Result<WindowCount, QueryError> {
-        let matchers = matchers(selector)?;
-        let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(head.counts(&matchers, from.millis(), to.millis()).into())
+        Ok(self.dated_counts(selector, from, to)?.0)
     }
 
     /// What was refused since the start.
@@ -216,8 +214,10 @@ impl Ekg {
         let matchers = matchers(selector)?;
         let (from_ms, to_ms) = (from.millis(), to.millis());
         let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
-        let counts = head.counts(&matchers, from_ms, to_ms);
+        let mut counts = head.counts_unsorted(&matchers, from_ms, to_ms);
         let age = Age::of(&head, &matchers, from_ms.saturating_add(1), to_ms);
+        drop(head);
+        counts.sort();
         Ok((counts.into(), age.ms().map(Time::from_millis)))
     }
 
@@ -232,7 +232,7 @@ impl Ekg {
         for selector in selectors {
             let matchers = matchers(selector)?;
             let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
-            let slices = head.select(&matchers, start.millis(), end.millis());
+            let slices = head.select_unsorted(&matchers, start.millis(), end.millis());
             drop(head);
             found.extend(slices.iter().flat_map(|slice| take(&slice.labels)));
         }

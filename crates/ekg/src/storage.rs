@@ -49,12 +49,13 @@ impl promql::Storage for Reader<'_> {
         let wrong = |error: MatcherError| promql::StorageError(error.to_string());
         let matchers = translated(matchers).map_err(wrong)?;
         let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
-        let found = head.select(&matchers, start_ms, end_ms);
+        let mut found = head.select_unsorted(&matchers, start_ms, end_ms);
         if let Some(age) = &self.age {
             let read = Age::of(&head, &matchers, start_ms, end_ms);
             age.set(age.get().and(read));
         }
         drop(head);
+        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         let series = found.into_iter().map(|slice| promql::Series {
             labels: promql::Labels::from_pairs(slice.labels.iter()),
             timestamps: slice.timestamps,

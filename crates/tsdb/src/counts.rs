@@ -67,10 +67,10 @@ pub struct SeriesCount {
 }
 
 /// The newest that is known of a series.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Newest {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Newest<'a> {
     /// The series.
-    pub labels: Labels,
+    pub labels: &'a Labels,
     /// Time of its newest sample, staleness markers aside.
     pub at_ms: i64,
     /// The value of that sample.
@@ -93,6 +93,12 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Brings the series in the order of their labels.
+    pub fn sort(&mut self) {
+        let labels = |a: &SeriesCount, b: &SeriesCount| a.labels.cmp(&b.labels);
+        self.series.sort_unstable_by(labels);
+    }
+
     /// The increase of all series together; the first fault wins.
     pub fn total(&self) -> Result<u64, CountFault> {
         self.series.iter().try_fold(0_u64, |sum, series| {
@@ -105,35 +111,37 @@ impl Head {
     /// Exact growth of the matching counters in `(from_ms, to_ms]`; see the module. Staleness markers are
     /// skipped: they say that a series ended, not what it counted.
     pub fn counts(&self, matchers: &[Matcher], from_ms: i64, to_ms: i64) -> Counts {
+        let mut counts = self.counts_unsorted(matchers, from_ms, to_ms);
+        counts.sort();
+        counts
+    }
+
+    /// Like [`Head::counts`], in no order that means anything: for who holds a lock meanwhile and sorts after.
+    pub fn counts_unsorted(&self, matchers: &[Matcher], from_ms: i64, to_ms: i64) -> Counts {
         let mut counts = Counts::default();
         for series in self.matching(matchers) {
             counts.matched += 1;
             counts.series.extend(count(series, from_ms, to_ms));
         }
-        counts
-            .series
-            .sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         counts.oldest_ms = counts.series.iter().map(|s| s.oldest_ms).min();
         counts.newest_ms = counts.series.iter().map(|s| s.newest_ms).max();
         counts
     }
 
-    /// The newest sample at or before `at_ms` of each matching series that has one, sorted by labels.
-    pub fn newest(&self, matchers: &[Matcher], at_ms: i64) -> Vec<Newest> {
-        let newest = |series: &Series| {
+    /// The newest sample at or before `at_ms` of each matching series that has one, in no order that means
+    /// anything.
+    pub fn newest(&self, matchers: &[Matcher], at_ms: i64) -> impl Iterator<Item = Newest<'_>> {
+        self.matching(matchers).filter_map(move |series| {
             let mut back = series.samples_back(at_ms).peekable();
             let ended = back.peek().is_some_and(|(_, value)| is_stale(*value));
             let (at_ms, value) = back.find(|(_, value)| !is_stale(*value))?;
             Some(Newest {
-                labels: series.labels.clone(),
+                labels: &series.labels,
                 at_ms,
                 value,
                 ended,
             })
-        };
-        let mut found: Vec<Newest> = self.matching(matchers).filter_map(newest).collect();
-        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        found
+        })
     }
 }
 

@@ -308,6 +308,18 @@ impl Head {
 
     /// Series that satisfy all matchers and have a sample in `start_ms..=end_ms`, sorted by labels.
     pub fn select(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Vec<SeriesSlice> {
+        let mut found = self.select_unsorted(matchers, start_ms, end_ms);
+        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        found
+    }
+
+    /// Like [`Head::select`], in no order that means anything: for who holds a lock meanwhile and sorts after.
+    pub fn select_unsorted(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Vec<SeriesSlice> {
         let mut found = Vec::new();
         for series in self.matching(matchers) {
             let (timestamps, values): (Vec<i64>, Vec<f64>) =
@@ -320,7 +332,6 @@ impl Head {
                 });
             }
         }
-        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         found
     }
 

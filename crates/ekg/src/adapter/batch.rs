@@ -4,7 +4,7 @@
 //! time; after a failed scrape all do. A counter new to a target that answered a moment ago was zero then:
 //! that is what a declared counter means, and the first increase of a rare error is counted because of it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use mainstay_core::{Span, Time};
 use mainstay_tsdb::{Labels, METRIC_NAME, stale_marker};
@@ -20,11 +20,43 @@ const BIRTH_WITHIN: Span = Span::from_secs(60);
 /// How far ahead of the scrape a sample's own time may lie.
 const AHEAD_MS: i64 = 10 * 60 * 1_000;
 
+/// A sample of the last answer: what stood there, and what it was written as.
+struct Known {
+    name: Box<str>,
+    said: Box<[(Box<str>, Box<str>)]>,
+    /// None if they could not be joined with the target's.
+    labels: Option<Labels>,
+    /// Whether it holds until the next scrape.
+    live: bool,
+}
+
+impl Known {
+    fn new(sample: &Sample<'_>, labels: Option<Labels>) -> Self {
+        let pair = |(name, value): &(&str, _)| (Box::from(*name), Box::from(AsRef::as_ref(value)));
+        Self {
+            name: sample.name.into(),
+            said: sample.labels.iter().map(pair).collect(),
+            labels,
+            live: false,
+        }
+    }
+
+    fn is(&self, sample: &Sample<'_>) -> bool {
+        let same = |((name, value), (n, v)): (&(Box<str>, Box<str>), &(&str, _))| {
+            **name == **n && **value == *AsRef::<str>::as_ref(v)
+        };
+        *self.name == *sample.name
+            && self.said.len() == sample.labels.len()
+            && self.said.iter().zip(&sample.labels).all(same)
+    }
+}
+
 /// What is known of a target between scrapes.
 pub(super) struct Memory {
     labels: Labels,
     honor_labels: bool,
-    live: HashSet<Labels>,
+    /// The last answer, in its order: a process mostly says the same series again, in the same order.
+    known: Vec<Known>,
     answered: Option<Time>,
     last_ms: i64,
 }
@@ -34,7 +66,7 @@ impl Memory {
         Self {
             labels,
             honor_labels,
-            live: HashSet::new(),
+            known: Vec::new(),
             answered: None,
             last_ms: i64::MIN,
         }
@@ -51,32 +83,46 @@ impl Memory {
         let at_ms = at.millis();
         self.last_ms = self.last_ms.max(at_ms);
         let answered = self.answered.filter(|t| at.since(*t) <= BIRTH_WITHIN);
-        let mut live = HashSet::new();
+        let mut before = std::mem::take(&mut self.known).into_iter();
+        let mut gone: BTreeSet<Labels> = BTreeSet::new();
         let mut batch = Vec::new();
         for sample in seen.into_iter().flat_map(|seen| &seen.samples) {
             let own_ms = sample.timestamp_ms.unwrap_or(at_ms);
-            let Some(labels) = self.joined(sample) else {
-                refused.labels += 1;
-                continue;
+            let mut known = match before.next() {
+                Some(known) if known.is(sample) => known,
+                other => {
+                    gone.extend(other.and_then(lived));
+                    Known::new(sample, self.joined(sample))
+                }
             };
-            if own_ms > at_ms.saturating_add(AHEAD_MS) {
+            let was_live = known.live;
+            known.live = false;
+            if known.labels.is_none() {
+                refused.labels += 1;
+            } else if own_ms > at_ms.saturating_add(AHEAD_MS) {
                 refused.far_ahead += 1;
-                continue;
+            } else if let Some(labels) = &known.labels {
+                // Who gives times of their own says themselves how long a sample holds.
+                known.live = sample.timestamp_ms.is_none();
+                let counter = seen.is_some_and(|seen| seen.counts_from_zero(sample.name));
+                batch.push(NewSample {
+                    labels: labels.clone(),
+                    at_ms: own_ms,
+                    value: sample.value,
+                    born_from_zero: counter && answered.is_some(),
+                });
             }
-            // Who gives times of their own says themselves how long a sample holds.
-            if sample.timestamp_ms.is_none() {
-                live.insert(labels.clone());
+            if was_live && !known.live {
+                gone.extend(known.labels.clone());
             }
-            let counter = seen.is_some_and(|seen| seen.counts_from_zero(sample.name));
-            batch.push(NewSample {
-                labels,
-                at_ms: own_ms,
-                value: sample.value,
-                born_from_zero: counter && answered.is_some(),
-            });
+            self.known.push(known);
         }
-        batch.extend(self.live.difference(&live).map(|gone| stale(gone, at_ms)));
-        self.live = live;
+        gone.extend(before.filter_map(lived));
+        if !gone.is_empty() {
+            let live: HashSet<&Labels> = self.live().collect();
+            gone.retain(|labels| !live.contains(labels));
+        }
+        batch.extend(gone.iter().map(|gone| stale(gone, at_ms)));
         let scraped = seen.map_or(0, |seen| seen.samples.len());
         let up = if seen.is_some() { 1.0 } else { 0.0 };
         batch.extend(self.about(at_ms, [up, seconds, scraped as f64]));
@@ -97,9 +143,16 @@ impl Memory {
             return Vec::new();
         }
         let at_ms = at.millis().max(self.last_ms.saturating_add(1));
-        let mut batch: Vec<NewSample> = self.live.drain().map(|l| stale(&l, at_ms)).collect();
+        let live: BTreeSet<&Labels> = self.live().collect();
+        let mut batch: Vec<NewSample> = live.into_iter().map(|l| stale(l, at_ms)).collect();
+        self.known.clear();
         batch.extend(self.about(at_ms, [stale_marker(); 3]));
         batch
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Labels> {
+        let live = self.known.iter().filter(|known| known.live);
+        live.filter_map(|known| known.labels.as_ref())
     }
 
     /// The three series every target has.
@@ -139,6 +192,10 @@ impl Memory {
         }
         Labels::from_pairs(pairs).ok()
     }
+}
+
+fn lived(known: Known) -> Option<Labels> {
+    known.labels.filter(|_| known.live)
 }
 
 fn stale(labels: &Labels, at_ms: i64) -> NewSample {

@@ -75,8 +75,8 @@ fn a_series_without_a_sample_in_the_window_is_matched_but_not_seen() {
 fn the_newest_of_a_series_is_its_last_value_and_whether_it_ended() {
     let mut head = head_with(&[(10, 1.0), (20, 2.0)]);
     let newest = |head: &Head, at| {
-        let found = head.newest(&[], at);
-        found.first().map(|n| (n.at_ms, n.value, n.ended))
+        let mut found = head.newest(&[], at);
+        found.next().map(|n| (n.at_ms, n.value, n.ended))
     };
     assert_eq!(newest(&head, 9), None);
     assert_eq!(newest(&head, 19), Some((10, 1.0, false)));

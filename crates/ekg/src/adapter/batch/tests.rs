@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use super::*;
 use crate::text::{TextLimits, scan};
 use mainstay_tsdb::is_stale;
@@ -68,4 +70,37 @@ fn a_time_far_ahead_is_refused_and_counted() {
     let seen = scan(b"a 1 99999999999\n", &TextLimits::default()).unwrap();
     let batch = memory(false).scraped(Time::from_millis(0), 0.1, Some(&seen), &mut refused);
     assert_eq!((batch.len(), refused.far_ahead), (3, 1));
+}
+
+proptest::proptest! {
+    #[test]
+    fn markers_are_what_lived_before_and_does_not_live_now(
+        bodies in proptest::collection::vec(
+            proptest::collection::vec((0_u8..6, proptest::bool::weighted(0.2)), 0..8), 1..8)
+    ) {
+        let mut memory = memory(false);
+        let mut before: BTreeSet<String> = BTreeSet::new();
+        for (at, body) in bodies.into_iter().enumerate() {
+            let mut text = String::new();
+            let (mut live, mut said) = (BTreeSet::new(), Vec::new());
+            for (series, dated) in body {
+                let name = format!("s{series}");
+                writeln!(text, "{name}{{a=\"{series}\"}} 1{}", if dated { " 5" } else { "" }).unwrap();
+                said.push(name.clone());
+                if !dated {
+                    live.insert(name);
+                }
+            }
+            let batch = scrape(&mut memory, 1_000 * (at as i64 + 1), &text);
+            let name = |s: &NewSample| s.labels.metric_name().unwrap().to_owned();
+            let own = |s: &&NewSample| s.labels.get("a").is_some();
+            let (markers, samples): (Vec<_>, Vec<_>) =
+                batch.iter().filter(own).partition(|s| is_stale(s.value));
+            let markers: Vec<String> = markers.into_iter().map(name).collect();
+            let expected: Vec<String> = before.difference(&live).cloned().collect();
+            proptest::prop_assert_eq!(markers, expected);
+            proptest::prop_assert_eq!(samples.into_iter().map(name).collect::<Vec<_>>(), said);
+            before = live;
+        }
+    }
 }
