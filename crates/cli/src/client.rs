@@ -18,6 +18,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Characters shown of an answer that is not JSON.
 const EXCERPT_MAX: usize = 300;
 
+/// Says that an answer ended before the ledger did, and after how many changes.
+const LOOKED_AT: &str = "x-mainstay-looked-at";
+
 /// Why a request came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
@@ -117,6 +120,10 @@ impl Client {
             source,
         })?;
         let status = response.status();
+        let looked_at = response.headers().get(LOOKED_AT);
+        if let Some(count) = looked_at.and_then(|count| count.to_str().ok()) {
+            eprintln!("note: only the newest {count} changes were looked at; filter by less");
+        }
         let body = response.bytes().await.map_err(ClientError::Broke)?;
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(ClientError::Unreadable);

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails ends its test")]
 
+mod verbs;
+
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -410,4 +412,60 @@ fn a_freeze_is_walked_by_the_runtime_survives_a_kill_and_ends_with_its_resource(
     );
     wait_for(&server, "freeze-brief-1", "done");
     assert_eq!(server.json(&["ledger", "verify"])["holds"], true);
+}
+
+#[test]
+fn changes_are_listed_newest_first_whatever_their_ids_and_each_filter_is_kept() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    for n in 0..12 {
+        let service = ["feed", "profile"][n % 2];
+        let title = format!("made elsewhere {n}");
+        let output = server.run(&["change", "record", &title, "--service", service]);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    assert!(server.apply(&fabric("lax")).status.success());
+    let titles = |args: &[&str]| -> Vec<String> {
+        let list = server.json(&[&["changes"], args].concat());
+        let rows = list.as_array().unwrap().iter();
+        rows.map(|row| row["change"]["title"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let all = titles(&[]);
+    assert_eq!(all.len(), 13);
+    assert_eq!(
+        all[1..4],
+        ["made elsewhere 11", "made elsewhere 10", "made elsewhere 9"]
+    );
+    assert_eq!(titles(&["--limit", "2"])[..], all[..2]);
+    assert_eq!(titles(&["--kind", "apply"])[..], all[..1]);
+    let feed = titles(&["--service", "feed", "--state", "done", "--limit", "2"]);
+    assert_eq!(feed, ["made elsewhere 10", "made elsewhere 8"]);
+    assert!(titles(&["--state", "running"]).is_empty());
+    assert!(titles(&["--service", "feed", "--kind", "apply"]).is_empty());
+}
+
+#[test]
+fn a_freeze_may_be_written_with_times_that_people_read() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    let written = "\n  from: 2098-12-20T00:00:00Z\n  until: 2099-01-02T00:00:00+01:00\n";
+    let yaml = freeze("holidays", "").replace(
+        "{reason: holidays}",
+        &format!("\n  reason: holidays{written}"),
+    );
+    let output = server.apply(&yaml);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let table = String::from_utf8(server.run(&["get", "freezes"]).stdout).unwrap();
+    assert!(
+        table.contains("2098-12-20T00:00:00Z") && table.contains("2099-01-01T23:00:00Z"),
+        "{table}"
+    );
+    let wrong = server.apply(&yaml.replace("2099-01-02T00:00:00+01:00", "next year"));
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        stderr(&wrong).contains("input.yaml:7") && stderr(&wrong).contains("2026-11-05T18:00:00Z"),
+        "{}",
+        stderr(&wrong)
+    );
 }

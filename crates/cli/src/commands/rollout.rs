@@ -27,9 +27,6 @@ use fetch::{Wanted, decode, resolve};
 use progress::Rollout;
 pub(crate) use watch::watch;
 
-/// Columns of a line where nobody says how wide the terminal is.
-const WIDTH: usize = 100;
-
 pub(crate) async fn run(global: &Global, command: RolloutCommand) -> anyhow::Result<ExitCode> {
     match command {
         RolloutCommand::Start(order) => return start(global, &order).await,
@@ -147,8 +144,7 @@ pub(crate) async fn describe(global: &Global, target: &Name) -> anyhow::Result<(
     if output::value(global.output, &raw)? {
         return Ok(());
     }
-    let width = live::columns().unwrap_or(WIDTH);
-    let block = progress::block(&rollout, ports::now(), Style::of_stdout(), width);
+    let block = progress::block(&rollout, ports::now(), Style::of_stdout(), usize::MAX);
     block.iter().try_for_each(|line| output::print(line))
 }
 

@@ -103,7 +103,7 @@ fn judged(verdict: &Verdict, style: Style) -> (String, Vec<String>) {
 
 /// `Batch began  number 3  fabric lax`, then its verdict and findings.
 fn event(what: &str, fields: &Map<String, Value>, style: Style) -> (String, Vec<String>) {
-    let (mut head, mut below) = (title(what), Vec::new());
+    let (mut words, mut below) = (vec![title(what)], Vec::new());
     for (name, value) in fields.iter().filter(|(name, _)| *name != "what") {
         if let Ok(verdict) = serde_json::from_value::<Verdict>(value.clone()) {
             let (line, findings) = judged(&verdict, style);
@@ -114,13 +114,12 @@ fn event(what: &str, fields: &Map<String, Value>, style: Style) -> (String, Vec<
         } else if let Some(list) = findings(value) {
             below.extend(list.iter().map(|finding| output::finding(finding, style)));
         } else if let Some(text) = scalar(name, value) {
-            let said = format!("  {} {text}", style.dim(&spaced(name)));
-            head.push_str(&said);
+            words.push(format!("{} {text}", style.dim(&spaced(name))));
         } else if !value.is_null() {
             below.push(format!("{}: {}", spaced(name), compact(value)));
         }
     }
-    (head, below)
+    (words.join("  "), below)
 }
 
 /// A list that has findings and nothing else.

@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use mainstay_core::Time;
 
 use super::{
-    WIDTH,
     progress::{self, Rollout},
     seen::Seen,
+    watch::stands_still,
 };
 use crate::{
     args::Format,
@@ -20,10 +20,8 @@ use crate::{
     style::{self, Style},
 };
 
-/// Columns of the terminal, if there is one.
-pub(super) fn columns() -> Option<usize> {
-    terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))
-}
+/// Columns of a line where nobody says how wide the terminal is.
+const WIDTH: usize = 100;
 
 enum Shown {
     /// A block of so many lines, drawn over each time.
@@ -113,9 +111,12 @@ impl Screen {
             return Ok(());
         };
         let size = terminal_size::terminal_size();
-        let (width, height) = size.map_or((WIDTH, usize::MAX), |(width, height)| {
-            (usize::from(width.0), usize::from(height.0))
-        });
+        let (width, height) = match size {
+            // Nothing is drawn over the last block: it may be as wide and as high as it needs.
+            _ if stands_still(rollout.state) => (usize::MAX, usize::MAX),
+            Some((width, height)) => (usize::from(width.0), usize::from(height.0)),
+            None => (WIDTH, usize::MAX),
+        };
         let style = Style::of_stdout();
         let mut lines: Vec<String> = note
             .map(|note| style::cut(&style.warn(note), width))

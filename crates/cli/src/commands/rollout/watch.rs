@@ -98,7 +98,8 @@ async fn answer(client: &Client, change: &str) -> Option<Result<(Rollout, Value)
         .ok()
 }
 
-fn stands_still(state: ChangeState) -> bool {
+/// Whether watching ends here: nothing more happens, or not before a person says so.
+pub(super) fn stands_still(state: ChangeState) -> bool {
     state.is_final() || state == ChangeState::Paused
 }
 
