@@ -99,6 +99,15 @@ fn a_missing_artifact_the_same_version_and_an_impossible_policy_are_refused_befo
         "{}",
         stderr(&said)
     );
+    let bound = "apiVersion: mainstay/v1\nkind: RolloutPolicy\nmetadata: {name: careful}\nspec: {enforce: true}\n";
+    assert!(platform.apply(bound).status.success());
+    let said = platform.run(&["rollout", "start", "shop", "v2"]);
+    assert_eq!(code(&said), EXIT_ERROR);
+    assert!(
+        stderr(&said).contains("rollback-unbounded"),
+        "{}",
+        stderr(&said)
+    );
     assert_eq!(
         platform
             .json(&["get", "rollouts"])

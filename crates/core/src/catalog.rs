@@ -269,7 +269,8 @@ pub struct ServiceSpec {
     /// Requests per second that one instance is known to carry, from a load test; measured where unset.
     #[serde(default)]
     pub capacity_rps: Option<f64>,
-    /// Paths asked as tagged probes when users bring too little evidence.
+    /// Paths to ask as tagged probes when users bring too little evidence. None are sent yet: a service that
+    /// declares them is refused, rather than left to wait for evidence that never comes.
     #[serde(default)]
     pub probes: Vec<String>,
 }
@@ -314,9 +315,10 @@ pub struct RolloutPolicySpec {
     pub bake: Span,
     /// Longest wait for evidence at one gate.
     pub max_evidence_wait: Span,
-    /// Longest exposure to a version from the verdict against it.
+    /// Longest exposure to a version from the verdict against it. In place it is not promised; blue-green flips routes
+    /// to a set that is still warm.
     pub rollback_within: Span,
-    /// Refuse, rather than warn, when `rollbackWithin` cannot be met.
+    /// Refuse a plan that cannot promise `rollbackWithin`: every one in place.
     pub enforce: bool,
     /// Emergencies that may be declared.
     pub emergencies: Vec<EmergencySpec>,

@@ -65,6 +65,17 @@ impl Catalog {
             self.check_references(name, service, &mut flaws);
             self.check_timeouts(name, service, &mut flaws);
             check_observed(name, service, &mut flaws);
+            if !service.probes.is_empty() {
+                flaws.push(Flaw {
+                    kind: Kind::Service,
+                    name: name.to_string(),
+                    field: "spec.probes".to_owned(),
+                    what: "tagged probes are not sent yet".to_owned(),
+                    remedy:
+                        "leave `probes` out; a canary short of evidence gets a full share of users"
+                            .to_owned(),
+                });
+            }
         }
         flaws.extend(self.cycle());
         flaws
@@ -274,6 +285,16 @@ mod tests {
             serde_json::json!({"owner": "x", "timeout": timeout, "dependencies": dependencies}),
         )
         .unwrap()
+    }
+
+    #[test]
+    fn probes_that_nobody_would_send_are_refused() {
+        let mut probed = service("1s", &[]);
+        assert!(catalog(&[("a", probed.clone())]).flaws().is_empty());
+        probed.probes = vec!["/a".to_owned()];
+        let flaws = catalog(&[("a", probed)]).flaws();
+        assert_eq!(flaws.len(), 1);
+        assert_eq!(flaws[0].field, "spec.probes");
     }
 
     fn catalog(services: &[(&str, ServiceSpec)]) -> Catalog {

@@ -325,6 +325,12 @@ impl Engine {
             .to_lowercase(),
             Strategy::BlueGreen => "a second set beside the first, then the routes".to_owned(),
         });
+        if plan.terms.strategy == Strategy::Canary {
+            lines.push(
+                "a rollback in place lasts until old instances serve again; blue-green has them warm"
+                    .to_owned(),
+            );
+        }
         lines.push(format!("bake for {}, then done", plan.terms.bake));
         lines
     }
