@@ -274,11 +274,17 @@ fn a_missing_server_is_named_with_the_remedy() {
 
 /// One request as another site's page would have the browser send it.
 fn ask(url: &str, headers: &str) -> String {
+    send(url, "GET /api/v1/changes", headers, "")
+}
+
+/// One request, whatever it says.
+fn send(url: &str, what: &str, headers: &str, body: &str) -> String {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(url.trim_start_matches("http://")).unwrap();
     write!(
         stream,
-        "GET /api/v1/changes HTTP/1.1\r\n{headers}Connection: close\r\n\r\n"
+        "{what} HTTP/1.1\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
     )
     .unwrap();
     let mut answer = String::new();
@@ -308,6 +314,41 @@ fn a_page_of_another_site_cannot_reach_an_open_server_by_rebinding_a_name() {
         "401"
     );
     assert!(ask(&server.url, "Host: evil.example\r\n").contains("application/problem+json"));
+}
+
+#[test]
+fn a_request_that_cannot_be_read_gets_a_problem_that_says_where() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    let json = "Host: localhost\r\nContent-Type: application/json\r\n";
+    for (what, headers, body, status, says) in [
+        ("POST /api/v1/apply", json, "{bad", "400", "line 1 column 2"),
+        ("POST /api/v1/apply", json, "{}", "422", "resources"),
+        (
+            "POST /api/v1/apply",
+            "Host: localhost\r\n",
+            "{}",
+            "415",
+            "Content-Type",
+        ),
+        ("GET /api/v1/changes?nosuch=1", json, "", "400", "nosuch"),
+        ("GET /api/v1/changes/..", json, "", "400", "remedy"),
+        (
+            "POST /api/v1/changes/chg-1/abort",
+            json,
+            "{bad",
+            "400",
+            "remedy",
+        ),
+    ] {
+        let answer = send(&server.url, what, headers, body);
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{what}: {answer}");
+        assert!(
+            answer.contains("application/problem+json"),
+            "{what}: {answer}"
+        );
+        assert!(answer.contains(says), "{what}: {answer}");
+    }
 }
 
 #[test]

@@ -16,7 +16,11 @@ use mainstay_core::{
 };
 use serde::Deserialize;
 
-use crate::{App, problem::Problem};
+use crate::{
+    App,
+    extract::{Asked, Sent},
+    problem::Problem,
+};
 
 /// Largest order, in bytes.
 const ORDER_BYTES_MAX: usize = 64 * 1024;
@@ -32,7 +36,7 @@ pub(crate) struct Reason {
 pub(crate) async fn propose(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(kind): Path<String>,
+    Asked(Path(kind)): Asked<Path<String>>,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let order = std::str::from_utf8(&body)
@@ -55,8 +59,8 @@ pub(crate) async fn propose(
 pub(crate) async fn steer(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path((id, verb)): Path<(ChangeId, String)>,
-    reason: Option<Json<Reason>>,
+    Asked(Path((id, verb))): Asked<Path<(ChangeId, String)>>,
+    Sent(reason): Sent<Option<Json<Reason>>>,
 ) -> Result<Response, Problem> {
     let reason = reason.map(|Json(it)| it.reason).unwrap_or_default();
     let answer = app.changes.steer(id, verb, actor, reason).await?;
@@ -66,7 +70,7 @@ pub(crate) async fn steer(
 /// `GET /api/v1/views/NAME`.
 pub(crate) async fn view(
     State(app): State<App>,
-    Path(name): Path<String>,
+    Asked(Path(name)): Asked<Path<String>>,
 ) -> Result<Response, Problem> {
     found(&name, None, app.views.view(&name, None).await)
 }
@@ -74,7 +78,7 @@ pub(crate) async fn view(
 /// `GET /api/v1/views/NAME/KEY`.
 pub(crate) async fn view_of(
     State(app): State<App>,
-    Path((name, key)): Path<(String, String)>,
+    Asked(Path((name, key))): Asked<Path<(String, String)>>,
 ) -> Result<Response, Problem> {
     found(&name, Some(&key), app.views.view(&name, Some(&key)).await)
 }

@@ -13,7 +13,12 @@ use mainstay_core::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{App, problem::Problem, problem::unreadable};
+use crate::{
+    App,
+    extract::{Asked, Sent},
+    problem::Problem,
+    problem::unreadable,
+};
 
 /// Most changes in one answer.
 const LIST_MAX: usize = 1_000;
@@ -64,7 +69,7 @@ impl Filter {
 /// `GET /api/v1/changes`: newest first.
 pub(crate) async fn list(
     State(app): State<App>,
-    Query(filter): Query<Filter>,
+    Asked(Query(filter)): Asked<Query<Filter>>,
 ) -> Result<(HeaderMap, Json<Vec<Value>>), Problem> {
     let limit = filter.limit.unwrap_or(100).min(LIST_MAX);
     if filter.state.is_some_and(|state| !state.is_final()) {
@@ -129,7 +134,7 @@ async fn summary(app: &App, id: &str) -> Result<Option<Value>, Problem> {
 /// `GET /api/v1/changes/ID`: the summary and every entry.
 pub(crate) async fn get(
     State(app): State<App>,
-    Path(id): Path<ChangeId>,
+    Asked(Path(id)): Asked<Path<ChangeId>>,
 ) -> Result<Json<Value>, Problem> {
     let Some(summary) = summary(&app, id.as_str()).await? else {
         return Err(Problem::new(
@@ -157,7 +162,7 @@ pub(crate) struct Record {
 pub(crate) async fn record(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Json(record): Json<Record>,
+    Sent(Json(record)): Sent<Json<Record>>,
 ) -> Result<Json<Value>, Problem> {
     if record.title.trim().is_empty() || record.title.len() > 200 || record.reason.len() > 1_000 {
         return Err(Problem::new(

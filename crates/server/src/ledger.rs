@@ -13,7 +13,7 @@ use mainstay_core::{Entry, ledger::ChainCheck};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{App, problem::Problem};
+use crate::{App, extract::Asked, problem::Problem};
 
 /// Most entries in one page.
 const PAGE_MAX: usize = 1_000;
@@ -29,7 +29,7 @@ pub(crate) struct Page {
 /// `GET /api/v1/ledger?since=SEQ`: entries after SEQ, oldest first.
 pub(crate) async fn since(
     State(app): State<App>,
-    Query(page): Query<Page>,
+    Asked(Query(page)): Asked<Query<Page>>,
 ) -> Result<Json<Vec<Entry>>, Problem> {
     let limit = page.limit.unwrap_or(100).min(PAGE_MAX);
     Ok(Json(app.ledger.since(page.since, limit).await?))
@@ -38,7 +38,7 @@ pub(crate) async fn since(
 /// `GET /api/v1/ledger/feed`: every entry as it is committed; `Last-Event-ID` resumes without a gap.
 pub(crate) async fn feed(
     State(app): State<App>,
-    Query(page): Query<Page>,
+    Asked(Query(page)): Asked<Query<Page>>,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let resumed = headers

@@ -8,6 +8,7 @@
 mod actions;
 mod auth;
 mod changes;
+mod extract;
 mod ledger;
 mod metrics;
 mod own;

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use crate::{
     App,
     changes::{moved_entry, open_entry},
+    extract::{Asked, Sent},
     problem::{Place, Problem, unreadable},
 };
 
@@ -105,7 +106,7 @@ pub(crate) async fn get_schema(Path(kind): Path<String>) -> Result<Json<Schema>,
 /// `GET /api/v1/resources/KIND`: an array in the order of names.
 pub(crate) async fn list(
     State(app): State<App>,
-    Path(kind): Path<String>,
+    Asked(Path(kind)): Asked<Path<String>>,
 ) -> Result<Json<Vec<Value>>, Problem> {
     let rows = rows(&app, parse_kind(&kind)?).await?;
     Ok(Json(rows.into_values().map(with_status).collect()))
@@ -114,7 +115,7 @@ pub(crate) async fn list(
 /// `GET /api/v1/resources/KIND/NAME`.
 pub(crate) async fn get(
     State(app): State<App>,
-    Path((kind, name)): Path<(String, Name)>,
+    Asked(Path((kind, name))): Asked<Path<(String, Name)>>,
 ) -> Result<Json<Value>, Problem> {
     let kind = parse_kind(&kind)?;
     let row = row(&app, kind, &name)
@@ -126,7 +127,7 @@ pub(crate) async fn get(
 /// `POST /api/v1/resources/KIND/NAME/delete`.
 pub(crate) async fn delete(
     State(app): State<App>,
-    Path((kind, name)): Path<(String, Name)>,
+    Asked(Path((kind, name))): Asked<Path<(String, Name)>>,
     Extension(actor): Extension<Actor>,
 ) -> Result<Json<Value>, Problem> {
     let kind = parse_kind(&kind)?;
@@ -161,7 +162,7 @@ pub(crate) async fn delete(
 pub(crate) async fn apply(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Json(request): Json<ApplyRequest>,
+    Sent(Json(request)): Sent<Json<ApplyRequest>>,
 ) -> Result<Json<ApplyResponse>, Problem> {
     check_shape(&request)?;
     let current = everything(&app).await?;
