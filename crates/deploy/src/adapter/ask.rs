@@ -9,7 +9,7 @@ use mainstay_core::{
     Percent, ServiceName, Span, Time,
     catalog::{Manage, RolloutPolicySpec, ServiceSpec},
     change::{OPENED, Plan},
-    ports::{Declined, LedgerError, No},
+    ports::{Declined, No},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -191,22 +191,8 @@ impl Engine {
         let task = task_of(kind, &request)?;
         let planned = self.plan_action(task, &request, &actor, now)?;
         let lines = planned.lines.clone();
-        let append = self.opened(planned, request, actor, now)?;
-        let id = append.0;
-        match self.0.ports.ledger.append(append.1).await {
-            Ok(_) => {}
-            Err(LedgerError::Conflict { .. }) => {
-                return Err(Declined::new(
-                    No::Conflict,
-                    "rollout-open",
-                    "somebody else began to move this service just now",
-                    "look at it with `mainstay status`",
-                ));
-            }
-            Err(error) => return Err(unavailable(error)),
-        }
-        self.catch_up().await.map_err(unavailable)?;
-        Ok(json!({ "change": id, "plan": lines }).to_string())
+        let (id, append) = self.opened(planned, request, actor, now)?;
+        self.begin(id, append, &lines).await
     }
 
     fn plan_action(

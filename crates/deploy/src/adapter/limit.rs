@@ -10,7 +10,7 @@ use mainstay_core::{
     NewEntry, Outcome, ServiceName, Time, Verdict,
     catalog::Manage,
     change::{OPENED, Plan},
-    ports::{Declined, LedgerError, No},
+    ports::{Declined, No},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -96,20 +96,7 @@ impl Engine {
                 .to_owned(),
         ];
         let (id, append) = self.opened_limit(&plan, &request, actor, now)?;
-        match self.0.ports.ledger.append(append).await {
-            Ok(_) => {}
-            Err(LedgerError::Conflict { .. }) => {
-                return Err(Declined::new(
-                    No::Conflict,
-                    "rollout-open",
-                    "somebody else began to move this service just now",
-                    "look at it with `mainstay status`",
-                ));
-            }
-            Err(error) => return Err(unavailable(error)),
-        }
-        self.catch_up().await.map_err(unavailable)?;
-        Ok(json!({ "change": id, "plan": lines }).to_string())
+        self.begin(id, append, &lines).await
     }
 
     fn plan_limit(&self, request: &Request, now: Time) -> Result<LimitPlan, Declined> {

@@ -108,20 +108,30 @@ impl Engine {
             ],
             entries: vec![opened, claim],
         };
+        self.begin(change.id, append, &lines).await
+    }
+
+    /// Writes down a change that opens, unless the service began to move meanwhile.
+    pub(super) async fn begin(
+        &self,
+        id: ChangeId,
+        append: Append,
+        lines: &[String],
+    ) -> Result<String, Declined> {
         match self.0.ports.ledger.append(append).await {
             Ok(_) => {}
             Err(LedgerError::Conflict { .. }) => {
                 return Err(Declined::new(
                     No::Conflict,
                     "rollout-open",
-                    "somebody else began a rollout of this service just now",
-                    "look at it with `mainstay rollout status`",
+                    "somebody else began to move this service just now",
+                    "look at it with `mainstay status`",
                 ));
             }
             Err(error) => return Err(unavailable(error)),
         }
         self.catch_up().await.map_err(unavailable)?;
-        Ok(json!({ "change": change.id, "plan": lines }).to_string())
+        Ok(json!({ "change": id, "plan": lines }).to_string())
     }
 
     fn change(
