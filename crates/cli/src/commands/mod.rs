@@ -122,12 +122,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             output::print(&format!("{}: ok", file.display()))?;
         }
         Command::Completion { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "mainstay",
-                &mut std::io::stdout(),
-            );
+            // Into memory first: a reader that goes away, as `head` does, must not end in a panic.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "mainstay", &mut script);
+            output::print(String::from_utf8_lossy(&script).trim_end())?;
         }
     }
     Ok(ExitCode::SUCCESS)

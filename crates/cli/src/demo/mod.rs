@@ -8,6 +8,7 @@
 
 mod bad_canary;
 mod bad_late;
+mod blue_green;
 mod defects;
 mod dependency_down;
 mod ending;
@@ -91,6 +92,8 @@ pub(crate) enum Scenario {
     BadCanary,
     /// A release that goes bad after a while is taken back from wherever it has got to.
     BadLate,
+    /// A second set beside the first: a good release replaces it, a bad one is flipped back.
+    BlueGreen,
     /// An instance that says it is well while its callers get nothing, and that ignores its stop.
     Liar,
     /// What a release depends on fails: nobody's fault, so the rollout waits.
@@ -108,6 +111,7 @@ impl Scenario {
             Self::Good => "good",
             Self::BadCanary => "bad-canary",
             Self::BadLate => "bad-late",
+            Self::BlueGreen => "blue-green",
             Self::Liar => "liar",
             Self::DependencyDown => "dependency-down",
             Self::ServerDies => "server-dies",
@@ -122,6 +126,7 @@ pub(crate) async fn play(options: &Options) -> anyhow::Result<Ending> {
         Scenario::Good => good::play(options).await,
         Scenario::BadCanary => bad_canary::play(options).await,
         Scenario::BadLate => bad_late::play(options).await,
+        Scenario::BlueGreen => blue_green::play(options).await,
         Scenario::Liar => liar::play(options).await,
         Scenario::DependencyDown => dependency_down::play(options).await,
         Scenario::ServerDies => server_dies::play(options).await,

@@ -52,6 +52,8 @@ pub(super) struct Stage {
     began: Instant,
     /// After how long a user gives up; to be changed before users are let in.
     pub(super) patience: Duration,
+    /// The version of `voyager` that users should not meet; to be changed before users are let in.
+    pub(super) unwanted: &'static str,
     dir: PathBuf,
     /// The site, to be changed before the stage opens.
     pub(super) site: Site,
@@ -90,6 +92,7 @@ impl Stage {
             options: options.clone(),
             began: Instant::now(),
             patience: PATIENCE,
+            unwanted: NEW,
             dir,
             site,
             cluster: None,
@@ -131,7 +134,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Lets users in, and waits until some have come; the new version is one that they should not see.
+    /// Lets users in, and waits until some have come.
     pub(super) async fn let_users_in(&mut self) -> anyhow::Result<()> {
         let fabrics = self.site.fabrics()?;
         let plan = LoadPlan {
@@ -141,7 +144,7 @@ impl Stage {
             users: USERS,
             diurnal: None,
             patience: self.patience,
-            bad_versions: vec![format!("{VOYAGER}={NEW}")],
+            bad_versions: vec![format!("{VOYAGER}={}", self.unwanted)],
             seed: self.options.seed,
         };
         self.load = Some(Load::start(self.site.binary(), &plan, &self.dir)?);
@@ -159,7 +162,15 @@ impl Stage {
 
     /// Orders the release of the new version; gives its change.
     pub(super) async fn release(&self, reason: &str) -> anyhow::Result<String> {
-        let opened = self.api()?.rollout(VOYAGER, NEW, reason, json!({})).await?;
+        self.release_of(NEW, reason).await
+    }
+
+    /// Orders the release of a version; gives its change.
+    pub(super) async fn release_of(&self, version: &str, reason: &str) -> anyhow::Result<String> {
+        let opened = self
+            .api()?
+            .rollout(VOYAGER, version, reason, json!({}))
+            .await?;
         for line in &opened.plan {
             self.tell(&format!("plan: {line}"));
         }

@@ -388,3 +388,17 @@ fn status_leads_with_what_is_blocked() {
     let whole: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(whole["blocked"][0]["what"], "feed v2");
 }
+
+#[test]
+fn a_reader_that_goes_away_ends_a_completion_script_quietly() {
+    let mut child = Command::new(BINARY)
+        .args(["completion", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+}

@@ -89,7 +89,7 @@ fn a_blue_green_rollout_goes_back_by_routes_alone() {
     walk.see_all();
     walk.pass();
     walk.pass();
-    assert_eq!(walk.weight(), ALL - 100);
+    assert_eq!(walk.weight(), ALL - ALL / 10);
     walk.rule(Ruling::Harm);
     assert_eq!(walk.weight(), 0);
     assert_eq!(walk.looked_for().1, slots(11..=20));

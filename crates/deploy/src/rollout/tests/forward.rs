@@ -70,7 +70,7 @@ fn a_second_set_takes_over_from_the_first_which_goes_when_the_bake_has_passed() 
     assert_eq!(walk.state.step_words(), "baking");
     assert_eq!(
         walk.weight(),
-        ALL - 100,
+        ALL - ALL / 10,
         "the first set stays as the control"
     );
     walk.pass();
