@@ -4,6 +4,13 @@
 
 use crate::{Matcher, Span};
 
+mod duration;
+mod operator;
+
+pub use duration::{Duration, DurationExpr, DurationKind, DurationOp};
+pub(crate) use duration::{MAX_DURATION_MS, QueryTimes};
+pub use operator::{AggregateOp, BinaryOp};
+
 /// Height of a syntax tree, which bounds every recursion over it.
 pub const MAX_DEPTH: usize = 128;
 
@@ -22,7 +29,12 @@ pub struct Expr {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExprKind {
     /// A number.
-    Number(f64),
+    Number {
+        /// Its value.
+        value: f64,
+        /// It was written as a duration, such as `5m`.
+        is_duration: bool,
+    },
     /// A string.
     String(String),
     /// An expression in parentheses.
@@ -34,21 +46,23 @@ pub enum ExprKind {
         /// What to select.
         selector: Selector,
         /// How far back, open at that end.
-        range_ms: i64,
+        range: Duration,
     },
     /// An expression evaluated over a range of times.
     Subquery {
         /// What to evaluate.
         expr: Box<Expr>,
         /// How far back, open at that end.
-        range_ms: i64,
+        range: Duration,
         /// Resolution, if given.
-        step_ms: Option<i64>,
+        step: Option<Duration>,
         /// `offset` and `@`.
         modifiers: Modifiers,
     },
-    /// `-x` (a plus leaves its operand as it is).
+    /// `-x`.
     Negate(Box<Expr>),
+    /// `+x`, which leaves its operand as it is.
+    Plus(Box<Expr>),
     /// A binary operation.
     Binary(Box<Binary>),
     /// An aggregation.
@@ -63,10 +77,10 @@ pub enum ExprKind {
 }
 
 /// `offset` and `@` of a selector or a subquery.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Modifiers {
     /// How far to look into the past; negative looks ahead.
-    pub offset_ms: i64,
+    pub offset: Duration,
     /// The time to evaluate at, instead of the query's.
     pub at: Option<At>,
 }
@@ -89,6 +103,20 @@ pub struct Selector {
     pub matchers: Vec<Matcher>,
     /// `offset` and `@`.
     pub modifiers: Modifiers,
+    /// `anchored` or `smoothed`.
+    pub edges: Edges,
+}
+
+/// What stands at the edges of a range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Edges {
+    /// The first and last sample inside.
+    #[default]
+    Plain,
+    /// The last sample before each edge (`anchored`).
+    Anchored,
+    /// A value between the samples around each edge (`smoothed`).
+    Smoothed,
 }
 
 /// A binary operation.
@@ -119,6 +147,10 @@ pub struct Matching {
     pub group: Group,
     /// Labels taken over from the other side.
     pub include: Vec<String>,
+    /// What stands in for a missing left partner (`fill_left`).
+    pub fill_left: Option<f64>,
+    /// What stands in for a missing right partner (`fill_right`).
+    pub fill_right: Option<f64>,
 }
 
 /// Which side of a match may have several series.
@@ -133,67 +165,6 @@ pub enum Group {
     Right,
 }
 
-/// Binary operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is named by its sign below")]
-pub enum BinaryOp {
-    Or,
-    And,
-    Unless,
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Modulo,
-    Atan2,
-    Power,
-}
-
-impl BinaryOp {
-    /// Operator and precedence of a sign or a lower-case word.
-    pub(crate) fn from_text(text: &str) -> Option<(Self, u8)> {
-        Some(match text {
-            "or" => (Self::Or, 1),
-            "and" => (Self::And, 2),
-            "unless" => (Self::Unless, 2),
-            "==" => (Self::Equal, 3),
-            "!=" => (Self::NotEqual, 3),
-            "<" => (Self::Less, 3),
-            "<=" => (Self::LessOrEqual, 3),
-            ">" => (Self::Greater, 3),
-            ">=" => (Self::GreaterOrEqual, 3),
-            "+" => (Self::Add, 4),
-            "-" => (Self::Subtract, 4),
-            "*" => (Self::Multiply, 5),
-            "/" => (Self::Divide, 5),
-            "%" => (Self::Modulo, 5),
-            "atan2" => (Self::Atan2, 5),
-            "^" => (Self::Power, 6),
-            _ => return None,
-        })
-    }
-
-    /// `and`, `or`, `unless`.
-    pub fn is_set(self) -> bool {
-        matches!(self, Self::Or | Self::And | Self::Unless)
-    }
-
-    /// `==`, `!=`, `<`, `<=`, `>`, `>=`.
-    pub fn is_comparison(self) -> bool {
-        use BinaryOp::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
-        matches!(
-            self,
-            Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual
-        )
-    }
-}
-
 /// An aggregation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Aggregate {
@@ -201,56 +172,14 @@ pub struct Aggregate {
     pub op: AggregateOp,
     /// The vector.
     pub expr: Expr,
-    /// The first argument of `topk`, `bottomk`, `quantile`, `count_values`.
+    /// The first argument of `topk`, `bottomk`, `limitk`, `limit_ratio`, `quantile`, `count_values`.
     pub param: Option<Expr>,
+    /// `by` or `without` was written.
+    pub grouped: bool,
     /// The labels are those dropped (`without`), not those kept (`by`).
     pub without: bool,
     /// The labels.
     pub labels: Vec<String>,
-}
-
-/// Aggregation operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is its PromQL name")]
-pub enum AggregateOp {
-    Sum,
-    Avg,
-    Min,
-    Max,
-    Count,
-    Stddev,
-    Stdvar,
-    Group,
-    Topk,
-    Bottomk,
-    Quantile,
-    CountValues,
-}
-
-impl AggregateOp {
-    pub(crate) fn from_word(word: &str) -> Option<Self> {
-        Some(match word.to_ascii_lowercase().as_str() {
-            "sum" => Self::Sum,
-            "avg" => Self::Avg,
-            "min" => Self::Min,
-            "max" => Self::Max,
-            "count" => Self::Count,
-            "stddev" => Self::Stddev,
-            "stdvar" => Self::Stdvar,
-            "group" => Self::Group,
-            "topk" => Self::Topk,
-            "bottomk" => Self::Bottomk,
-            "quantile" => Self::Quantile,
-            "count_values" => Self::CountValues,
-            _ => return None,
-        })
-    }
-
-    /// Takes an argument before the vector.
-    pub(crate) fn has_param(self) -> bool {
-        use AggregateOp::{Bottomk, CountValues, Quantile, Topk};
-        matches!(self, Topk | Bottomk | Quantile | CountValues)
-    }
 }
 
 /// The type of an expression's value.
@@ -282,9 +211,11 @@ impl Expr {
     /// The type of its value.
     pub fn value_type(&self) -> ValueType {
         match &self.kind {
-            ExprKind::Number(_) => ValueType::Scalar,
+            ExprKind::Number { .. } => ValueType::Scalar,
             ExprKind::String(_) => ValueType::String,
-            ExprKind::Paren(inner) | ExprKind::Negate(inner) => inner.value_type(),
+            ExprKind::Paren(inner) | ExprKind::Negate(inner) | ExprKind::Plus(inner) => {
+                inner.value_type()
+            },
             ExprKind::Selector(_) | ExprKind::Aggregate(_) => ValueType::Vector,
             ExprKind::Range { .. } | ExprKind::Subquery { .. } => ValueType::Matrix,
             ExprKind::Binary(binary) => {
@@ -296,6 +227,25 @@ impl Expr {
                 }
             }
             ExprKind::Call { function, .. } => function.returns,
+        }
+    }
+
+    /// The nodes right below.
+    pub(crate) fn children(&self) -> Vec<&Self> {
+        match &self.kind {
+            ExprKind::Number { .. }
+            | ExprKind::String(_)
+            | ExprKind::Selector(_)
+            | ExprKind::Range { .. } => Vec::new(),
+            ExprKind::Paren(inner)
+            | ExprKind::Negate(inner)
+            | ExprKind::Plus(inner)
+            | ExprKind::Subquery { expr: inner, .. } => vec![inner],
+            ExprKind::Binary(binary) => vec![&binary.left, &binary.right],
+            ExprKind::Aggregate(aggregate) => {
+                aggregate.param.iter().chain([&aggregate.expr]).collect()
+            }
+            ExprKind::Call { args, .. } => args.iter().collect(),
         }
     }
 

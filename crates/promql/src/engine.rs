@@ -1,7 +1,7 @@
 //! The front door of evaluation: a query, a time or a range of times, limits.
 //!
-//! Guarantees: a query that would exceed a limit is an error, not a partial answer. Metric names are removed
-//! at the very end (Prometheus' delayed name removal), so `label_replace` can still read them.
+//! Guarantees: a query that would exceed a limit is an error, not a partial answer, and so is one that was
+//! interrupted.
 //!
 //! ```
 //! use mainstay_promql::{Engine, EngineOptions, Matcher, Query, QueryResult, Series, Storage, StorageError};
@@ -18,36 +18,83 @@
 //! ```
 
 use crate::ast::{AggregateOp, Expr, ExprKind, ValueType};
+use crate::column::Point;
 use crate::error::{ErrorKind, Fault, Outcome};
 use crate::eval::{Evaluator, Row, Steps, Value, settle};
 use crate::functions::{Kind, Special};
-use crate::{Error, InstantSeries, QueryResult, RangeSeries, Sample, Span, Storage, parse};
+use crate::note::Notebook;
+use crate::{
+    Answer, Error, InstantSeries, ParserOptions, QueryResult, Sample, Span, Storage, parse_with,
+};
 use std::cell::Cell;
+use std::sync::Arc;
 
 /// About 32,000 years: far enough for sums with offsets and ranges not to overflow.
 const MAX_TIME_MS: i64 = 1_000_000_000_000_000;
 
-/// What a query may use, and its defaults.
+/// What a query may use, and how it is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
     /// How long a sample counts as current.
     pub lookback_ms: i64,
     /// Resolution of a subquery that names none.
     pub subquery_step_ms: i64,
-    /// Samples one query may read or produce, over all its parts.
+    /// Samples one query may hold at any moment.
     pub max_samples: u64,
     /// Steps of a range query.
     pub max_steps: u64,
+    /// Metric names are removed when the query ends, so that `label_replace` can still read them; otherwise
+    /// as soon as a value is computed.
+    pub delayed_name_removal: bool,
+    /// The store keeps a metric's type in the label `__type__`, so that infos can tell a counter by it.
+    pub type_and_unit_labels: bool,
 }
 
 impl Default for EngineOptions {
-    /// Prometheus' defaults.
+    /// Prometheus' defaults, but for delayed name removal, which it has behind a switch.
     fn default() -> Self {
         Self {
             lookback_ms: 5 * 60 * 1000,
             subquery_step_ms: 60 * 1000,
             max_samples: 50_000_000,
             max_steps: 11_000,
+            delayed_name_removal: true,
+            type_and_unit_labels: false,
+        }
+    }
+}
+
+/// When to evaluate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At one time, in milliseconds.
+    Instant(i64),
+    /// From a time to another, both included if the step reaches them.
+    Range {
+        /// First step.
+        start_ms: i64,
+        /// No step is later.
+        end_ms: i64,
+        /// Distance of steps.
+        step_ms: i64,
+    },
+}
+
+/// A question to the engine.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    /// When to evaluate.
+    pub when: When,
+    /// Asked often whether to stop: a timeout is over, or nobody waits any more.
+    pub interrupted: &'a dyn Fn() -> bool,
+}
+
+impl Ask<'_> {
+    /// One that runs to its end.
+    pub fn uninterrupted(when: When) -> Self {
+        Self {
+            when,
+            interrupted: &|| false,
         }
     }
 }
@@ -62,9 +109,22 @@ pub struct Query {
 impl Query {
     /// Parses a query.
     pub fn parse(text: impl Into<String>) -> Result<Self, Error> {
+        Self::parse_with(text, ParserOptions::default())
+    }
+
+    /// Like [`Query::parse`], with less or more of the language.
+    pub fn parse_with(text: impl Into<String>, options: ParserOptions) -> Result<Self, Error> {
         let text = text.into();
-        let expr = parse(&text)?;
+        let expr = parse_with(&text, options)?;
         Ok(Self { text, expr })
+    }
+
+    /// Another tree for the same text.
+    pub(crate) fn with_expr(&self, expr: Expr) -> Self {
+        Self {
+            text: self.text.clone(),
+            expr,
+        }
     }
 
     /// The text as given.
@@ -97,13 +157,8 @@ impl Engine {
         query: &Query,
         at_ms: i64,
     ) -> Result<QueryResult, Error> {
-        let steps = Steps {
-            start_ms: at_ms,
-            step_ms: 0,
-            count: 1,
-        };
-        self.instant_inner(storage, &query.expr, steps)
-            .map_err(|fault| fault.placed(&query.text))
+        let ask = Ask::uninterrupted(When::Instant(at_ms));
+        Ok(self.ask(storage, query, &ask)?.result)
     }
 
     /// Evaluates from `start_ms` to `end_ms`, both included if the step reaches them.
@@ -115,65 +170,67 @@ impl Engine {
         end_ms: i64,
         step_ms: i64,
     ) -> Result<QueryResult, Error> {
-        self.range_inner(storage, &query.expr, (start_ms, end_ms, step_ms))
-            .map_err(|fault| fault.placed(&query.text))
+        let when = When::Range {
+            start_ms,
+            end_ms,
+            step_ms,
+        };
+        Ok(self.ask(storage, query, &Ask::uninterrupted(when))?.result)
     }
 
-    fn instant_inner(
+    /// Evaluates, and tells what a reader should know of the answer.
+    pub fn ask(
         &self,
         storage: &dyn Storage,
-        expr: &Expr,
-        steps: Steps,
-    ) -> Outcome<QueryResult> {
-        in_time(expr, &[steps.start_ms])?;
+        query: &Query,
+        ask: &Ask<'_>,
+    ) -> Result<Answer, Error> {
+        let notes = Notebook::default();
         let used = Cell::new(0);
-        let evaluator = Evaluator {
-            storage,
-            options: &self.options,
-            steps,
-            query: steps,
-            query_end_ms: steps.start_ms,
-            used: &used,
-        };
-        if expr.value_type() == ValueType::Matrix {
-            return Ok(QueryResult::Matrix(evaluator.raw_matrix(expr)?));
+        let result = self.steps(&query.expr, ask.when).and_then(|(steps, end_ms)| {
+            let evaluator = Evaluator {
+                storage,
+                options: &self.options,
+                steps,
+                query: steps,
+                query_end_ms: end_ms,
+                used: &used,
+                notes: &notes,
+                interrupt: ask.interrupted,
+                counts_only: false,
+            };
+            match ask.when {
+                When::Instant(_) => instant(&evaluator, &query.expr),
+                When::Range { .. } => range(&evaluator, &query.expr),
+            }
+        });
+        match result {
+            Ok(result) => Ok(Answer {
+                result,
+                notes: notes.placed(&query.text),
+            }),
+            Err(fault) => Err(fault.placed(&query.text)),
         }
-        let at = steps.start_ms;
-        let sample = |value| Sample {
-            timestamp_ms: at,
-            value,
-        };
-        Ok(match evaluator.eval(expr)? {
-            Value::Text(text) => QueryResult::String(text),
-            Value::Scalar(values) => {
-                QueryResult::Scalar(sample(values.first().copied().unwrap_or(f64::NAN)))
-            }
-            Value::Rows(rows) => {
-                let rows = settle(rows, expr.span)?;
-                let mut series: Vec<InstantSeries> = rows
-                    .into_iter()
-                    .filter_map(|row| {
-                        let value = row.values.first().copied().flatten()?;
-                        Some(InstantSeries {
-                            labels: row.labels,
-                            sample: sample(value),
-                        })
-                    })
-                    .collect();
-                if !orders_itself(expr) {
-                    series.sort_by(|a, b| a.labels.cmp(&b.labels));
-                }
-                QueryResult::Vector(series)
-            }
-        })
     }
 
-    fn range_inner(
-        &self,
-        storage: &dyn Storage,
-        expr: &Expr,
-        (start_ms, end_ms, step_ms): (i64, i64, i64),
-    ) -> Outcome<QueryResult> {
+    /// The steps, and the end that was asked for.
+    fn steps(&self, expr: &Expr, when: When) -> Outcome<(Steps, i64)> {
+        let (start_ms, end_ms, step_ms) = match when {
+            When::Instant(at_ms) => {
+                in_time(expr, &[at_ms])?;
+                let steps = Steps {
+                    start_ms: at_ms,
+                    step_ms: 0,
+                    count: 1,
+                };
+                return Ok((steps, at_ms));
+            }
+            When::Range {
+                start_ms,
+                end_ms,
+                step_ms,
+            } => (start_ms, end_ms, step_ms),
+        };
         if !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {
             let found = expr.value_type().name();
             let message =
@@ -185,11 +242,11 @@ impl Engine {
             let message = "the step must be positive and the end not before the start";
             return Fault::invalid(Span::default(), message);
         }
-        let count = (i128::from(end_ms) - i128::from(start_ms)) / i128::from(step_ms) + 1;
-        if count > i128::from(self.options.max_steps) {
+        let count = (end_ms - start_ms) as u64 / step_ms as u64 + 1;
+        if count > self.options.max_steps {
             let kind = ErrorKind::Limit {
                 what: "steps",
-                value: u64::try_from(count).unwrap_or(u64::MAX),
+                value: count,
                 limit: self.options.max_steps,
             };
             return Err(Fault::new(kind, Span::default()));
@@ -199,31 +256,56 @@ impl Engine {
             step_ms,
             count: count as usize,
         };
-        let used = Cell::new(0);
-        let evaluator = Evaluator {
-            storage,
-            options: &self.options,
-            steps,
-            query: steps,
-            query_end_ms: end_ms,
-            used: &used,
-        };
-        let rows = match evaluator.eval(expr)? {
-            Value::Rows(rows) => settle(rows, expr.span)?,
-            Value::Scalar(values) => vec![Row::unnamed(values.into_iter().map(Some).collect())],
-            Value::Text(_) => return Fault::invalid(expr.span, "a string has no range"),
-        };
-        let mut series: Vec<RangeSeries> = rows
-            .into_iter()
-            .map(|row| RangeSeries {
-                samples: samples(&row.values, steps),
-                labels: row.labels,
-            })
-            .filter(|series| !series.samples.is_empty())
-            .collect();
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(QueryResult::Matrix(series))
+        Ok((steps, end_ms))
     }
+}
+
+fn instant(evaluator: &Evaluator<'_>, expr: &Expr) -> Outcome<QueryResult> {
+    if expr.value_type() == ValueType::Matrix {
+        return Ok(QueryResult::Matrix(evaluator.raw_matrix(expr)?));
+    }
+    let sample = |value| Sample {
+        timestamp_ms: evaluator.steps.start_ms,
+        value,
+    };
+    Ok(match evaluator.eval(expr)? {
+        Value::Text(text) => QueryResult::String(text),
+        Value::Scalar(values) => {
+            QueryResult::Scalar(sample(values.first().copied().unwrap_or(f64::NAN)))
+        }
+        Value::Rows(rows) => {
+            let rows = settle(rows, expr.span)?.into_iter();
+            let mut series: Vec<InstantSeries> = rows
+                .filter_map(|row| match row.column.get(0) {
+                    Point::Gap => None,
+                    Point::Float(value) => Some(InstantSeries::float(row.labels, sample(value))),
+                    Point::Histogram(histogram) => Some(InstantSeries {
+                        histogram: Some(Arc::clone(histogram)),
+                        sample: sample(f64::NAN),
+                        labels: row.labels,
+                    }),
+                })
+                .collect();
+            if !orders_itself(expr) {
+                series.sort_by(|a, b| a.labels.cmp(&b.labels));
+            }
+            QueryResult::Vector(series)
+        }
+    })
+}
+
+fn range(evaluator: &Evaluator<'_>, expr: &Expr) -> Outcome<QueryResult> {
+    let rows = match evaluator.eval(expr)? {
+        Value::Rows(rows) => settle(rows, expr.span)?,
+        Value::Scalar(values) => vec![Row::unnamed(values)],
+        Value::Text(_) => return Fault::invalid(expr.span, "a string has no range"),
+    };
+    let rows = rows.into_iter().filter(|row| !row.column.is_empty());
+    let mut series: Vec<_> = rows
+        .map(|row| row.column.range_series(row.labels, evaluator.steps))
+        .collect();
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(QueryResult::Matrix(series))
 }
 
 fn in_time(expr: &Expr, times_ms: &[i64]) -> Outcome<()> {
@@ -234,16 +316,6 @@ fn in_time(expr: &Expr, times_ms: &[i64]) -> Outcome<()> {
     Fault::invalid(expr.span, "the query's time is out of range")
 }
 
-fn samples(values: &[Option<f64>], steps: Steps) -> Vec<Sample> {
-    let at = |(i, value): (usize, &Option<f64>)| {
-        Some(Sample {
-            timestamp_ms: steps.time(i),
-            value: (*value)?,
-        })
-    };
-    values.iter().enumerate().filter_map(at).collect()
-}
-
 fn orders_itself(expr: &Expr) -> bool {
     match &expr.unwrapped().kind {
         ExprKind::Aggregate(aggregate) => {
@@ -251,7 +323,12 @@ fn orders_itself(expr: &Expr) -> bool {
         }
         ExprKind::Call { function, .. } => matches!(
             function.kind,
-            Kind::Special(Special::Sort | Special::SortDesc)
+            Kind::Special(
+                Special::Sort
+                    | Special::SortDesc
+                    | Special::SortByLabel
+                    | Special::SortByLabelDesc
+            )
         ),
         _ => false,
     }

@@ -47,6 +47,9 @@ pub enum ErrorKind {
         /// The limit.
         limit: u64,
     },
+    /// Whoever asked no longer waits: a timeout, or the connection is gone.
+    #[error("the query was interrupted")]
+    Interrupted,
     /// The storage refused.
     #[error("storage: {0}")]
     Storage(#[source] StorageError),

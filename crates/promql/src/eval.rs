@@ -1,28 +1,41 @@
 //! Evaluation: each node of the tree becomes its values over all steps at once.
 //!
-//! Guarantees: a row has exactly one slot a step; the samples read and produced stay under the query's limit.
+//! Guarantees: a row has exactly one slot a step. The samples held at any moment stay under the query's
+//! limit, counted as they are made; whoever asked is asked back, at least once a series, whether to go on.
 
-use crate::ast::{At, Expr, ExprKind, Modifiers, Selector};
+use crate::ast::{At, Duration, Edges, Expr, ExprKind, Modifiers, QueryTimes, Selector};
+use crate::column::{Column, Reading};
 use crate::error::{ErrorKind, Fault, Outcome};
-use crate::{EngineOptions, Labels, RangeSeries, Sample, Series, Span, Storage};
+use crate::note::{Notebook, Remark};
+use crate::{EngineOptions, Histogram, Labels, Series, Span, Storage};
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::sync::Arc;
 
 mod aggregate;
 mod binary;
 mod call;
 pub(crate) mod civil;
-mod histogram;
+mod classic;
+mod counts;
+mod extended;
+mod info;
+mod invariant;
 pub(crate) mod kahan;
+mod matching;
+mod natural;
+pub(crate) mod over;
+mod range;
+pub(crate) mod rate;
 mod relabel;
+mod rows;
+mod selection;
+mod smoothed;
 pub(crate) mod window;
 
-/// Bits of the NaN that ends a series.
-const STALE_MARKER_BITS: u64 = 0x7ff0_0000_0000_0002;
+pub(crate) use rows::{Row, Value, settle};
 
-fn is_stale(value: f64) -> bool {
-    value.to_bits() == STALE_MARKER_BITS
-}
+/// Histograms count in the sample limit as one sample and one more for so many buckets.
+const BUCKETS_PER_SAMPLE: usize = 4;
 
 /// Evaluation times: evenly spaced.
 #[derive(Clone, Copy, Debug)]
@@ -38,51 +51,17 @@ impl Steps {
     }
 }
 
-/// One series over all steps.
-#[derive(Clone, Debug)]
-pub(crate) struct Row {
-    pub(crate) labels: Labels,
-    /// The name goes when the query ends.
-    pub(crate) drop_name: bool,
-    pub(crate) values: Vec<Option<f64>>,
+/// `offset` and `@` with their durations computed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shift {
+    offset_ms: i64,
+    at: Option<At>,
 }
 
-impl Row {
-    pub(crate) fn unnamed(values: Vec<Option<f64>>) -> Self {
-        Self {
-            labels: Labels::default(),
-            drop_name: false,
-            values,
-        }
-    }
+/// Asked whether the query should stop.
+pub(crate) type Interrupt<'a> = &'a dyn Fn() -> bool;
 
-    fn is_empty(&self) -> bool {
-        self.values.iter().all(Option::is_none)
-    }
-}
-
-/// The value of a node over all steps.
-pub(crate) enum Value {
-    Scalar(Vec<f64>),
-    Text(String),
-    Rows(Vec<Row>),
-}
-
-/// Samples of one series under a range.
-struct RangeRow {
-    labels: Labels,
-    drop_name: bool,
-    timestamps: Vec<i64>,
-    values: Vec<f64>,
-}
-
-/// A range vector, before it is cut into windows.
-struct Ranges {
-    rows: Vec<RangeRow>,
-    range_ms: i64,
-    modifiers: Modifiers,
-}
-
+#[derive(Clone, Copy)]
 pub(crate) struct Evaluator<'a> {
     pub(crate) storage: &'a dyn Storage,
     pub(crate) options: &'a EngineOptions,
@@ -91,20 +70,74 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) query: Steps,
     pub(crate) query_end_ms: i64,
     pub(crate) used: &'a Cell<u64>,
+    pub(crate) notes: &'a Notebook,
+    pub(crate) interrupt: Interrupt<'a>,
+    /// Only the counts and sums of histograms are asked for.
+    pub(crate) counts_only: bool,
 }
 
 impl Evaluator<'_> {
+    /// What the children held is given back; what the node gives is charged.
     pub(crate) fn eval(&self, expr: &Expr) -> Outcome<Value> {
-        let value = match &expr.kind {
-            ExprKind::Number(number) => Value::Scalar(vec![*number; self.steps.count]),
-            ExprKind::String(text) => Value::Text(text.clone()),
-            ExprKind::Paren(inner) => self.eval(inner)?,
-            ExprKind::Selector(selector) => {
-                Value::Rows(self.instants(selector, expr.span, |_, value| value)?)
+        let counts_only = self.counts_only && counts::passes_counts(expr);
+        let evaluator = Self { counts_only, ..*self };
+        evaluator.eval_counted(expr)
+    }
+
+    fn eval_counted(&self, expr: &Expr) -> Outcome<Value> {
+        let before = self.used.get();
+        let mut value = if self.steps.count > 1 && invariant::is_step_invariant(expr) {
+            self.eval_once(expr)?
+        } else {
+            self.eval_node(expr)?
+        };
+        if !self.options.delayed_name_removal
+            && let Value::Rows(rows) = value
+        {
+            value = Value::Rows(settle(rows, expr.span)?);
+        }
+        self.used.set(before);
+        let size = match &value {
+            Value::Rows(rows) => rows.len() as u64 * self.steps.count as u64,
+            Value::Scalar(values) => values.len() as u64,
+            Value::Text(_) => 1,
+        };
+        self.charge(size, expr.span)?;
+        Ok(value)
+    }
+
+    /// What is the same at every step is computed at one.
+    fn eval_once(&self, expr: &Expr) -> Outcome<Value> {
+        let steps = Steps {
+            count: 1,
+            ..self.steps
+        };
+        let len = self.steps.count;
+        Ok(match (Self { steps, ..*self }).eval_node(expr)? {
+            Value::Scalar(values) => Value::Scalar(values.repeat(len)),
+            Value::Text(text) => Value::Text(text),
+            Value::Rows(mut rows) => {
+                self.charge(rows.len() as u64 * len as u64, expr.span)?;
+                for row in &mut rows {
+                    row.column = row.column.repeated(len);
+                }
+                Value::Rows(rows)
             }
+        })
+    }
+
+    fn eval_node(&self, expr: &Expr) -> Outcome<Value> {
+        Ok(match &expr.kind {
+            ExprKind::Number { value, .. } => Value::Scalar(vec![*value; self.steps.count]),
+            ExprKind::String(text) => Value::Text(text.clone()),
+            ExprKind::Paren(inner) | ExprKind::Plus(inner) => self.eval(inner)?,
+            ExprKind::Selector(selector) if selector.edges == Edges::Smoothed => {
+                Value::Rows(self.smoothed(selector, expr.span)?)
+            }
+            ExprKind::Selector(selector) => Value::Rows(self.instants(selector, expr.span)?),
             ExprKind::Negate(inner) => match self.eval(inner)? {
                 Value::Scalar(values) => Value::Scalar(values.into_iter().map(|v| -v).collect()),
-                Value::Rows(rows) => Value::Rows(map(rows, |v| -v)),
+                Value::Rows(rows) => Value::Rows(negated(rows)),
                 Value::Text(_) => return Fault::invalid(expr.span, "a string has no sign"),
             },
             ExprKind::Binary(binary) => self.binary(binary, expr.span)?,
@@ -113,32 +146,34 @@ impl Evaluator<'_> {
             ExprKind::Range { .. } | ExprKind::Subquery { .. } => {
                 return Fault::invalid(expr.span, "a range vector cannot stand here");
             }
-        };
-        if let Value::Rows(rows) = &value {
-            self.charge(rows.len() as u64 * self.steps.count as u64, expr.span)?;
-        }
-        Ok(value)
+        })
     }
 
     fn rows(&self, expr: &Expr) -> Outcome<Vec<Row>> {
         match self.eval(expr)? {
             Value::Rows(rows) => Ok(rows),
-            _ => Fault::invalid(expr.span, "expected an instant vector"),
+            Value::Scalar(_) | Value::Text(_) => {
+                Fault::invalid(expr.span, "expected an instant vector")
+            }
         }
     }
 
     fn scalars(&self, expr: &Expr) -> Outcome<Vec<f64>> {
         match self.eval(expr)? {
             Value::Scalar(values) => Ok(values),
-            _ => Fault::invalid(expr.span, "expected a scalar"),
+            Value::Rows(_) | Value::Text(_) => Fault::invalid(expr.span, "expected a scalar"),
         }
     }
 
     fn text(&self, expr: &Expr) -> Outcome<String> {
         match self.eval(expr)? {
             Value::Text(text) => Ok(text),
-            _ => Fault::invalid(expr.span, "expected a string"),
+            Value::Rows(_) | Value::Scalar(_) => Fault::invalid(expr.span, "expected a string"),
         }
+    }
+
+    fn note(&self, remark: &Remark<'_>, span: Span) {
+        self.notes.add(remark, span);
     }
 
     fn charge(&self, samples: u64, span: Span) -> Outcome<()> {
@@ -152,222 +187,110 @@ impl Evaluator<'_> {
             };
             return Err(Fault::new(kind, span));
         }
+        self.go_on(span)
+    }
+
+    /// Stops where whoever asked no longer waits.
+    fn go_on(&self, span: Span) -> Outcome<()> {
+        if (self.interrupt)() {
+            return Err(Fault::new(ErrorKind::Interrupted, span));
+        }
         Ok(())
     }
 
-    /// The time a selector looks at in step `i`.
-    fn shifted(&self, modifiers: Modifiers, i: usize) -> i64 {
-        let base = match modifiers.at {
-            None => self.steps.time(i),
-            Some(At::Time(at_ms)) => at_ms,
+    fn query_times(&self) -> QueryTimes {
+        QueryTimes {
+            step_s: self.query.step_ms as f64 / 1_000.0,
+            range_s: (self.query_end_ms - self.query.start_ms) as f64 / 1_000.0,
+        }
+    }
+
+    fn range_ms(&self, range: &Duration) -> Outcome<i64> {
+        range.positive_ms(self.query_times())
+    }
+
+    fn shift(&self, modifiers: &Modifiers) -> Outcome<Shift> {
+        Ok(Shift {
+            offset_ms: modifiers.offset.ms(self.query_times())?,
+            at: modifiers.at,
+        })
+    }
+
+    /// The time that is looked at instead of `at_ms`.
+    fn shifted_time(&self, shift: Shift, at_ms: i64) -> i64 {
+        let base = match shift.at {
+            None => at_ms,
+            Some(At::Time(fixed_ms)) => fixed_ms,
             Some(At::Start) => self.query.start_ms,
             Some(At::End) => self.query_end_ms,
         };
-        base - modifiers.offset_ms
+        base - shift.offset_ms
     }
 
-    /// Samples needed to look back `range_ms` (open end) at every step.
-    fn select(&self, selector: &Selector, range_ms: i64, span: Span) -> Outcome<Vec<Series>> {
-        let first = self.shifted(selector.modifiers, 0) - range_ms + 1;
-        let last = self.shifted(selector.modifiers, self.steps.count.saturating_sub(1));
+    /// The time a selector looks at in step `i`.
+    fn shifted(&self, shift: Shift, i: usize) -> i64 {
+        self.shifted_time(shift, self.steps.time(i))
+    }
+
+    /// Samples from `before_ms` (open end) before the first step to `after_ms` after the last.
+    fn select(
+        &self,
+        selector: &Selector,
+        (before_ms, after_ms): (i64, i64),
+        span: Span,
+    ) -> Outcome<Vec<Series>> {
+        let shift = self.shift(&selector.modifiers)?;
+        let first = self.shifted(shift, 0) - before_ms + 1;
+        let last = self.shifted(shift, self.steps.count.saturating_sub(1)) + after_ms;
         let mut found = self
             .storage
             .select(&selector.matchers, first, last)
             .map_err(|error| Fault::new(ErrorKind::Storage(error), span))?;
-        let samples: usize = found.iter().map(|s| s.timestamps.len()).sum();
+        let samples: usize = found.iter().map(size_of_series).sum();
         self.charge(samples as u64, span)?;
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        if self.counts_only {
+            counts::reduce(&mut found);
+        }
         Ok(found)
     }
-
-    /// The current sample of each series at each step, through `give(time, value)`.
-    fn instants(
-        &self,
-        selector: &Selector,
-        span: Span,
-        give: impl Fn(i64, f64) -> f64,
-    ) -> Outcome<Vec<Row>> {
-        let lookback_ms = self.options.lookback_ms;
-        let found = self.select(selector, lookback_ms, span)?;
-        self.charge(found.len() as u64 * self.steps.count as u64, span)?;
-        let mut rows = Vec::with_capacity(found.len());
-        for series in found {
-            let samples = series.timestamps.iter().zip(series.values.iter());
-            let mut coming = samples.peekable();
-            let mut current = None;
-            let at_step = |i| {
-                let at = self.shifted(selector.modifiers, i);
-                while let Some((t, value)) = coming.next_if(|(t, _)| **t <= at) {
-                    current = Some((*t, *value));
-                }
-                let (t, value) = current?;
-                (t > at - lookback_ms && !is_stale(value)).then(|| give(t, value))
-            };
-            let row = Row {
-                labels: series.labels,
-                drop_name: false,
-                values: (0..self.steps.count).map(at_step).collect(),
-            };
-            if !row.is_empty() {
-                rows.push(row);
-            }
-        }
-        Ok(rows)
-    }
-
-    fn ranges(&self, expr: &Expr) -> Outcome<Ranges> {
-        match &expr.kind {
-            ExprKind::Paren(inner) => self.ranges(inner),
-            ExprKind::Range { selector, range_ms } => {
-                let found = self.select(selector, *range_ms, expr.span)?;
-                let rows = found.into_iter().map(|series| {
-                    let samples = series.timestamps.iter().zip(series.values.iter());
-                    let live = samples.filter(|(_, value)| !is_stale(**value));
-                    let (timestamps, values) = live.map(|(t, value)| (*t, *value)).unzip();
-                    RangeRow {
-                        labels: series.labels,
-                        drop_name: false,
-                        timestamps,
-                        values,
-                    }
-                });
-                Ok(Ranges {
-                    rows: rows.collect(),
-                    range_ms: *range_ms,
-                    modifiers: selector.modifiers,
-                })
-            }
-            ExprKind::Subquery {
-                expr: inner,
-                range_ms,
-                step_ms,
-                modifiers,
-            } => {
-                let step_ms = step_ms.unwrap_or(self.options.subquery_step_ms).max(1);
-                Ok(Ranges {
-                    rows: self.subquery(inner, *range_ms, step_ms, *modifiers)?,
-                    range_ms: *range_ms,
-                    modifiers: *modifiers,
-                })
-            }
-            _ => Fault::invalid(expr.span, "expected a range vector"),
-        }
-    }
-
-    /// Evaluates at multiples of the step, so that neighbouring queries see the same times.
-    fn subquery(
-        &self,
-        inner: &Expr,
-        range_ms: i64,
-        step_ms: i64,
-        modifiers: Modifiers,
-    ) -> Outcome<Vec<RangeRow>> {
-        let before = self.shifted(modifiers, 0) - range_ms;
-        let last = self.shifted(modifiers, self.steps.count.saturating_sub(1));
-        let start_ms = (before.div_euclid(step_ms) + 1) * step_ms;
-        if start_ms > last {
-            return Ok(Vec::new());
-        }
-        let count = (last - start_ms) / step_ms + 1;
-        self.charge(count as u64, inner.span)?;
-        let steps = Steps {
-            start_ms,
-            step_ms,
-            count: count as usize,
-        };
-        let evaluator = Evaluator { steps, ..*self };
-        let rows = evaluator.rows(inner)?;
-        let range_row = |row: Row| {
-            let present = row.values.iter().enumerate();
-            let (timestamps, values) = present
-                .filter_map(|(i, value)| Some((steps.time(i), (*value)?)))
-                .unzip();
-            RangeRow {
-                labels: row.labels,
-                drop_name: row.drop_name,
-                timestamps,
-                values,
-            }
-        };
-        Ok(rows.into_iter().map(range_row).collect())
-    }
-
-    /// The samples of a range vector at the first step, as they are.
-    pub(crate) fn raw_matrix(&self, expr: &Expr) -> Outcome<Vec<RangeSeries>> {
-        let ranges = self.ranges(expr)?;
-        let end = self.shifted(ranges.modifiers, 0);
-        let start = end - ranges.range_ms;
-        let mut series: Vec<RangeSeries> = Vec::new();
-        for row in ranges.rows {
-            let samples = row.timestamps.iter().zip(&row.values);
-            let samples: Vec<Sample> = samples
-                .filter(|(t, _)| (start + 1..=end).contains(*t))
-                .map(|(t, value)| Sample {
-                    timestamp_ms: *t,
-                    value: *value,
-                })
-                .collect();
-            let labels = if row.drop_name {
-                row.labels.without_name()
-            } else {
-                row.labels
-            };
-            if !samples.is_empty() {
-                series.push(RangeSeries { labels, samples });
-            }
-        }
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        if series
-            .windows(2)
-            .any(|pair| pair[0].labels == pair[1].labels)
-        {
-            return Fault::execution(expr.span, SAME_LABELS);
-        }
-        Ok(series)
-    }
 }
 
-const SAME_LABELS: &str = "vector cannot contain metrics with the same labelset";
-
-/// Applies `f` to each value; the name goes.
-fn map(rows: Vec<Row>, f: impl Fn(f64) -> f64) -> Vec<Row> {
-    let apply = |mut row: Row| {
-        row.drop_name = true;
-        for value in row.values.iter_mut().flatten() {
-            *value = f(*value);
-        }
-        row
-    };
-    rows.into_iter().map(apply).collect()
+fn size_of_series(series: &Series) -> usize {
+    let histograms = series.histograms.iter().flat_map(|h| h.iter()).flatten();
+    let extra = histograms.map(|h| (h.positive.len() + h.negative.len()) / BUCKETS_PER_SAMPLE);
+    series.timestamps.len() + extra.sum::<usize>()
 }
 
-/// Joins rows of equal labels; two values at one step are an error.
-fn merge(rows: Vec<Row>, span: Span) -> Outcome<Vec<Row>> {
-    let mut merged: Vec<Row> = Vec::with_capacity(rows.len());
-    let mut by_labels: HashMap<(Labels, bool), usize> = HashMap::new();
-    for row in rows {
-        let key = (row.labels.clone(), row.drop_name);
-        let Some(at) = by_labels.get(&key) else {
-            by_labels.insert(key, merged.len());
-            merged.push(row);
-            continue;
-        };
-        for (old, new) in merged[*at].values.iter_mut().zip(row.values) {
-            if old.is_some() && new.is_some() {
-                return Fault::execution(span, SAME_LABELS);
-            }
-            *old = old.or(new);
-        }
-    }
-    Ok(merged)
-}
-
-/// Removes the names that are to go, and joins what becomes equal.
-pub(crate) fn settle(mut rows: Vec<Row>, span: Span) -> Outcome<Vec<Row>> {
+/// With the sign turned; the name goes.
+fn negated(mut rows: Vec<Row>) -> Vec<Row> {
     for row in &mut rows {
-        if std::mem::take(&mut row.drop_name) {
-            row.labels = row.labels.without_name();
+        row.drop_name = true;
+        row.column.map_floats(|value| -value);
+        row.column.map_histograms(|h| h.clone().scaled(-1.0));
+    }
+    rows
+}
+
+/// A row of one label set from what each step gives.
+fn row_of(labels: Labels, len: usize, mut give: impl FnMut(usize) -> Option<Reading>) -> Row {
+    let mut column = Column::gaps(len);
+    for at in 0..len {
+        if let Some(reading) = give(at) {
+            column.set(at, reading);
         }
     }
-    merge(rows, span)
+    Row {
+        labels,
+        drop_name: false,
+        column,
+    }
+}
+
+/// Samples of one series in the order of time, without staleness markers.
+struct Samples {
+    timestamps: selection::Cells<i64>,
+    values: selection::Cells<f64>,
+    histograms: Option<selection::Cells<Option<Arc<Histogram>>>>,
+    starts: Option<selection::Cells<i64>>,
 }

@@ -1,10 +1,11 @@
 //! The functions: names, argument types, and what evaluates them.
 //!
-//! Guarantees: a function of Prometheus that is missing here is known by name, so that its use is reported
-//! as unsupported instead of unknown.
+//! Guarantees: every function of Prometheus 3 is here. Those that it has behind a switch are marked.
 
 use crate::ast::ValueType::{self, Matrix, Scalar, String as Text, Vector};
-use crate::eval::{civil, window, window::Window};
+use crate::Histogram;
+use crate::eval::over::OverSamples;
+use crate::eval::{civil, over, rate, window, window::Window};
 
 /// A function.
 #[derive(Debug)]
@@ -34,6 +35,10 @@ impl Function {
         (self.args.len() - self.optional, most)
     }
 
+    pub(crate) fn is_experimental(&self) -> bool {
+        EXPERIMENTAL.contains(&self.name)
+    }
+
     pub(crate) fn arg_type(&self, at: usize) -> ValueType {
         let last = self.args.len().saturating_sub(1);
         self.args.get(at.min(last)).copied().unwrap_or(Vector)
@@ -47,12 +52,16 @@ pub(crate) enum Kind {
     Math(fn(f64) -> f64),
     /// Each value as a UTC time in seconds; without argument, the step's time.
     Date(fn(i64) -> f64),
-    /// Each range by itself.
+    /// Each histogram by itself.
+    OfHistogram(fn(&Histogram) -> f64),
+    /// The numbers of each range by itself.
     Over(fn(&Window<'_>) -> Option<f64>),
-    /// Each range by itself, keeping the metric's name.
-    OverNamed(fn(&Window<'_>) -> Option<f64>),
-    /// Each range with scalars beside it.
+    /// The numbers of each range with scalars beside it.
     OverWith(fn(&Window<'_>, &[f64]) -> Result<Option<f64>, String>),
+    /// The samples of each range, numbers and histograms.
+    Samples(OverSamples),
+    /// Like `Samples`, keeping the metric's name.
+    SamplesNamed(OverSamples),
     /// A number.
     Constant(f64),
     /// By its own code.
@@ -68,15 +77,23 @@ pub(crate) enum Special {
     ClampMax,
     ClampMin,
     End,
+    HistogramFraction,
     HistogramQuantile,
+    HistogramQuantiles,
+    Info,
     LabelJoin,
     LabelReplace,
+    MaxOf,
+    MinOf,
     Range,
     Round,
     Scalar,
     Sort,
+    SortByLabel,
+    SortByLabelDesc,
     SortDesc,
     Start,
+    StartTimestamp,
     Step,
     Time,
     Timestamp,
@@ -110,8 +127,16 @@ const fn date(name: &'static str, f: fn(i64) -> f64) -> Function {
     }
 }
 
-const fn over(name: &'static str, f: fn(&Window<'_>) -> Option<f64>) -> Function {
+const fn floats(name: &'static str, f: fn(&Window<'_>) -> Option<f64>) -> Function {
     plain(name, &[Matrix], Vector, Kind::Over(f))
+}
+
+const fn samples(name: &'static str, f: OverSamples) -> Function {
+    plain(name, &[Matrix], Vector, Kind::Samples(f))
+}
+
+const fn of_histogram(name: &'static str, f: fn(&Histogram) -> f64) -> Function {
+    plain(name, &[Vector], Vector, Kind::OfHistogram(f))
 }
 
 const fn special(
@@ -162,38 +187,38 @@ static FUNCTIONS: &[Function] = &[
     date("days_in_month", civil::days_in_month),
     date("month", civil::month),
     date("year", civil::year),
-    over("rate", window::rate),
-    over("irate", window::irate),
-    over("increase", window::increase),
-    over("delta", window::delta),
-    over("idelta", window::idelta),
-    over("deriv", window::deriv),
-    over("resets", window::resets),
-    over("changes", window::changes),
-    over("avg_over_time", window::avg),
-    over("min_over_time", window::min),
-    over("max_over_time", window::max),
-    over("sum_over_time", window::sum),
-    over("count_over_time", window::count),
-    over("stddev_over_time", window::stddev),
-    over("stdvar_over_time", window::stdvar),
-    over("mad_over_time", window::mad),
-    over("present_over_time", |_| Some(1.0)),
-    over("ts_of_first_over_time", window::ts_of_first),
-    over("ts_of_last_over_time", window::ts_of_last),
-    over("ts_of_min_over_time", window::ts_of_min),
-    over("ts_of_max_over_time", window::ts_of_max),
+    samples("rate", rate::rate),
+    samples("irate", rate::irate),
+    samples("increase", rate::increase),
+    samples("delta", rate::delta),
+    samples("idelta", rate::idelta),
+    floats("deriv", window::deriv),
+    samples("resets", over::resets),
+    samples("changes", over::changes),
+    samples("avg_over_time", over::avg),
+    floats("min_over_time", window::min),
+    floats("max_over_time", window::max),
+    samples("sum_over_time", over::sum),
+    samples("count_over_time", over::count),
+    floats("stddev_over_time", window::stddev),
+    floats("stdvar_over_time", window::stdvar),
+    floats("mad_over_time", window::mad),
+    samples("present_over_time", over::present),
+    samples("ts_of_first_over_time", over::ts_of_first),
+    samples("ts_of_last_over_time", over::ts_of_last),
+    floats("ts_of_min_over_time", window::ts_of_min),
+    floats("ts_of_max_over_time", window::ts_of_max),
     plain(
         "last_over_time",
         &[Matrix],
         Vector,
-        Kind::OverNamed(window::last),
+        Kind::SamplesNamed(over::last),
     ),
     plain(
         "first_over_time",
         &[Matrix],
         Vector,
-        Kind::OverNamed(window::first),
+        Kind::SamplesNamed(over::first),
     ),
     plain(
         "predict_linear",
@@ -224,6 +249,48 @@ static FUNCTIONS: &[Function] = &[
     special("clamp_max", &[Vector, Scalar], Vector, Special::ClampMax),
     special("clamp_min", &[Vector, Scalar], Vector, Special::ClampMin),
     special("end", &[], Scalar, Special::End),
+    of_histogram("histogram_avg", |h| h.sum / h.count),
+    of_histogram("histogram_count", |h| h.count),
+    of_histogram("histogram_stddev", |h| h.variance().sqrt()),
+    of_histogram("histogram_stdvar", Histogram::variance),
+    of_histogram("histogram_sum", |h| h.sum),
+    special(
+        "histogram_fraction",
+        &[Scalar, Scalar, Vector],
+        Vector,
+        Special::HistogramFraction,
+    ),
+    Function {
+        repeats: true,
+        ..special(
+            "histogram_quantiles",
+            &[Vector, Text, Scalar],
+            Vector,
+            Special::HistogramQuantiles,
+        )
+    },
+    Function {
+        optional: 1,
+        ..special("info", &[Vector, Vector], Vector, Special::Info)
+    },
+    special("max_of", &[Scalar, Scalar], Scalar, Special::MaxOf),
+    special("min_of", &[Scalar, Scalar], Scalar, Special::MinOf),
+    Function {
+        optional: 1,
+        repeats: true,
+        ..special("sort_by_label", &[Vector, Text], Vector, Special::SortByLabel)
+    },
+    Function {
+        optional: 1,
+        repeats: true,
+        ..special(
+            "sort_by_label_desc",
+            &[Vector, Text],
+            Vector,
+            Special::SortByLabelDesc,
+        )
+    },
+    special("start_timestamp", &[Vector], Vector, Special::StartTimestamp),
     special(
         "histogram_quantile",
         &[Scalar, Vector],
@@ -261,28 +328,22 @@ static FUNCTIONS: &[Function] = &[
     special("vector", &[Scalar], Vector, Special::Vector),
 ];
 
-/// Functions of Prometheus that this engine lacks.
-const ELSEWHERE: [&str; 14] = [
-    "histogram_avg",
-    "histogram_count",
-    "histogram_fraction",
+/// Functions behind Prometheus's switch for experimental ones.
+const EXPERIMENTAL: [&str; 12] = [
+    "double_exponential_smoothing",
+    "first_over_time",
     "histogram_quantiles",
-    "histogram_stddev",
-    "histogram_stdvar",
-    "histogram_sum",
-    "holt_winters",
     "info",
-    "max_of",
-    "min_of",
+    "mad_over_time",
     "sort_by_label",
     "sort_by_label_desc",
     "start_timestamp",
+    "ts_of_first_over_time",
+    "ts_of_last_over_time",
+    "ts_of_max_over_time",
+    "ts_of_min_over_time",
 ];
 
 pub(crate) fn find(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|f| f.name == name)
-}
-
-pub(crate) fn is_known_elsewhere(name: &str) -> bool {
-    ELSEWHERE.contains(&name)
 }

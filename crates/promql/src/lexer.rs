@@ -11,7 +11,10 @@ pub(crate) enum Token {
     /// A name, a keyword, an aggregation, a function.
     Word(String),
     /// A number, or a duration in seconds.
-    Number(f64),
+    Number {
+        value: f64,
+        is_duration: bool,
+    },
     Text(String),
     /// An operator or a bracket.
     Sign(&'static str),
@@ -22,7 +25,7 @@ impl Token {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Word(word) => format!("{word:?}"),
-            Self::Number(number) => format!("number {number}"),
+            Self::Number { value, .. } => format!("number {value}"),
             Self::Text(text) => format!("string {text:?}"),
             Self::Sign(sign) => format!("{sign:?}"),
             Self::End => "end of query".into(),
@@ -54,7 +57,7 @@ pub(crate) fn lex(text: &str) -> Outcome<Vec<(Token, Span)>> {
         let token = if c.is_ascii_digit() || (c == '.' && next_is_digit(text, at)) {
             let len = number_len(&text[at..]);
             at += len;
-            Token::Number(number(&text[start..at], Span { start, end: at })?)
+            number(&text[start..at], Span { start, end: at })?
         } else if c.is_ascii_alphabetic() || c == '_' || (c == ':' && brackets == 0) {
             let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
             at += text[at..].find(|c| !is_word(c)).unwrap_or(text.len() - at);
@@ -110,9 +113,10 @@ fn number_len(text: &str) -> usize {
     len
 }
 
-fn number(text: &str, span: Span) -> Outcome<f64> {
+fn number(text: &str, span: Span) -> Outcome<Token> {
     let plain = text.replace('_', "");
     let underscores_ok = !text.ends_with('_') && !text.contains("__");
+    let mut is_duration = false;
     let hex = plain.strip_prefix("0x").or(plain.strip_prefix("0X"));
     let value = match hex {
         Some(digits) => u64::from_str_radix(digits, 16).ok().map(|v| v as f64),
@@ -126,12 +130,13 @@ fn number(text: &str, span: Span) -> Outcome<f64> {
             .bytes()
             .any(|b| b.is_ascii_alphabetic() && b != b'e' && b != b'E') =>
         {
+            is_duration = true;
             duration_ms(text).map(|ms| ms as f64 / 1000.0)
         }
         None => plain.parse().ok(),
     };
     match value {
-        Some(value) if underscores_ok => Ok(value),
+        Some(value) if underscores_ok => Ok(Token::Number { value, is_duration }),
         _ => Err(Fault::new(
             ErrorKind::Syntax {
                 expected: "a number or a duration such as 1h30m".into(),
@@ -294,7 +299,10 @@ mod tests {
             ("017", 15.0),
             ("1h", 3600.0),
         ] {
-            assert_eq!(lex(text).unwrap()[0].0, Token::Number(wanted), "{text}");
+            let Token::Number { value, is_duration } = lex(text).unwrap()[0].0 else {
+                panic!("{text} is not a number")
+            };
+            assert_eq!((value, is_duration), (wanted, text == "1h"), "{text}");
         }
         assert!(lex("1__0").is_err() && lex("0b1").is_err());
     }

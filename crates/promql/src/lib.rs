@@ -1,9 +1,8 @@
 //! PromQL: a parser with spans and a step-vectorised evaluator over columnar storage.
 //!
-//! Guarantees: an answer is Prometheus' answer, or there is a typed [`Error`] with its place in the query;
-//! what Prometheus has and this engine lacks (native histograms, duration expressions, `anchored`, `smoothed`,
-//! `fill`, `info`, `limitk`, `sort_by_label`) is [`ErrorKind::Unsupported`]. It never writes, never reads a
-//! clock, and stays under [`EngineOptions`]' limits. Warnings and infos of Prometheus are not produced.
+//! Guarantees: an answer is Prometheus' answer, with its warnings and infos ([`Note`]), or there is a typed
+//! [`Error`] with its place in the query. It never writes, never reads a clock, stays under
+//! [`EngineOptions`]' limits, and stops soon after whoever asked says so.
 //!
 //! ```
 //! use mainstay_promql::{ErrorKind, Query};
@@ -13,20 +12,27 @@
 //! ```
 
 pub mod ast;
+mod column;
 mod engine;
 mod error;
 mod eval;
 mod functions;
+mod histogram;
 mod lexer;
+mod note;
+mod number;
 mod parser;
 mod result;
+pub mod script;
 mod span;
 mod storage;
 
-pub use engine::{Engine, EngineOptions, Query};
+pub use engine::{Ask, Engine, EngineOptions, Query, When};
 pub use error::{Error, ErrorKind};
 pub use functions::Function;
-pub use parser::{MAX_QUERY_BYTES, parse};
-pub use result::{InstantSeries, QueryResult, RangeSeries, Sample};
+pub use histogram::{CUSTOM_SCHEMA, Histogram, ResetHint, Slot};
+pub use note::{MAX_NOTES, Note, Notes, Severity};
+pub use parser::{MAX_QUERY_BYTES, ParserOptions, parse, parse_with};
+pub use result::{Answer, HistogramSample, InstantSeries, QueryResult, RangeSeries, Sample};
 pub use span::{Position, Span};
 pub use storage::{Labels, METRIC_NAME, MatchOp, Matcher, Series, Storage, StorageError};

@@ -11,7 +11,7 @@
 //! ```
 
 use crate::ast::{
-    Aggregate, AggregateOp, Binary, BinaryOp, Expr, ExprKind, Group, MAX_DEPTH, Matching, ValueType,
+    Aggregate, AggregateOp, Binary, BinaryOp, Expr, ExprKind, MAX_DEPTH, ValueType,
 };
 use crate::error::{ErrorKind, Fault, Outcome};
 use crate::functions;
@@ -19,6 +19,8 @@ use crate::lexer::{Token, lex};
 use crate::{Error, Span};
 
 mod check;
+mod duration;
+mod matching;
 mod selector;
 
 /// Longest query text; people's queries are under 10 KB.
@@ -37,12 +39,37 @@ const RESERVED: [&str; 6] = [
     "atan2",
 ];
 
-/// Parses and type-checks a query.
-pub fn parse(text: &str) -> Result<Expr, Error> {
-    parse_inner(text).map_err(|fault| fault.placed(text))
+/// What a parser accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParserOptions {
+    /// Functions and aggregations that Prometheus has behind a switch, because they may still change.
+    pub experimental_functions: bool,
 }
 
-fn parse_inner(text: &str) -> Outcome<Expr> {
+impl Default for ParserOptions {
+    fn default() -> Self {
+        Self {
+            experimental_functions: true,
+        }
+    }
+}
+
+/// Parses and type-checks a query.
+pub fn parse(text: &str) -> Result<Expr, Error> {
+    parse_with(text, ParserOptions::default())
+}
+
+/// Like [`parse`], with less or more of the language.
+pub fn parse_with(text: &str, options: ParserOptions) -> Result<Expr, Error> {
+    parse_inner(text, options, false).map_err(|fault| fault.placed(text))
+}
+
+/// Parses the name and labels of one series, which may be all empty.
+pub(crate) fn parse_series(text: &str) -> Result<Expr, Error> {
+    parse_inner(text, ParserOptions::default(), true).map_err(|fault| fault.placed(text))
+}
+
+fn parse_inner(text: &str, options: ParserOptions, any_selector: bool) -> Outcome<Expr> {
     if text.len() > MAX_QUERY_BYTES {
         let kind = ErrorKind::Limit {
             what: "bytes of the query",
@@ -55,6 +82,8 @@ fn parse_inner(text: &str) -> Outcome<Expr> {
         tokens: lex(text)?,
         at: 0,
         depth: 0,
+        options,
+        any_selector,
     };
     let expr = parser.expr(0)?;
     match parser.peek() {
@@ -67,6 +96,9 @@ struct Parser {
     tokens: Vec<(Token, Span)>,
     at: usize,
     depth: usize,
+    options: ParserOptions,
+    /// A selector may match everything here.
+    any_selector: bool,
 }
 
 impl Parser {
@@ -140,22 +172,16 @@ impl Parser {
     }
 
     fn node(kind: ExprKind, span: Span) -> Outcome<Expr> {
-        let height = 1 + match &kind {
-            ExprKind::Number(_)
-            | ExprKind::String(_)
-            | ExprKind::Selector(_)
-            | ExprKind::Range { .. } => 0,
-            ExprKind::Paren(e) | ExprKind::Negate(e) | ExprKind::Subquery { expr: e, .. } => {
-                e.height
-            }
-            ExprKind::Binary(b) => b.left.height.max(b.right.height),
-            ExprKind::Aggregate(a) => a.expr.height.max(a.param.as_ref().map_or(0, |p| p.height)),
-            ExprKind::Call { args, .. } => args.iter().map(|a| a.height).max().unwrap_or(0),
+        let mut expr = Expr {
+            kind,
+            span,
+            height: 1,
         };
-        if height > MAX_DEPTH {
+        expr.height += expr.children().iter().map(|c| c.height).max().unwrap_or(0);
+        if expr.height > MAX_DEPTH {
             return Self::too_deep(span);
         }
-        Ok(Expr { kind, span, height })
+        Ok(expr)
     }
 
     /// An expression whose operators all bind tighter than `min`.
@@ -188,9 +214,6 @@ impl Parser {
             check::binary(&binary, op_span)?;
             left = Self::node(ExprKind::Binary(Box::new(binary)), span)?;
         }
-        if self.is_sign("</") || self.is_sign(">/") {
-            return Fault::unsupported(self.span(), "operators that trim histograms");
-        }
         self.depth -= 1;
         Ok(left)
     }
@@ -203,52 +226,6 @@ impl Parser {
         }
     }
 
-    /// `bool`, `on`/`ignoring`, `group_left`/`group_right` after an operator.
-    fn matching(&mut self) -> Outcome<(bool, Matching)> {
-        let return_bool = self.eat_keyword("bool");
-        let mut matching = Matching::default();
-        let on = self.eat_keyword("on");
-        if on || self.eat_keyword("ignoring") {
-            matching.explicit = true;
-            matching.on = on;
-            matching.labels = self.label_list()?;
-        }
-        let left = self.eat_keyword("group_left");
-        if left || self.eat_keyword("group_right") {
-            if !matching.explicit {
-                return self.expected("\"on\" or \"ignoring\" before the grouping");
-            }
-            matching.group = if left { Group::Left } else { Group::Right };
-            if self.is_sign("(") {
-                matching.include = self.label_list()?;
-            }
-        }
-        let fills = |k: &String| matches!(k.as_str(), "fill" | "fill_left" | "fill_right");
-        if self.keyword().as_ref().is_some_and(fills)
-            && matches!(self.peek_second(), Token::Sign("("))
-        {
-            return Fault::unsupported(self.span(), "fill modifiers");
-        }
-        Ok((return_bool, matching))
-    }
-
-    fn label_list(&mut self) -> Outcome<Vec<String>> {
-        self.want_sign("(")?;
-        let mut labels = Vec::new();
-        while self.eat_sign(")").is_none() {
-            match self.peek() {
-                Token::Word(label) if !label.contains(':') => labels.push(label.clone()),
-                Token::Text(label) if !label.is_empty() => labels.push(label.clone()),
-                _ => return self.expected("a label name or \")\""),
-            }
-            self.at += 1;
-            if self.eat_sign(",").is_none() && !self.is_sign(")") {
-                return self.expected("\",\" or \")\"");
-            }
-        }
-        Ok(labels)
-    }
-
     fn operand(&mut self) -> Outcome<Expr> {
         let negative = self.is_sign("-");
         if negative || self.is_sign("+") {
@@ -256,15 +233,15 @@ impl Parser {
             let inner = self.expr(UNARY_BINDING)?;
             check::numeric(&inner, "a sign")?;
             let span = sign.to(inner.span);
-            return match inner.kind {
-                ExprKind::Number(n) if negative => Self::node(ExprKind::Number(-n), span),
-                _ if negative => Self::node(ExprKind::Negate(Box::new(inner)), span),
-                kind => Ok(Expr {
-                    kind,
-                    span,
-                    ..inner
-                }),
+            let kind = match inner.kind {
+                ExprKind::Number { value, is_duration } => ExprKind::Number {
+                    value: if negative { -value } else { value },
+                    is_duration,
+                },
+                _ if negative => ExprKind::Negate(Box::new(inner)),
+                _ => ExprKind::Plus(Box::new(inner)),
             };
+            return Self::node(kind, span);
         }
         let primary = self.primary()?;
         self.postfix(primary)
@@ -272,9 +249,9 @@ impl Parser {
 
     fn primary(&mut self) -> Outcome<Expr> {
         match self.peek().clone() {
-            Token::Number(number) => {
+            Token::Number { value, is_duration } => {
                 let span = self.advance();
-                Self::node(ExprKind::Number(number), span)
+                Self::node(ExprKind::Number { value, is_duration }, span)
             }
             Token::Text(text) => {
                 let span = self.advance();
@@ -296,23 +273,20 @@ impl Parser {
         let lower = word.to_ascii_lowercase();
         if lower == "inf" || lower == "nan" {
             let span = self.advance();
-            let number = if lower == "inf" {
-                f64::INFINITY
-            } else {
-                f64::NAN
+            let number = ExprKind::Number {
+                value: if lower == "inf" { f64::INFINITY } else { f64::NAN },
+                is_duration: false,
             };
-            return Self::node(ExprKind::Number(number), span);
+            return Self::node(number, span);
         }
         let call = matches!(self.peek_second(), Token::Sign("("));
         let grouped = matches!(self.peek_second(), Token::Word(w)
             if w.eq_ignore_ascii_case("by") || w.eq_ignore_ascii_case("without"));
-        if call || grouped {
-            if let Some(op) = AggregateOp::from_word(word) {
-                return self.aggregate(op);
-            }
-            if matches!(lower.as_str(), "limitk" | "limit_ratio") {
-                return Fault::unsupported(self.span(), format!("the aggregation {lower}"));
-            }
+        if (call || grouped)
+            && let Some(op) = AggregateOp::from_word(word)
+        {
+            self.check_experimental(op.is_experimental(), word)?;
+            return self.aggregate(op);
         }
         if call {
             return self.call(word);
@@ -323,10 +297,18 @@ impl Parser {
         self.selector(Some(word.to_owned()))
     }
 
+    fn check_experimental(&self, is_experimental: bool, word: &str) -> Outcome<()> {
+        if is_experimental && !self.options.experimental_functions {
+            let what = format!("{word:?}, because experimental functions are switched off");
+            return Fault::unsupported(self.span(), what);
+        }
+        Ok(())
+    }
+
     fn aggregate(&mut self, op: AggregateOp) -> Outcome<Expr> {
         let start = self.advance();
         let mut grouping = self.grouping()?;
-        let (mut args, mut end) = self.args()?;
+        let (mut args, mut end) = self.args(false)?;
         if grouping.is_none() {
             grouping = self.grouping()?;
             end = self.tokens.get(self.at - 1).map_or(end, |(_, span)| *span);
@@ -347,11 +329,13 @@ impl Parser {
             check::has_type(param, wanted, "the aggregation's argument")?;
         }
         check::has_type(&expr, ValueType::Vector, "an aggregation")?;
+        let grouped = grouping.is_some();
         let (without, labels) = grouping.unwrap_or_default();
         let aggregate = Aggregate {
             op,
             expr,
             param,
+            grouped,
             without,
             labels,
         };
@@ -366,14 +350,17 @@ impl Parser {
         Ok(None)
     }
 
-    fn args(&mut self) -> Outcome<(Vec<Expr>, Span)> {
+    /// `labels_after`: arguments after the first may be selectors that match everything.
+    fn args(&mut self, labels_after: bool) -> Outcome<(Vec<Expr>, Span)> {
         self.want_sign("(")?;
         let mut args = Vec::new();
         if let Some(end) = self.eat_sign(")") {
             return Ok((args, end));
         }
         loop {
+            let outer = std::mem::replace(&mut self.any_selector, labels_after && !args.is_empty());
             args.push(self.expr(0)?);
+            self.any_selector = outer;
             if let Some(end) = self.eat_sign(")") {
                 return Ok((args, end));
             }
@@ -384,16 +371,18 @@ impl Parser {
     }
 
     fn call(&mut self, word: &str) -> Outcome<Expr> {
-        let start = self.advance();
         let Some(function) = functions::find(word) else {
-            if functions::is_known_elsewhere(word) {
-                return Fault::unsupported(start, format!("the function {word}"));
-            }
-            return Fault::invalid(start, format!("unknown function {word:?}"));
+            return Fault::invalid(self.span(), format!("unknown function {word:?}"));
         };
-        let (args, end) = self.args()?;
+        self.check_experimental(function.is_experimental(), word)?;
+        let start = self.advance();
+        let selects_labels = function.name == "info";
+        let (args, end) = self.args(selects_labels)?;
         let span = start.to(end);
         check::call(function, &args, span)?;
+        if let Some(selector) = args.get(1).filter(|_| selects_labels) {
+            check::label_selector(selector)?;
+        }
         Self::node(ExprKind::Call { function, args }, span)
     }
 }

@@ -1,6 +1,16 @@
 //! What a query gives.
 
-use crate::Labels;
+use crate::{Histogram, Labels, Notes};
+use std::sync::Arc;
+
+/// What a query gives, and what its reader should know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The value.
+    pub result: QueryResult,
+    /// Warnings and infos.
+    pub notes: Notes,
+}
 
 /// The value of a query.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,20 +34,55 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// A histogram at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramSample {
+    /// Milliseconds since the epoch.
+    pub timestamp_ms: i64,
+    /// The histogram.
+    pub histogram: Arc<Histogram>,
+}
+
 /// One series of an instant vector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InstantSeries {
     /// Its labels.
     pub labels: Labels,
-    /// Its value at the query's time.
+    /// Its value at the query's time; not a number where there is a histogram.
     pub sample: Sample,
+    /// Its value, where that is a histogram.
+    pub histogram: Option<Arc<Histogram>>,
 }
 
-/// One series of a matrix.
+impl InstantSeries {
+    /// One whose value is a number.
+    pub fn float(labels: Labels, sample: Sample) -> Self {
+        Self {
+            labels,
+            sample,
+            histogram: None,
+        }
+    }
+}
+
+/// One series of a matrix; it has a sample, and no time twice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RangeSeries {
     /// Its labels.
     pub labels: Labels,
-    /// Its samples, ascending by time; never empty.
+    /// Its numbers, ascending by time.
     pub samples: Vec<Sample>,
+    /// Its histograms, ascending by time.
+    pub histograms: Vec<HistogramSample>,
+}
+
+impl RangeSeries {
+    /// One whose values are numbers.
+    pub fn floats(labels: Labels, samples: Vec<Sample>) -> Self {
+        Self {
+            labels,
+            samples,
+            histograms: Vec::new(),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Guarantees: a [`Matcher`]'s expression is anchored at both ends. The evaluator never writes.
 
+use crate::Histogram;
 use regex::{Regex, RegexBuilder};
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +12,12 @@ const REGEX_SIZE_LIMIT_BYTES: usize = 4 << 20;
 
 /// The label that carries a metric's name.
 pub const METRIC_NAME: &str = "__name__";
+
+/// The label that carries a metric's type, where a store keeps it there.
+pub(crate) const TYPE_LABEL: &str = "__type__";
+
+/// Labels that describe a metric.
+const METADATA_LABELS: [&str; 3] = [METRIC_NAME, TYPE_LABEL, "__unit__"];
 
 /// A store of samples.
 pub trait Storage {
@@ -29,15 +36,32 @@ pub trait Storage {
 #[error("{0}")]
 pub struct StorageError(pub String);
 
-/// Samples of one series, as two columns of equal length.
+/// Samples of one series, as columns of equal length.
 #[derive(Clone, Debug)]
 pub struct Series {
     /// The labels, `__name__` included.
     pub labels: Labels,
     /// Milliseconds since the epoch, strictly ascending.
     pub timestamps: Arc<[i64]>,
-    /// The values.
+    /// The values; of no meaning where a sample is a histogram.
     pub values: Arc<[f64]>,
+    /// The samples that are histograms; a series of numbers has no such column.
+    pub histograms: Option<Arc<[Option<Arc<Histogram>>]>>,
+    /// Since when each sample counts, 0 where unknown; `None` if the store keeps no such times.
+    pub start_timestamps: Option<Arc<[i64]>>,
+}
+
+impl Series {
+    /// A series of numbers.
+    pub fn floats(labels: Labels, timestamps: Arc<[i64]>, values: Arc<[f64]>) -> Self {
+        Self {
+            labels,
+            timestamps,
+            values,
+            histograms: None,
+            start_timestamps: None,
+        }
+    }
 }
 
 /// Labels sorted by name, names unique, no empty value.
@@ -85,8 +109,24 @@ impl Labels {
         Self(kept.cloned().collect())
     }
 
+    /// Without the labels that describe the metric itself, which a computed value no longer is.
     pub(crate) fn without_name(&self) -> Self {
-        self.filtered(|name| name != METRIC_NAME)
+        self.filtered(|name| !METADATA_LABELS.contains(&name))
+    }
+
+    /// The metric's name, empty if there is none.
+    pub(crate) fn name(&self) -> &str {
+        self.get(METRIC_NAME).unwrap_or("")
+    }
+
+    /// The hash by which Prometheus draws its samples (xxHash64 over names and values, each ended by 0xff).
+    pub(crate) fn sampling_hash(&self) -> u64 {
+        let mut bytes = Vec::new();
+        for text in self.iter().flat_map(|(name, value)| [name, value]) {
+            bytes.extend_from_slice(text.as_bytes());
+            bytes.push(0xff);
+        }
+        xxhash_rust::xxh64::xxh64(&bytes, 0)
     }
 
     /// Sets a label; an empty value removes it.

@@ -1,48 +1,77 @@
-//! Binary operators: arithmetic, comparison, sets, and how series find each other.
+//! Binary operators: arithmetic, comparison, sets, and what they mean for histograms.
 
-use super::{Evaluator, Row, Value, merge};
-use crate::ast::{Binary, BinaryOp, Group, Matching};
+use super::matching::Signatures;
+use super::rows::{Row, Value, merge, without_empty};
+use super::{Evaluator, Reading};
+use crate::Span;
+use crate::ast::{Binary, BinaryOp};
+use crate::column::Point;
 use crate::error::{Fault, Outcome};
-use crate::storage::METRIC_NAME;
-use crate::{Labels, Span};
-use std::collections::HashMap;
-
-const MANY_TO_MANY: &str = "found duplicate series for the match group on the \"one\" side of the \
-                            operation: many-to-many matching not allowed, matching labels must be \
-                            unique on one side";
-const IMPLICIT_MANY: &str = "multiple matches for labels: many-to-one matching must be explicit \
-                             (group_left/group_right)";
+use crate::histogram::{Added, Incompatible, ResetHint, Trim};
+use crate::note::{During, Remark};
+use std::sync::Arc;
 
 impl Evaluator<'_> {
     pub(super) fn binary(&self, binary: &Binary, span: Span) -> Outcome<Value> {
         let left = self.eval(&binary.left)?;
         let right = self.eval(&binary.right)?;
-        let (op, as_bool) = (binary.op, binary.return_bool);
         Ok(match (left, right) {
             (Value::Scalar(left), Value::Scalar(right)) => {
                 let pairs = left.into_iter().zip(right);
-                Value::Scalar(pairs.map(|(l, r)| number(op, l, r)).collect())
+                Value::Scalar(pairs.map(|(l, r)| number(binary.op, l, r)).collect())
             }
             (Value::Rows(rows), Value::Scalar(scalars)) => {
-                let f = |value, scalar| apply(op, as_bool, value, scalar);
-                Value::Rows(with_scalar(rows, &scalars, drops_name(binary), f))
+                Value::Rows(self.with_scalar(binary, rows, (&scalars, false), span))
             }
             (Value::Scalar(scalars), Value::Rows(rows)) => {
-                // A filter keeps the vector's value, whichever side it is on.
-                let f = |value, scalar| {
-                    let result = apply(op, as_bool, scalar, value)?;
-                    let filters = op.is_comparison() && !as_bool;
-                    Some(if filters { value } else { result })
-                };
-                Value::Rows(with_scalar(rows, &scalars, drops_name(binary), f))
+                Value::Rows(self.with_scalar(binary, rows, (&scalars, true), span))
             }
-            (Value::Rows(left), Value::Rows(right)) => Value::Rows(if op.is_set() {
+            (Value::Rows(left), Value::Rows(right)) => Value::Rows(if binary.op.is_set() {
                 self.set(binary, left, right, span)?
             } else {
                 self.matched(binary, &left, &right, span)?
             }),
             _ => return Fault::invalid(span, "a string has no operators"),
         })
+    }
+
+    /// `swapped`: the scalar is the left operand.
+    fn with_scalar(
+        &self,
+        binary: &Binary,
+        mut rows: Vec<Row>,
+        (scalars, swapped): (&[f64], bool),
+        span: Span,
+    ) -> Vec<Row> {
+        let op = binary.op;
+        let filters = op.is_comparison() && !binary.return_bool;
+        for row in &mut rows {
+            row.drop_name |= binary.return_bool || op.makes_another_metric();
+            if !row.column.has_histograms() && !is_trim(op) {
+                row.column.filter_map_floats(|i, value| {
+                    let (l, r) = if swapped { (scalars[i], value) } else { (value, scalars[i]) };
+                    let result = number(op, l, r);
+                    // A filter keeps the vector's value, whichever side it is on.
+                    if filters { (result != 0.0).then_some(value) } else { Some(result) }
+                });
+                continue;
+            }
+            for (i, scalar) in scalars.iter().enumerate() {
+                let point = row.column.get(i);
+                if matches!(point, Point::Gap) {
+                    continue;
+                }
+                let scalar = Point::Float(*scalar);
+                let (l, r) = if swapped { (scalar, point) } else { (point, scalar) };
+                let kept = self.combined(binary, l, r, span).reading();
+                let kept = if filters && swapped { kept.and(point.reading()) } else { kept };
+                row.column.clear(i);
+                if let Some(reading) = kept {
+                    row.column.set(i, reading);
+                }
+            }
+        }
+        without_empty(rows)
     }
 
     fn set(
@@ -52,189 +81,140 @@ impl Evaluator<'_> {
         mut right: Vec<Row>,
         span: Span,
     ) -> Outcome<Vec<Row>> {
-        let key = |row: &Row| signature(&binary.matching, &row.labels);
-        let mask = |rows: &mut Vec<Row>, other: &HashMap<Labels, Vec<bool>>, keep_found: bool| {
-            for row in rows.iter_mut() {
-                let found = other.get(&key(row));
-                for (i, value) in row.values.iter_mut().enumerate() {
-                    if found.is_some_and(|f| f[i]) != keep_found {
-                        *value = None;
+        let signatures = Signatures::of(&binary.matching, &left, &right);
+        let masked = |rows: &mut Vec<Row>, own: &[usize], present: &[bool], keep_found: bool| {
+            for (row, signature) in rows.iter_mut().zip(own) {
+                for i in 0..self.steps.count {
+                    if present[signature * self.steps.count + i] != keep_found {
+                        row.column.clear(i);
                     }
                 }
             }
-            rows.retain(|row| !row.is_empty());
         };
         match binary.op {
             BinaryOp::And | BinaryOp::Unless => {
-                let present = self.presence(&right, key);
-                mask(&mut left, &present, binary.op == BinaryOp::And);
-                Ok(left)
+                let present = signatures.presence(&right, &signatures.right, self.steps.count);
+                let keep_found = binary.op == BinaryOp::And;
+                masked(&mut left, &signatures.left, &present, keep_found);
+                Ok(without_empty(left))
             }
             _ => {
-                let present = self.presence(&left, key);
-                mask(&mut right, &present, false);
-                left.append(&mut right);
+                let present = signatures.presence(&left, &signatures.left, self.steps.count);
+                masked(&mut right, &signatures.right, &present, false);
+                left.append(&mut without_empty(right));
                 merge(left, span)
             }
         }
     }
 
-    fn presence(&self, rows: &[Row], key: impl Fn(&Row) -> Labels) -> HashMap<Labels, Vec<bool>> {
-        let mut present: HashMap<Labels, Vec<bool>> = HashMap::new();
-        for row in rows {
-            let slots = present
-                .entry(key(row))
-                .or_insert_with(|| vec![false; self.steps.count]);
-            for (slot, value) in slots.iter_mut().zip(&row.values) {
-                *slot |= value.is_some();
-            }
-        }
-        present
-    }
-
-    fn matched(
+    /// The result of two samples; what does not fit together is noted.
+    pub(super) fn combined(
         &self,
         binary: &Binary,
-        left: &[Row],
-        right: &[Row],
+        left: Point<'_>,
+        right: Point<'_>,
         span: Span,
-    ) -> Outcome<Vec<Row>> {
-        let matching = &binary.matching;
-        let swapped = matching.group == Group::Right;
-        let (many, one) = if swapped {
-            (right, left)
-        } else {
-            (left, right)
+    ) -> Combined {
+        let op = binary.op;
+        let combined = match (left, right) {
+            (Point::Gap, _) | (_, Point::Gap) => return Combined::Unfit,
+            (Point::Float(l), Point::Float(r)) if !is_trim(op) => {
+                let result = number(op, l, r);
+                if op.is_comparison() && !binary.return_bool {
+                    return Combined::kept_if(result != 0.0, Reading::Float(l));
+                }
+                return Combined::Is(Reading::Float(result));
+            }
+            (Point::Float(factor), Point::Histogram(h)) if op == BinaryOp::Multiply => {
+                Some(h.as_ref().clone().scaled(factor).compact())
+            }
+            (Point::Histogram(h), Point::Float(value)) => match op {
+                BinaryOp::Multiply => Some(h.as_ref().clone().scaled(value).compact()),
+                BinaryOp::Divide => Some(h.as_ref().clone().divided(value).compact()),
+                BinaryOp::TrimUpper => Some(h.trimmed(Trim::KeepBelow, value)),
+                BinaryOp::TrimLower => Some(h.trimmed(Trim::KeepAbove, value)),
+                _ => None,
+            },
+            (Point::Histogram(l), Point::Histogram(r)) => match op {
+                BinaryOp::Add => return self.summed(l.as_ref().clone().plus(r), true, span),
+                BinaryOp::Subtract => return self.summed(l.as_ref().clone().minus(r), false, span),
+                BinaryOp::Equal | BinaryOp::NotEqual => {
+                    let holds = l.same_as(r) == (op == BinaryOp::Equal);
+                    if binary.return_bool {
+                        return Combined::Is(Reading::Float(f64::from(u8::from(holds))));
+                    }
+                    return Combined::kept_if(holds, Reading::Histogram(Arc::clone(l)));
+                }
+                _ => None,
+            },
+            (Point::Float(_), Point::Float(_) | Point::Histogram(_)) => None,
         };
-        let chosen = self.one_side(matching, many, one, span)?;
-        let mut taken: HashMap<Labels, Vec<bool>> = HashMap::new();
-        let mut results = Vec::new();
-        for row in many {
-            let key = signature(matching, &row.labels);
-            let Some(slots) = chosen.get(&key) else {
-                continue;
-            };
-            let taken = taken
-                .entry(key)
-                .or_insert_with(|| vec![false; self.steps.count]);
-            // The matching series may change from step to step, and its labels with it.
-            let mut by_partner: Vec<(usize, Row)> = Vec::new();
-            for (i, partner) in slots.iter().enumerate() {
-                let (Some(value), Some(partner)) = (row.values[i], *partner) else {
-                    continue;
+        match combined {
+            Some(histogram) => Combined::Is(histogram.into()),
+            None => {
+                let remark = Remark::IncompatibleTypes {
+                    op: op.sign(),
+                    left: kind(left),
+                    right: kind(right),
                 };
-                let Some(other) = one[partner].values[i] else {
-                    continue;
-                };
-                let (l, r) = if swapped {
-                    (other, value)
-                } else {
-                    (value, other)
-                };
-                let Some(result) = apply(binary.op, binary.return_bool, l, r) else {
-                    continue;
-                };
-                if matching.group == Group::OneToOne && std::mem::replace(&mut taken[i], true) {
-                    return Fault::execution(span, IMPLICIT_MANY);
-                }
-                let at = by_partner
-                    .iter()
-                    .position(|(p, _)| *p == partner)
-                    .unwrap_or_else(|| {
-                        by_partner.push((partner, self.result_row(binary, row, &one[partner])));
-                        by_partner.len() - 1
-                    });
-                by_partner[at].1.values[i] = Some(result);
-            }
-            results.extend(by_partner.into_iter().map(|(_, row)| row));
-        }
-        merge(results, span)
-    }
-
-    /// For each match group and step, which series of the "one" side is there.
-    fn one_side(
-        &self,
-        matching: &Matching,
-        many: &[Row],
-        one: &[Row],
-        span: Span,
-    ) -> Outcome<HashMap<Labels, Vec<Option<usize>>>> {
-        let many_there = |i: usize| many.iter().any(|row| row.values[i].is_some());
-        let mut chosen: HashMap<Labels, Vec<Option<usize>>> = HashMap::new();
-        for (at, row) in one.iter().enumerate() {
-            let slots = chosen
-                .entry(signature(matching, &row.labels))
-                .or_insert_with(|| vec![None; self.steps.count]);
-            for (i, slot) in slots.iter_mut().enumerate() {
-                if row.values[i].is_none() {
-                    continue;
-                }
-                if slot.replace(at).is_some() && many_there(i) {
-                    return Fault::execution(span, MANY_TO_MANY);
-                }
+                self.note(&remark, span);
+                Combined::Unfit
             }
         }
-        Ok(chosen)
     }
 
-    fn result_row(&self, binary: &Binary, many: &Row, one: &Row) -> Row {
-        let matching = &binary.matching;
-        let mut labels = many.labels.clone();
-        if !binary.op.is_comparison() {
-            labels = labels.without_name();
+    fn summed(&self, sum: Result<Added, Incompatible>, addition: bool, span: Span) -> Combined {
+        let during = if addition { During::Addition } else { During::Subtraction };
+        let Ok(sum) = sum else {
+            self.note(&Remark::MixedSchemas(""), span);
+            return Combined::Unfit;
+        };
+        if sum.collision {
+            self.note(&Remark::ResetCollision(during), span);
         }
-        if matching.group == Group::OneToOne {
-            let listed = |name: &str| matching.labels.iter().any(|l| l == name);
-            labels = labels.filtered(|name| listed(name) == matching.on);
+        if sum.reconciled {
+            self.note(&Remark::MismatchedBounds(during), span);
         }
-        for name in &matching.include {
-            labels = labels.with(name, one.labels.get(name).unwrap_or(""));
-        }
-        Row {
-            labels,
-            drop_name: binary.return_bool || many.drop_name,
-            values: vec![None; self.steps.count],
+        let histogram = if addition {
+            sum.histogram
+        } else {
+            sum.histogram.with_hint(ResetHint::Gauge)
+        };
+        Combined::Is(histogram.compact().into())
+    }
+}
+
+/// What two samples give.
+pub(super) enum Combined {
+    Is(Reading),
+    /// A comparison says no.
+    FilteredOut,
+    /// They do not go together, as if they had not met.
+    Unfit,
+}
+
+impl Combined {
+    fn kept_if(holds: bool, reading: Reading) -> Self {
+        if holds { Self::Is(reading) } else { Self::FilteredOut }
+    }
+
+    pub(super) fn reading(self) -> Option<Reading> {
+        match self {
+            Self::Is(reading) => Some(reading),
+            Self::FilteredOut | Self::Unfit => None,
         }
     }
 }
 
-fn drops_name(binary: &Binary) -> bool {
-    binary.return_bool || !binary.op.is_comparison()
+fn is_trim(op: BinaryOp) -> bool {
+    matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower)
 }
 
-fn with_scalar(
-    mut rows: Vec<Row>,
-    scalars: &[f64],
-    drops_name: bool,
-    f: impl Fn(f64, f64) -> Option<f64>,
-) -> Vec<Row> {
-    for row in &mut rows {
-        row.drop_name |= drops_name;
-        for (value, scalar) in row.values.iter_mut().zip(scalars) {
-            *value = value.and_then(|v| f(v, *scalar));
-        }
+fn kind(point: Point<'_>) -> &'static str {
+    match point {
+        Point::Gap | Point::Float(_) => "float",
+        Point::Histogram(_) => "histogram",
     }
-    rows.retain(|row| !row.is_empty());
-    rows
-}
-
-/// The labels by which series find each other.
-fn signature(matching: &Matching, labels: &Labels) -> Labels {
-    let listed = |name: &str| matching.labels.iter().any(|l| l == name);
-    if matching.on {
-        labels.filtered(listed)
-    } else {
-        labels.filtered(|name| name != METRIC_NAME && !listed(name))
-    }
-}
-
-/// The result, or nothing if a comparison filters the left value out.
-fn apply(op: BinaryOp, as_bool: bool, left: f64, right: f64) -> Option<f64> {
-    let result = number(op, left, right);
-    if op.is_comparison() && !as_bool {
-        return (result != 0.0).then_some(left);
-    }
-    Some(result)
 }
 
 fn number(op: BinaryOp, left: f64, right: f64) -> f64 {
@@ -253,7 +233,11 @@ fn number(op: BinaryOp, left: f64, right: f64) -> f64 {
         BinaryOp::LessOrEqual => truth(left <= right),
         BinaryOp::Greater => truth(left > right),
         BinaryOp::GreaterOrEqual => truth(left >= right),
-        // Set operators never reach numbers: the parser refuses them on scalars.
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => f64::NAN,
+        // Set operators and trims never reach numbers: the parser refuses them on scalars.
+        BinaryOp::And
+        | BinaryOp::Or
+        | BinaryOp::Unless
+        | BinaryOp::TrimUpper
+        | BinaryOp::TrimLower => f64::NAN,
     }
 }

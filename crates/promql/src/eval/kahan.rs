@@ -9,15 +9,7 @@ pub(crate) struct Sum {
 
 impl Sum {
     pub(crate) fn add(&mut self, value: f64) {
-        let total = self.sum + value;
-        if total.is_infinite() {
-            self.lost = 0.0;
-        } else if self.sum.abs() >= value.abs() {
-            self.lost += (self.sum - total) + value;
-        } else {
-            self.lost += (value - total) + self.sum;
-        }
-        self.sum = total;
+        (self.sum, self.lost) = increased(self.sum, self.lost, value);
     }
 
     pub(crate) fn total(self) -> f64 {
@@ -32,6 +24,19 @@ impl Sum {
         self.sum *= factor;
         self.lost *= factor;
     }
+}
+
+/// A sum and what rounding lost of it so far, after one more value.
+pub(crate) fn increased(sum: f64, lost: f64, value: f64) -> (f64, f64) {
+    let total = sum + value;
+    let lost = if total.is_infinite() {
+        0.0
+    } else if sum.abs() >= value.abs() {
+        lost + ((sum - total) + value)
+    } else {
+        lost + ((value - total) + sum)
+    };
+    (total, lost)
 }
 
 /// Sum of values.

@@ -1,6 +1,7 @@
 //! Functions that rewrite labels or make some up.
 
-use super::{Evaluator, Row, merge};
+use super::Evaluator;
+use super::rows::{Row, merge};
 use crate::ast::{Expr, ExprKind};
 use crate::error::{Fault, Outcome};
 use crate::storage::{METRIC_NAME, anchored};

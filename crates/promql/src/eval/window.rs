@@ -1,8 +1,6 @@
-//! Functions of one range of samples.
+//! Ranges of samples, and the functions that need only their numbers.
 //!
-//! Guarantees: a window is never empty, holds no staleness marker, and is open at its old end. Rates follow
-//! Prometheus' extrapolation: towards both ends of the range by the gap that is there, but no further than
-//! half an average interval if the gap is above 1.1 of it, and a counter never below zero.
+//! Guarantees: a window is never empty, holds no staleness marker, and is open at its old end.
 
 #![expect(
     clippy::unnecessary_wraps,
@@ -10,23 +8,28 @@
 )]
 
 use super::kahan;
+use crate::Histogram;
+use crate::column::Reading;
+use std::sync::Arc;
 
-/// Gap, in average intervals, above which the series is taken to begin or end inside the range.
-const EXTRAPOLATION_THRESHOLD: f64 = 1.1;
-
-/// Samples of one series in `(start_ms, end_ms]`.
+/// Samples of one series in `(start_ms, end_ms]`; with `anchored` and `smoothed` also some around.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window<'a> {
     pub(crate) timestamps: &'a [i64],
+    /// Of no meaning where there is a histogram.
     pub(crate) values: &'a [f64],
+    /// Beside `values`, where the series has histograms.
+    pub(crate) histograms: Option<&'a [Option<Arc<Histogram>>]>,
+    /// Since when each sample counts, 0 where unknown.
+    pub(crate) starts: Option<&'a [i64]>,
     pub(crate) start_ms: i64,
     pub(crate) end_ms: i64,
     /// The step's own time, before `offset` and `@`.
     pub(crate) eval_ms: i64,
 }
 
-impl Window<'_> {
-    fn iter(&self) -> impl DoubleEndedIterator<Item = (i64, f64)> {
+impl<'a> Window<'a> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (i64, f64)> {
         let times = self.timestamps.iter().copied();
         times.zip(self.values.iter().copied())
     }
@@ -35,70 +38,57 @@ impl Window<'_> {
         Some((*self.timestamps.first()?, *self.values.first()?))
     }
 
-    fn last(&self) -> Option<(i64, f64)> {
-        Some((*self.timestamps.last()?, *self.values.last()?))
+    pub(super) fn len(&self) -> usize {
+        self.timestamps.len()
     }
-}
 
-pub(crate) fn rate(w: &Window<'_>) -> Option<f64> {
-    let range_s = (w.end_ms - w.start_ms) as f64 / 1000.0;
-    extrapolated(w, true, range_s)
-}
-
-pub(crate) fn increase(w: &Window<'_>) -> Option<f64> {
-    extrapolated(w, true, 1.0)
-}
-
-pub(crate) fn delta(w: &Window<'_>) -> Option<f64> {
-    extrapolated(w, false, 1.0)
-}
-
-fn extrapolated(w: &Window<'_>, counter: bool, divisor: f64) -> Option<f64> {
-    if w.values.len() < 2 {
-        return None;
+    pub(super) fn histogram(&self, at: usize) -> Option<&'a Arc<Histogram>> {
+        self.histograms?.get(at)?.as_ref()
     }
-    let ((first_ms, first), (last_ms, last)) = (w.first()?, w.last()?);
-    let mut grown = last - first;
-    if counter {
-        for pair in w.values.windows(2) {
-            if pair[1] < pair[0] {
-                grown += pair[0];
-            }
+
+    pub(super) fn start_time(&self, at: usize) -> i64 {
+        self.starts.map_or(0, |starts| starts[at])
+    }
+
+    pub(super) fn reading(&self, at: usize) -> Reading {
+        match self.histogram(at) {
+            Some(histogram) => Reading::Histogram(Arc::clone(histogram)),
+            None => Reading::Float(self.values[at]),
         }
     }
-    let mut to_start = (first_ms - w.start_ms) as f64 / 1000.0;
-    let mut to_end = (w.end_ms - last_ms) as f64 / 1000.0;
-    let sampled = (last_ms - first_ms) as f64 / 1000.0;
-    let interval = sampled / (w.values.len() - 1) as f64;
-    let threshold = interval * EXTRAPOLATION_THRESHOLD;
-    if to_start >= threshold {
-        to_start = interval / 2.0;
+
+    /// What kinds of samples there are.
+    pub(super) fn mix(&self) -> Mix<'a> {
+        let Some(column) = self.histograms else {
+            return Mix::Floats;
+        };
+        let histograms: Vec<&Arc<Histogram>> = column.iter().flatten().collect();
+        if histograms.is_empty() {
+            Mix::Floats
+        } else if histograms.len() == column.len() {
+            Mix::Histograms(histograms)
+        } else {
+            Mix::Both
+        }
     }
-    if counter && grown > 0.0 && first >= 0.0 {
-        to_start = to_start.min(sampled * (first / grown));
+
+    /// From the sample with this index on.
+    pub(super) fn from(&self, at: usize) -> Self {
+        Self {
+            timestamps: &self.timestamps[at..],
+            values: &self.values[at..],
+            histograms: self.histograms.map(|h| &h[at..]),
+            starts: self.starts.map(|s| &s[at..]),
+            ..*self
+        }
     }
-    if to_end >= threshold {
-        to_end = interval / 2.0;
-    }
-    let factor = (sampled + to_start + to_end) / sampled / divisor;
-    Some(grown * factor)
 }
 
-pub(crate) fn irate(w: &Window<'_>) -> Option<f64> {
-    let mut newest = w.iter().rev();
-    let ((last_ms, last), (previous_ms, previous)) = (newest.next()?, newest.next()?);
-    let grown = if last < previous {
-        last
-    } else {
-        last - previous
-    };
-    Some(grown / ((last_ms - previous_ms) as f64 / 1000.0))
-}
-
-pub(crate) fn idelta(w: &Window<'_>) -> Option<f64> {
-    let mut newest = w.iter().rev();
-    let ((_, last), (_, previous)) = (newest.next()?, newest.next()?);
-    Some(last - previous)
+/// Kinds of samples in a window.
+pub(super) enum Mix<'a> {
+    Floats,
+    Histograms(Vec<&'a Arc<Histogram>>),
+    Both,
 }
 
 pub(crate) fn deriv(w: &Window<'_>) -> Option<f64> {
@@ -143,15 +133,6 @@ fn regression(w: &Window<'_>, origin_ms: i64) -> (f64, f64) {
     (slope, y / n - slope * x / n)
 }
 
-pub(crate) fn resets(w: &Window<'_>) -> Option<f64> {
-    Some(w.values.windows(2).filter(|p| p[1] < p[0]).count() as f64)
-}
-
-pub(crate) fn changes(w: &Window<'_>) -> Option<f64> {
-    let differ = |p: &&[f64]| p[0] != p[1] && !(p[0].is_nan() && p[1].is_nan());
-    Some(w.values.windows(2).filter(differ).count() as f64)
-}
-
 pub(crate) fn sum(w: &Window<'_>) -> Option<f64> {
     kahan::sum(w.values.iter().copied())
 }
@@ -178,18 +159,6 @@ pub(crate) fn greater(a: f64, b: f64) -> f64 {
     if b > a || a.is_nan() { b } else { a }
 }
 
-pub(crate) fn count(w: &Window<'_>) -> Option<f64> {
-    Some(w.values.len() as f64)
-}
-
-pub(crate) fn first(w: &Window<'_>) -> Option<f64> {
-    w.values.first().copied()
-}
-
-pub(crate) fn last(w: &Window<'_>) -> Option<f64> {
-    w.values.last().copied()
-}
-
 pub(crate) fn stdvar(w: &Window<'_>) -> Option<f64> {
     kahan::variance(w.values.iter().copied())
 }
@@ -214,14 +183,6 @@ pub(crate) fn quantile(w: &Window<'_>, args: &[f64]) -> Result<Option<f64>, Stri
         return Err("quantile_over_time needs one scalar".into());
     };
     Ok(Some(kahan::quantile(*q, &mut w.values.to_vec())))
-}
-
-pub(crate) fn ts_of_first(w: &Window<'_>) -> Option<f64> {
-    w.first().map(|(t, _)| t as f64 / 1000.0)
-}
-
-pub(crate) fn ts_of_last(w: &Window<'_>) -> Option<f64> {
-    w.last().map(|(t, _)| t as f64 / 1000.0)
 }
 
 pub(crate) fn ts_of_min(w: &Window<'_>) -> Option<f64> {
@@ -267,40 +228,4 @@ pub(crate) fn smoothing(w: &Window<'_>, args: &[f64]) -> Result<Option<f64>, Str
         (before, now) = (now, next);
     }
     Ok(Some(now))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn window<'a>(timestamps: &'a [i64], values: &'a [f64], start: i64, end: i64) -> Window<'a> {
-        Window {
-            timestamps,
-            values,
-            start_ms: start,
-            end_ms: end,
-            eval_ms: end,
-        }
-    }
-
-    #[test]
-    fn a_counter_is_not_extrapolated_below_zero() {
-        let w = window(&[10_000, 20_000], &[1.0, 11.0], 0, 20_000);
-        // One second before the first sample it would have been zero.
-        assert_eq!(increase(&w), Some(11.0));
-        assert_eq!(delta(&w), Some(20.0));
-    }
-
-    #[test]
-    fn a_wide_gap_is_extrapolated_by_half_an_interval() {
-        let w = window(&[50_000, 60_000], &[100.0, 110.0], 0, 60_000);
-        assert_eq!(increase(&w), Some(15.0));
-    }
-
-    #[test]
-    fn a_reset_counts_from_zero() {
-        let w = window(&[0, 10_000, 20_000], &[5.0, 2.0, 4.0], -1, 20_000);
-        assert_eq!(resets(&w), Some(1.0));
-        assert!((increase(&w).unwrap() - 4.0).abs() < 0.001);
-    }
 }

@@ -1,7 +1,7 @@
 //! Types: which operand may stand where.
 
 use crate::Span;
-use crate::ast::{Binary, Expr, Group, ValueType};
+use crate::ast::{Binary, Edges, Expr, ExprKind, Group, Modifiers, ValueType};
 use crate::error::{Fault, Outcome};
 use crate::functions::Function;
 
@@ -49,6 +49,13 @@ pub(super) fn binary(binary: &Binary, op_span: Span) -> Outcome<()> {
     if op.is_set() && matching.group != Group::OneToOne {
         return Fault::invalid(op_span, "a set operator cannot have a grouping");
     }
+    let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
+    if fills && (left || right || op.is_set()) {
+        return Fault::invalid(
+            op_span,
+            "fill needs an arithmetic or comparison operator between two instant vectors",
+        );
+    }
     if matching.on
         && let Some(both) = matching
             .include
@@ -80,4 +87,16 @@ pub(super) fn call(function: &Function, args: &[Expr], span: Span) -> Outcome<()
         has_type(arg, function.arg_type(at), function.name)?;
     }
     Ok(())
+}
+
+/// The second argument of `info` only selects labels.
+pub(super) fn label_selector(expr: &Expr) -> Outcome<()> {
+    match &expr.kind {
+        ExprKind::Selector(selector)
+            if selector.modifiers == Modifiers::default() && selector.edges == Edges::Plain =>
+        {
+            Ok(())
+        }
+        _ => Fault::invalid(expr.span, "info needs a label selector such as {version=~\".+\"}"),
+    }
 }

@@ -1,17 +1,11 @@
 //! Selectors and what may follow them: ranges, subqueries, `offset`, `@`.
 
 use super::Parser;
-use crate::ast::{At, Expr, ExprKind, Modifiers, Selector, ValueType};
+use crate::ast::{At, Duration, Edges, Expr, ExprKind, MAX_DURATION_MS, Modifiers, Selector, ValueType};
 use crate::error::{Fault, Outcome};
 use crate::lexer::Token;
 use crate::storage::METRIC_NAME;
 use crate::{MatchOp, Matcher, Span};
-
-/// Longest duration and latest time accepted, so that sums of a few cannot overflow.
-const MAX_MS: f64 = 1e15;
-
-/// Words that start a duration expression, which is not supported.
-const DURATION_WORDS: [&str; 6] = ["step", "range", "min", "max", "min_of", "max_of"];
 
 impl Parser {
     pub(super) fn selector(&mut self, name: Option<String>) -> Outcome<Expr> {
@@ -36,7 +30,7 @@ impl Parser {
             }
         }
         let span = start.to(end);
-        if matchers.iter().all(|m| m.matches("")) {
+        if !self.any_selector && matchers.iter().all(|m| m.matches("")) {
             return Fault::invalid(
                 span,
                 "a selector needs a matcher that does not match the empty string",
@@ -45,6 +39,7 @@ impl Parser {
         let selector = Selector {
             matchers,
             modifiers: Modifiers::default(),
+            edges: Edges::Plain,
         };
         Self::node(ExprKind::Selector(selector), span)
     }
@@ -108,22 +103,36 @@ impl Parser {
                 match self.keyword().as_deref() {
                     Some("offset") => {
                         let start = self.advance();
-                        let offset_ms = self.signed_ms("offset")?;
+                        let offset = self.offset_duration()?;
                         let span = start.to(self.previous());
                         let modifiers = modifiers(&mut expr, start)?;
-                        if std::mem::replace(&mut has_offset, true) || modifiers.offset_ms != 0 {
+                        let given = modifiers.offset != Duration::default();
+                        if std::mem::replace(&mut has_offset, true) || given {
                             return Fault::invalid(span, "offset is given twice");
                         }
-                        modifiers.offset_ms = offset_ms;
+                        modifiers.offset = offset;
                         expr.span = expr.span.to(span);
                     }
-                    Some(word @ ("anchored" | "smoothed")) => {
-                        return Fault::unsupported(self.span(), format!("the modifier {word}"));
-                    }
+                    Some("anchored") => self.edges(&mut expr, Edges::Anchored)?,
+                    Some("smoothed") => self.edges(&mut expr, Edges::Smoothed)?,
                     _ => return Ok(expr),
                 }
             }
         }
+    }
+
+    fn edges(&mut self, expr: &mut Expr, edges: Edges) -> Outcome<()> {
+        let span = self.advance();
+        let (ExprKind::Selector(selector) | ExprKind::Range { selector, .. }) = &mut expr.kind
+        else {
+            return Fault::invalid(span, "anchored and smoothed need a selector before them");
+        };
+        if selector.edges != Edges::Plain {
+            return Fault::invalid(span, "a selector is either anchored or smoothed, once");
+        }
+        selector.edges = edges;
+        expr.span = expr.span.to(span);
+        Ok(())
     }
 
     fn previous(&self) -> Span {
@@ -135,14 +144,14 @@ impl Parser {
     /// `[range]` or `[range:step]`.
     fn brackets(&mut self, expr: Expr) -> Outcome<Expr> {
         let open = self.advance();
-        let range_ms = self.positive_ms("the range")?;
+        let range = self.bracket_duration("the range")?;
         if self.eat_sign(":").is_some() {
-            let step_ms = if self.is_sign("]") {
+            let step = if self.is_sign("]") {
                 None
             } else {
-                Some(self.positive_ms("the step")?)
+                Some(self.bracket_duration("the step")?)
             };
-            let close = self.close_bracket()?;
+            let close = self.want_sign("]")?;
             if expr.value_type() != ValueType::Vector {
                 let found = expr.value_type().name();
                 let message = format!("a subquery needs an instant vector, found a {found}");
@@ -151,39 +160,28 @@ impl Parser {
             let span = expr.span.to(close);
             let subquery = ExprKind::Subquery {
                 expr: Box::new(expr),
-                range_ms,
-                step_ms,
+                range,
+                step,
                 modifiers: Modifiers::default(),
             };
             return Self::node(subquery, span);
         }
-        let close = self.close_bracket()?;
+        let close = self.want_sign("]")?;
         let span = expr.span.to(close);
         match expr.kind {
-            ExprKind::Selector(selector) if selector.modifiers == Modifiers::default() => {
-                Self::node(ExprKind::Range { selector, range_ms }, span)
+            ExprKind::Selector(selector)
+                if selector.modifiers == Modifiers::default() && selector.edges == Edges::Plain =>
+            {
+                Self::node(ExprKind::Range { selector, range }, span)
             }
             ExprKind::Selector(_) => {
-                Fault::invalid(open, "the range goes before offset and @, not after")
+                Fault::invalid(open, "the range goes before all modifiers, not after")
             }
             _ => Fault::invalid(
                 open,
                 "a range needs a selector; for an expression write [range:step]",
             ),
         }
-    }
-
-    fn no_arithmetic(&self) -> Outcome<()> {
-        let arithmetic = ["+", "-", "*", "/", "%", "^"];
-        if arithmetic.iter().any(|sign| self.is_sign(sign)) {
-            return Fault::unsupported(self.span(), "duration expressions");
-        }
-        Ok(())
-    }
-
-    fn close_bracket(&mut self) -> Outcome<Span> {
-        self.no_arithmetic()?;
-        self.want_sign("]")
     }
 
     fn at_time(&mut self) -> Outcome<At> {
@@ -194,42 +192,29 @@ impl Parser {
                 return Ok(at);
             }
         }
-        Ok(At::Time(self.signed_ms("@")?))
+        Ok(At::Time(self.signed_ms()?))
     }
 
-    fn positive_ms(&mut self, what: &str) -> Outcome<i64> {
-        let span = self.span();
-        let ms = self.signed_ms(what)?;
-        self.no_arithmetic()?;
-        if ms <= 0 {
-            return Fault::invalid(span, format!("{what} must be greater than zero"));
-        }
-        Ok(ms)
-    }
-
-    fn signed_ms(&mut self, what: &str) -> Outcome<i64> {
+    /// The time after `@`.
+    fn signed_ms(&mut self) -> Outcome<i64> {
         let start = self.span();
         let negative = self.eat_sign("-").is_some();
         if !negative {
             self.eat_sign("+");
         }
         let seconds = match self.peek() {
-            Token::Number(seconds) => *seconds,
-            Token::Word(word) if what == "@" && matches!(word.as_str(), "inf" | "nan") => {
+            Token::Number { value, .. } => *value,
+            Token::Word(word) if matches!(word.to_ascii_lowercase().as_str(), "inf" | "nan") => {
                 return Fault::invalid(self.span(), "the time after @ is out of range");
             }
-            Token::Sign("(") => return Fault::unsupported(start, "duration expressions"),
-            Token::Word(word) if DURATION_WORDS.contains(&word.to_ascii_lowercase().as_str()) => {
-                return Fault::unsupported(start, "duration expressions");
-            }
-            _ => return self.expected(&format!("a duration or a number of seconds for {what}")),
+            _ => return self.expected("a number of seconds, start() or end() after @"),
         };
         let span = start.to(self.advance());
         let ms = (seconds * 1000.0).round() * if negative { -1.0 } else { 1.0 };
-        if ms.abs() < MAX_MS {
+        if ms.abs() < MAX_DURATION_MS {
             Ok(ms as i64)
         } else {
-            Fault::invalid(span, format!("{what} is out of range"))
+            Fault::invalid(span, "the time after @ is out of range")
         }
     }
 }

@@ -9,7 +9,7 @@ fn error(text: &str) -> String {
 fn shape(text: &str) -> String {
     fn show(expr: &Expr) -> String {
         match &expr.kind {
-            ExprKind::Number(n) => n.to_string(),
+            ExprKind::Number { value, .. } => value.to_string(),
             ExprKind::Paren(e) => show(e),
             ExprKind::Negate(e) => format!("-({})", show(e)),
             ExprKind::Binary(b) => {

@@ -8,11 +8,8 @@ struct OneSeries;
 
 impl Storage for OneSeries {
     fn select(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, StorageError> {
-        Ok(vec![Series {
-            labels: Labels::from_pairs([("__name__", "a")]),
-            timestamps: vec![0].into(),
-            values: vec![1.0].into(),
-        }])
+        let labels = Labels::from_pairs([("__name__", "a")]);
+        Ok(vec![Series::floats(labels, vec![0].into(), vec![1.0].into())])
     }
 }
 

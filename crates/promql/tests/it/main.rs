@@ -3,4 +3,3 @@
 mod limits;
 mod parse_differential;
 mod promqltest;
-mod script;
