@@ -1,7 +1,6 @@
 //! Text into tokens with spans.
 //!
-//! Guarantees: every byte of the query belongs to a token, to white space or to a comment, and an escape
-//! that does not give valid UTF-8 is an error. It never decides what a word means: keywords are the parser's.
+//! Guarantees: every byte of the query belongs to a token, to white space or to a comment. It never decides what a word means: keywords are the parser's.
 
 use crate::Span;
 use crate::error::{ErrorKind, Fault, Outcome};
@@ -16,6 +15,8 @@ pub(crate) enum Token {
         is_duration: bool,
     },
     Text(String),
+    /// A string whose escapes are not UTF-8, as written.
+    Bytes(String),
     /// An operator or a bracket.
     Sign(&'static str),
     End,
@@ -27,6 +28,7 @@ impl Token {
             Self::Word(word) => format!("{word:?}"),
             Self::Number { value, .. } => format!("number {value}"),
             Self::Text(text) => format!("string {text:?}"),
+            Self::Bytes(written) => format!("string {written}, which is not UTF-8"),
             Self::Sign(sign) => format!("{sign:?}"),
             Self::End => "end of query".into(),
         }
@@ -65,7 +67,10 @@ pub(crate) fn lex(text: &str) -> Outcome<Vec<(Token, Span)>> {
         } else if matches!(c, '"' | '\'' | '`') {
             let (value, len) = string(text, at, c)?;
             at += len;
-            Token::Text(value)
+            match String::from_utf8(value) {
+                Ok(value) => Token::Text(value),
+                Err(_) => Token::Bytes(text[start..at].into()),
+            }
         } else if let Some(sign) = SIGNS.iter().find(|s| text[at..].starts_with(**s)) {
             match *sign {
                 "[" => brackets += 1,
@@ -181,8 +186,8 @@ pub(crate) fn duration_ms(text: &str) -> Option<i64> {
     (from > 0).then_some(total)
 }
 
-/// The value of the string literal at `at`, and its length with both quotes.
-fn string(text: &str, at: usize, quote: char) -> Outcome<(String, usize)> {
+/// The bytes of the string literal at `at`, and its length with both quotes.
+fn string(text: &str, at: usize, quote: char) -> Outcome<(Vec<u8>, usize)> {
     let body = &text[at + 1..];
     let unended = || {
         let span = Span {
@@ -197,7 +202,7 @@ fn string(text: &str, at: usize, quote: char) -> Outcome<(String, usize)> {
     };
     if quote == '`' {
         let end = body.find('`').ok_or_else(unended)?;
-        return Ok((body[..end].into(), end + 2));
+        return Ok((body.as_bytes()[..end].to_vec(), end + 2));
     }
     let mut bytes = Vec::new();
     let mut chars = body.char_indices();
@@ -207,16 +212,7 @@ fn string(text: &str, at: usize, quote: char) -> Outcome<(String, usize)> {
             end: at + 1 + offset + c.len_utf8(),
         };
         match c {
-            _ if c == quote => {
-                let Ok(value) = String::from_utf8(bytes) else {
-                    let whole = Span {
-                        start: at,
-                        end: span.end,
-                    };
-                    return Fault::invalid(whole, "string is not valid UTF-8");
-                };
-                return Ok((value, offset + 2));
-            }
+            _ if c == quote => return Ok((bytes, offset + 2)),
             '\n' => return Err(unended()),
             '\\' => escape(&mut chars, quote, &mut bytes, span)?,
             _ => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -285,7 +281,8 @@ mod tests {
     fn escapes_become_bytes_and_must_be_utf8() {
         let (token, _) = lex(r#""\x41\101\u00e9\n\"""#).unwrap().remove(0);
         assert_eq!(token, Token::Text("AA\u{e9}\n\"".into()));
-        assert!(lex(r#""\xff""#).is_err());
+        let (token, _) = lex(r#""\xff""#).unwrap().remove(0);
+        assert_eq!(token, Token::Bytes(r#""\xff""#.into()));
     }
 
     #[test]

@@ -263,6 +263,7 @@ impl Parser {
                 let end = self.want_sign(")")?;
                 Self::node(ExprKind::Paren(Box::new(inner)), start.to(end))
             }
+            Token::Bytes(_) => Fault::invalid(self.span(), "a string has to be valid UTF-8"),
             Token::Sign("{") => self.selector(None),
             Token::Word(word) => self.word(&word),
             _ => self.expected("an expression"),
@@ -308,6 +309,12 @@ impl Parser {
     fn aggregate(&mut self, op: AggregateOp) -> Outcome<Expr> {
         let start = self.advance();
         let mut grouping = self.grouping()?;
+        if op == AggregateOp::CountValues
+            && let Token::Bytes(written) = self.peek_second()
+        {
+            let message = format!("invalid label name {written}");
+            return Fault::invalid(self.span(), message);
+        }
         let (mut args, mut end) = self.args(false)?;
         if grouping.is_none() {
             grouping = self.grouping()?;

@@ -102,6 +102,14 @@ impl Duration {
         }
     }
 
+    /// Whether it depends on the query's step or range.
+    pub(crate) fn follows_query(&self) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Computed(expr) => expr.follows_query(),
+        }
+    }
+
     /// Like [`Duration::ms`], for what must not be zero or less.
     pub(crate) fn positive_ms(&self, times: QueryTimes) -> Outcome<i64> {
         let ms = self.ms(times)?;
@@ -115,6 +123,19 @@ impl Duration {
 }
 
 impl DurationExpr {
+    fn follows_query(&self) -> bool {
+        match &self.kind {
+            DurationKind::Seconds { .. } => false,
+            DurationKind::Step | DurationKind::Range => true,
+            DurationKind::Negate(inner)
+            | DurationKind::Plus(inner)
+            | DurationKind::Paren(inner) => inner.follows_query(),
+            DurationKind::Binary { left, right, .. } => {
+                left.follows_query() || right.follows_query()
+            }
+        }
+    }
+
     fn seconds(&self, times: QueryTimes) -> Outcome<f64> {
         Ok(match &self.kind {
             DurationKind::Seconds { value, .. } => *value,

@@ -156,7 +156,7 @@ impl Evaluator<'_> {
                 let quantiles = self.scalars(q)?;
                 let rows = self.rows(vector)?;
                 self.note_quantiles(&quantiles, q.span);
-                self.quantiles(&rows, &quantiles, (q.span, vector.span))?
+                self.quantiles(&rows, &quantiles, vector.span)?
             }
             Special::HistogramQuantiles => self.histogram_quantiles(args, span)?,
             Special::Info => self.info(args, span)?,
@@ -309,13 +309,7 @@ impl Evaluator<'_> {
         Ok(rows)
     }
 
-    /// `spans`: of the quantile, and of the vector.
-    fn quantiles(
-        &self,
-        rows: &[Row],
-        quantiles: &[f64],
-        (quantile, vector): (Span, Span),
-    ) -> Outcome<Vec<Row>> {
+    fn quantiles(&self, rows: &[Row], quantiles: &[f64], vector: Span) -> Outcome<Vec<Row>> {
         let measure = Measure {
             of_classic: &|i, buckets, metric| {
                 let (value, fell) = classic::quantile(quantiles[i], buckets);
@@ -328,8 +322,8 @@ impl Evaluator<'_> {
                 let (value, effect) = histogram.quantile(quantiles[i]);
                 match effect {
                     NanEffect::None => {}
-                    NanEffect::Result => self.note(&Remark::QuantileNan(metric), quantile),
-                    NanEffect::Skew => self.note(&Remark::QuantileSkewed(metric), quantile),
+                    NanEffect::Result => self.note(&Remark::QuantileNan(metric), vector),
+                    NanEffect::Skew => self.note(&Remark::QuantileSkewed(metric), vector),
                 }
                 value
             },
@@ -348,7 +342,7 @@ impl Evaluator<'_> {
         for quantile in quantiles {
             let values = self.scalars(quantile)?;
             self.note_quantiles(&values, quantile.span);
-            let found = self.quantiles(&rows, &values, (vector.span, vector.span))?;
+            let found = self.quantiles(&rows, &values, vector.span)?;
             for row in found {
                 // The label tells the step's own quantile, should it change from step to step.
                 for i in (0..self.steps.count).filter(|i| row.column.is_some(*i)) {
@@ -368,14 +362,13 @@ impl Evaluator<'_> {
         let [lower, upper, vector] = args else {
             return Fault::invalid(span, "histogram_fraction needs three arguments");
         };
-        let noted = lower.span;
         let (lower, upper) = (self.scalars(lower)?, self.scalars(upper)?);
         let rows = self.rows(vector)?;
         let measure = Measure {
             of_classic: &|i, buckets, _| classic::fraction(lower[i], upper[i], &buckets),
             of_native: &|i, histogram, metric| {
                 if histogram.sum.is_nan() && histogram.count != 0.0 {
-                    self.note(&Remark::FractionWithoutNan(metric), noted);
+                    self.note(&Remark::FractionWithoutNan(metric), vector.span);
                 }
                 histogram.fraction(lower[i], upper[i])
             },

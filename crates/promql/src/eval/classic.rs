@@ -206,6 +206,10 @@ pub(super) fn fraction(lower: f64, upper: f64, buckets: &[Bucket]) -> f64 {
             if start >= value {
                 return rank;
             }
+            if end > value && start == f64::NEG_INFINITY {
+                // A bucket of infinite width is not divided: all of it counts as below.
+                return upto;
+            }
             if end > value {
                 return rank + (upto - rank) * ((value - start) / (end - start));
             }

@@ -195,6 +195,10 @@ impl Between<'_> {
         if self.fraction == 1.0 {
             return Some(self.to.clone());
         }
+        if self.from.is_custom() != self.to.is_custom() {
+            note(&Remark::MixedSchemas(metric));
+            return None;
+        }
         if self.counter && self.to.is_reset_after(self.from) {
             return Some(self.to.clone().scaled(self.fraction));
         }

@@ -16,6 +16,9 @@ const IDENTIFYING: [&str; 2] = ["instance", "job"];
 
 const DEFAULT_INFO: &str = "target_info";
 
+/// Names of info metrics, where matchers only say which they are not.
+const ANY_INFO: &str = ".+_info";
+
 /// What the second argument asks for.
 struct Wanted<'a> {
     names: Vec<&'a Matcher>,
@@ -40,11 +43,17 @@ impl<'a> Wanted<'a> {
     }
 
     /// Whether a series is itself one of the info series asked for.
-    fn is_info(&self, labels: &Labels, has_selector: bool) -> bool {
-        if !has_selector {
+    fn is_info(&self, labels: &Labels) -> bool {
+        if self.names.is_empty() {
             return labels.name() == DEFAULT_INFO;
         }
-        !self.names.is_empty() && self.names.iter().all(|m| m.matches(labels.name()))
+        self.names_some() && self.names.iter().all(|m| m.matches(labels.name()))
+    }
+
+    /// Some matcher says what the name is, not only what it is not.
+    fn names_some(&self) -> bool {
+        let says = |m: &&Matcher| matches!(m.op, MatchOp::Equal | MatchOp::Regex);
+        self.names.iter().any(says)
     }
 
     fn takes(&self, label: &str) -> bool {
@@ -75,7 +84,7 @@ impl Evaluator<'_> {
         };
         let wanted = Wanted::of(selector);
         let rows = self.rows(vector)?;
-        let is_info = |row: &Row| wanted.is_info(&row.labels, selector.is_some());
+        let is_info = |row: &Row| wanted.is_info(&row.labels);
         let base: Vec<&Row> = rows.iter().filter(|row| !is_info(row)).collect();
         let infos = self.infos(&base, &wanted, vector)?;
         let mut by_identity: HashMap<Labels, Vec<usize>> = HashMap::new();
@@ -144,6 +153,8 @@ impl Evaluator<'_> {
         }
         if wanted.names.is_empty() {
             matchers.push(Matcher::new(METRIC_NAME, MatchOp::Equal, DEFAULT_INFO));
+        } else if !wanted.names_some() {
+            matchers.push(Matcher::new(METRIC_NAME, MatchOp::Regex, ANY_INFO));
         }
         let made: Result<Vec<Matcher>, _> = matchers.into_iter().collect();
         let mut matchers = match made {

@@ -77,6 +77,7 @@ struct Sides<'a> {
     labels: Vec<Labels>,
     /// The left operand is the "one" side.
     swapped: bool,
+    // As in Prometheus, `fill_left` is for the "many" side also under `group_right`, where that is the right.
     fill_many: Option<f64>,
     fill_one: Option<f64>,
 }
@@ -95,8 +96,8 @@ impl<'a> Sides<'a> {
                 one_signatures: signatures.left,
                 labels,
                 swapped: true,
-                fill_many: matching.fill_right,
-                fill_one: matching.fill_left,
+                fill_many: matching.fill_left,
+                fill_one: matching.fill_right,
             };
         }
         Self {

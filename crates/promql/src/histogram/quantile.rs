@@ -18,7 +18,7 @@ pub(crate) enum NanEffect {
 
 impl Histogram {
     /// A zero bucket has only one side if all other buckets are on that side.
-    fn one_sided(&self, mut bucket: Bucket) -> Bucket {
+    pub(super) fn one_sided(&self, mut bucket: Bucket) -> Bucket {
         if bucket.sign == Sign::Zero {
             match (self.negative.is_empty(), self.positive.is_empty()) {
                 (true, false) => bucket.lower = 0.0,
@@ -114,6 +114,10 @@ impl Histogram {
             }
             if bucket.lower >= value {
                 return Some(rank);
+            }
+            if bucket.upper > value && bucket.lower == f64::NEG_INFINITY {
+                // A bucket of infinite width is not divided: all of it counts as below.
+                return Some(rank + bucket.count);
             }
             if bucket.upper > value {
                 return Some(rank + bucket.count * self.fraction_below(bucket, value));

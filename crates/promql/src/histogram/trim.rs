@@ -1,8 +1,9 @@
 //! `</` and `>/`: a histogram without the observations above or below a value.
 //!
-//! Guarantees: a bucket that the value splits keeps the share that interpolation gives it; what is removed
-//! leaves the sum by the middle of the part removed. Nothing is known of the observations in an infinite
-//! bucket: it goes as a whole, unless it reaches down from a positive bound, where it is taken to begin at 0.
+//! Guarantees: a bucket that the value splits keeps the share that interpolation gives it. If anything went,
+//! the sum is estimated anew, from the middles of what stayed; otherwise the histogram is as it was. An
+//! infinite bucket cannot be split: it stays whole where it surely reaches beyond the value, which then is
+//! its middle, and goes otherwise. One that ends above zero is taken to begin there.
 
 use super::{Bucket, Histogram, Sign, Slot};
 
@@ -15,42 +16,44 @@ pub(crate) enum Trim {
     KeepAbove,
 }
 
-/// What stays of a bucket, and where the middle of the rest was.
+/// What stays of a bucket, and where its middle is.
+#[derive(Clone, Copy)]
 struct Kept {
     count: f64,
-    removed_middle: f64,
+    middle: f64,
 }
+
+const NOTHING: Kept = Kept {
+    count: 0.0,
+    middle: 0.0,
+};
 
 impl Histogram {
     pub(crate) fn trimmed(&self, trim: Trim, value: f64) -> Self {
-        let mut removed_sum = 0.0;
-        let (mut any_positive, mut any_negative) = (false, false);
-        let mut side = |slots: &[Slot], to_bucket: &dyn Fn(Slot) -> Bucket| -> Vec<Slot> {
-            let mut kept = Vec::with_capacity(slots.len());
-            for slot in slots.iter().filter(|slot| slot.count != 0.0) {
-                let bucket = to_bucket(*slot);
-                any_positive |= bucket.upper > 0.0;
-                any_negative |= bucket.lower < 0.0;
-                let stays = self.kept(bucket, trim, value);
-                if stays.count < bucket.count {
-                    removed_sum += (bucket.count - stays.count) * stays.removed_middle;
-                }
-                kept.push(Slot {
-                    index: slot.index,
-                    count: stays.count,
-                });
+        let mut removed = false;
+        let mut sum = 0.0;
+        let mut keep = |bucket: Bucket| {
+            let kept = self.kept(bucket, trim, value);
+            removed |= kept.count != bucket.count;
+            if kept.count != 0.0 {
+                sum += kept.count * kept.middle;
             }
-            kept
+            kept.count
         };
-        let positive = side(&self.positive, &|slot| self.above_zero(slot));
-        let negative = side(&self.negative, &|slot| self.below_zero(slot));
-        let zero_count = self.zero_kept(trim, value);
+        let slot = |slot: &Slot, count| Slot {
+            index: slot.index,
+            count,
+        };
+        let positive = self.positive.iter().map(|s| slot(s, keep(self.above_zero(*s))));
+        let positive: Vec<Slot> = positive.collect();
+        let negative = self.negative.iter().map(|s| slot(s, keep(self.below_zero(*s))));
+        let negative: Vec<Slot> = negative.collect();
+        let zero_count = if self.zero_count > 0.0 { keep(self.zero_bucket()) } else { 0.0 };
+        if !removed {
+            return self.clone();
+        }
         let sides = positive.iter().chain(&negative);
         let count = zero_count + sides.map(|slot| slot.count).sum::<f64>();
-        let mut sum = if count == 0.0 { 0.0 } else { self.sum - removed_sum };
-        if (!any_negative && sum < 0.0) || (!any_positive && sum > 0.0) {
-            sum = 0.0;
-        }
         let trimmed = Self {
             zero_count,
             count,
@@ -62,89 +65,88 @@ impl Histogram {
         trimmed.compact()
     }
 
-    fn zero_kept(&self, trim: Trim, value: f64) -> f64 {
-        if self.zero_count <= 0.0 {
-            return self.zero_count;
-        }
-        let below = self.below(self.zero_bucket(), value);
-        match trim {
-            Trim::KeepBelow => below,
-            Trim::KeepAbove => self.zero_count - below,
-        }
-    }
-
-    /// How many of a bucket's observations lie below a value.
-    fn below(&self, bucket: Bucket, value: f64) -> f64 {
-        if value <= bucket.lower {
-            0.0
-        } else if value >= bucket.upper {
-            bucket.count
-        } else {
-            bucket.count * self.fraction_below(bucket, value)
-        }
-    }
-
     fn kept(&self, bucket: Bucket, trim: Trim, value: f64) -> Kept {
-        if bucket.lower == f64::NEG_INFINITY || bucket.upper == f64::INFINITY {
-            return kept_of_infinite(bucket, trim, value);
+        let mut bucket = self.one_sided(bucket);
+        if bucket.upper == f64::INFINITY {
+            return kept_of_upwards(bucket, trim, value);
         }
-        let below = self.below(bucket, value);
-        let (count, border) = match trim {
-            Trim::KeepBelow => (below, bucket.lower),
-            Trim::KeepAbove => (bucket.count - below, bucket.upper),
+        if bucket.lower == f64::NEG_INFINITY {
+            if bucket.upper <= 0.0 {
+                return kept_of_downwards(bucket, trim, value);
+            }
+            if trim == Trim::KeepAbove && value < 0.0 && value.is_finite() {
+                return NOTHING;
+            }
+            bucket.lower = 0.0;
+        }
+        let stays_whole = match trim {
+            Trim::KeepBelow => value >= bucket.upper,
+            Trim::KeepAbove => value <= bucket.lower,
         };
-        Kept {
-            count,
-            removed_middle: self.middle(bucket, border, value),
-        }
-    }
-
-    /// The middle that the removed part is booked at: of the whole bucket if all of it goes.
-    fn middle(&self, bucket: Bucket, border: f64, value: f64) -> f64 {
-        if self.is_custom() {
-            return f64::midpoint(bucket.lower, bucket.upper);
+        if stays_whole {
+            return Kept {
+                count: bucket.count,
+                middle: self.middle(bucket),
+            };
         }
         if value <= bucket.lower || value >= bucket.upper {
-            return (bucket.lower * bucket.upper).sqrt();
+            return NOTHING;
         }
-        let middle = (border.abs() * value.abs()).sqrt();
+        let below = self.fraction_below(bucket, value);
+        match trim {
+            Trim::KeepBelow => Kept {
+                count: bucket.count * below,
+                middle: self.middle(Bucket {
+                    upper: value,
+                    ..bucket
+                }),
+            },
+            Trim::KeepAbove => Kept {
+                count: bucket.count * (1.0 - below),
+                middle: self.middle(Bucket {
+                    lower: value,
+                    ..bucket
+                }),
+            },
+        }
+    }
+
+    /// Geometric in an exponential bucket, arithmetic in others.
+    fn middle(&self, bucket: Bucket) -> f64 {
+        if self.is_custom() || bucket.sign == Sign::Zero {
+            return f64::midpoint(bucket.lower, bucket.upper);
+        }
+        let middle = (bucket.lower * bucket.upper).sqrt();
         if bucket.sign == Sign::Negative { -middle } else { middle }
     }
 }
 
-fn kept_of_infinite(bucket: Bucket, trim: Trim, value: f64) -> Kept {
-    let all = Kept {
+/// Of a bucket without an upper border.
+fn kept_of_upwards(bucket: Bucket, trim: Trim, value: f64) -> Kept {
+    let whole = |middle| Kept {
         count: bucket.count,
-        removed_middle: 0.0,
+        middle,
     };
-    let stays_whole = match trim {
-        Trim::KeepBelow => value >= bucket.upper,
-        Trim::KeepAbove => value <= bucket.lower,
+    match trim {
+        Trim::KeepBelow if value == f64::INFINITY => whole(bucket.lower),
+        Trim::KeepBelow => NOTHING,
+        Trim::KeepAbove if value <= bucket.lower => whole(bucket.lower),
+        Trim::KeepAbove if value.is_finite() && bucket.lower.is_finite() => whole(value),
+        Trim::KeepAbove => NOTHING,
+    }
+}
+
+/// Of a bucket without a lower border that ends at zero or below.
+fn kept_of_downwards(bucket: Bucket, trim: Trim, value: f64) -> Kept {
+    let whole = |middle| Kept {
+        count: bucket.count,
+        middle,
     };
-    if stays_whole {
-        return all;
-    }
-    if bucket.lower == f64::NEG_INFINITY {
-        if value >= 0.0 && bucket.upper > value && bucket.upper.is_finite() {
-            let share = value / bucket.upper;
-            return match trim {
-                Trim::KeepBelow => Kept {
-                    count: bucket.count * share,
-                    removed_middle: f64::midpoint(value, bucket.upper),
-                },
-                Trim::KeepAbove => Kept {
-                    count: bucket.count * (1.0 - share),
-                    removed_middle: value / 2.0,
-                },
-            };
-        }
-        return Kept {
-            count: 0.0,
-            removed_middle: bucket.upper,
-        };
-    }
-    Kept {
-        count: 0.0,
-        removed_middle: bucket.lower,
+    match trim {
+        Trim::KeepAbove if value == f64::NEG_INFINITY => whole(bucket.upper),
+        Trim::KeepAbove => NOTHING,
+        Trim::KeepBelow if value >= bucket.upper => whole(bucket.upper),
+        Trim::KeepBelow if value.is_finite() => whole(value),
+        Trim::KeepBelow => NOTHING,
     }
 }

@@ -3,7 +3,7 @@
 //! Guarantees: what it gives is the same at every evaluation time. Selectors inside a subquery stay as they
 //! are: the subquery's own steps are pinned already.
 
-use crate::ast::{At, Expr, ExprKind, Modifiers};
+use crate::ast::{At, Duration, Expr, ExprKind, Modifiers};
 
 /// Functions whose value depends on when they are evaluated, or on the time of what they are given.
 const UNSAFE: [&str; 15] = [
@@ -42,6 +42,27 @@ pub(super) fn calls_any(expr: &Expr, names: &[&str]) -> bool {
         return true;
     }
     expr.children().into_iter().any(|child| calls_any(child, names))
+}
+
+/// Whether a duration depends on the query's step or range.
+pub(super) fn has_duration_of_query(expr: &Expr) -> bool {
+    let own = match &expr.kind {
+        ExprKind::Selector(selector) => selector.modifiers.offset.follows_query(),
+        ExprKind::Range { selector, range } => {
+            selector.modifiers.offset.follows_query() || range.follows_query()
+        }
+        ExprKind::Subquery {
+            range,
+            step,
+            modifiers,
+            ..
+        } => {
+            let step = step.as_ref().is_some_and(Duration::follows_query);
+            step || range.follows_query() || modifiers.offset.follows_query()
+        }
+        _ => false,
+    };
+    own || expr.children().into_iter().any(has_duration_of_query)
 }
 
 fn pin(expr: &mut Expr, at_ms: i64) {

@@ -2,7 +2,7 @@
 
 use super::command::{self, Command, Eval, Expected};
 use super::judge::{self, Difference};
-use super::pinned::{calls_any, pinned};
+use super::pinned::{calls_any, has_duration_of_query, pinned};
 use super::store::Memory;
 use super::{Failure, MAX_SAMPLES, Report, ScriptError};
 use crate::engine::{Ask, Engine, EngineOptions, Query, When};
@@ -118,7 +118,8 @@ fn pinned_elsewhere(
 /// An instant query's answer is the middle step of a range query around it.
 fn in_the_middle(memory: &Memory, eval: &Eval, query: &Query, at_ms: i64) -> Result<(), Failed> {
     let compared = matches!(eval.expected, Expected::Vector(_) | Expected::Scalar(_));
-    if eval.ordered || !compared || calls_any(query.expr(), &SEE_THE_RANGE) {
+    let sees = calls_any(query.expr(), &SEE_THE_RANGE) || has_duration_of_query(query.expr());
+    if eval.ordered || !compared || sees {
         return Ok(());
     }
     let when = When::Range {
