@@ -3,7 +3,7 @@
 //! Guarantees: times are seconds, values are texts, as there; an error's text begins with its line and
 //! column in the query.
 
-use mainstay_promql::{ErrorKind, Labels, QueryResult, Sample};
+use mainstay_promql::{ErrorKind, Histogram, Labels, QueryResult, Sample};
 use serde_json::{Map, Value, json};
 
 use crate::{QueryError, text::Number};
@@ -19,6 +19,7 @@ pub(crate) fn failure(error: &QueryError) -> Value {
                 "bad_data"
             }
             ErrorKind::Execution(_) | ErrorKind::Limit { .. } => "execution",
+            ErrorKind::Interrupted => "timeout",
             ErrorKind::Storage(_) => "internal",
         },
         QueryError::NotASelector(_) | QueryError::NoSelector | QueryError::Matcher(_) => "bad_data",
@@ -34,7 +35,13 @@ pub(crate) fn result(result: QueryResult) -> Value {
             "vector",
             series
                 .into_iter()
-                .map(|s| json!({ "metric": metric(&s.labels), "value": point(s.sample) }))
+                .map(|s| match &s.histogram {
+                    None => json!({ "metric": metric(&s.labels), "value": point(s.sample) }),
+                    Some(h) => json!({
+                        "metric": metric(&s.labels),
+                        "histogram": [seconds(s.sample.timestamp_ms), histogram(h)],
+                    }),
+                })
                 .collect(),
         ),
         QueryResult::Matrix(series) => (
@@ -42,8 +49,19 @@ pub(crate) fn result(result: QueryResult) -> Value {
             series
                 .into_iter()
                 .map(|s| {
-                    let values: Value = s.samples.into_iter().map(point).collect();
-                    json!({ "metric": metric(&s.labels), "values": values })
+                    let mut series = Map::new();
+                    series.insert("metric".into(), metric(&s.labels).into());
+                    if !s.samples.is_empty() {
+                        let values: Value = s.samples.into_iter().map(point).collect();
+                        series.insert("values".into(), values);
+                    }
+                    if !s.histograms.is_empty() {
+                        let points = s.histograms.iter();
+                        let points = points
+                            .map(|h| json!([seconds(h.timestamp_ms), histogram(&h.histogram)]));
+                        series.insert("histograms".into(), points.collect());
+                    }
+                    Value::from(series)
                 })
                 .collect(),
         ),
@@ -66,6 +84,20 @@ fn point(sample: Sample) -> Value {
         seconds(sample.timestamp_ms),
         Number(sample.value).to_string()
     ])
+}
+
+/// A native histogram; each bucket tells which of its borders belong to it.
+fn histogram(histogram: &Histogram) -> Value {
+    let text = |value: f64| Number(value).to_string();
+    let buckets: Vec<Value> = histogram
+        .populated()
+        .map(|b| json!([b.inclusion, text(b.lower), text(b.upper), text(b.count)]))
+        .collect();
+    let mut shown = json!({ "count": text(histogram.count), "sum": text(histogram.sum) });
+    if !buckets.is_empty() {
+        shown["buckets"] = buckets.into();
+    }
+    shown
 }
 
 fn seconds(ms: i64) -> Value {

@@ -56,10 +56,9 @@ impl promql::Storage for Reader<'_> {
         }
         drop(head);
         found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        let series = found.into_iter().map(|slice| promql::Series {
-            labels: promql::Labels::from_pairs(slice.labels.iter()),
-            timestamps: slice.timestamps,
-            values: slice.values,
+        let series = found.into_iter().map(|slice| {
+            let labels = promql::Labels::from_pairs(slice.labels.iter());
+            promql::Series::floats(labels, slice.timestamps, slice.values)
         });
         Ok(series.collect())
     }

@@ -215,7 +215,7 @@ impl Expr {
             ExprKind::String(_) => ValueType::String,
             ExprKind::Paren(inner) | ExprKind::Negate(inner) | ExprKind::Plus(inner) => {
                 inner.value_type()
-            },
+            }
             ExprKind::Selector(_) | ExprKind::Aggregate(_) => ValueType::Vector,
             ExprKind::Range { .. } | ExprKind::Subquery { .. } => ValueType::Matrix,
             ExprKind::Binary(binary) => {

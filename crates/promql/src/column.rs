@@ -156,7 +156,12 @@ impl Column {
     }
 
     pub(crate) fn map_histograms(&mut self, f: impl Fn(&Histogram) -> Histogram) {
-        for slot in self.histograms.iter_mut().flat_map(|h| h.iter_mut()).flatten() {
+        for slot in self
+            .histograms
+            .iter_mut()
+            .flat_map(|h| h.iter_mut())
+            .flatten()
+        {
             *slot = Arc::new(f(slot));
         }
     }
@@ -164,7 +169,10 @@ impl Column {
     /// The same value `len` times.
     pub(crate) fn repeated(&self, len: usize) -> Self {
         let mut column = Self::gaps(len);
-        if let Some(reading) = (!self.floats.is_empty()).then(|| self.get(0).reading()).flatten() {
+        if let Some(reading) = (!self.floats.is_empty())
+            .then(|| self.get(0).reading())
+            .flatten()
+        {
             for at in 0..len {
                 column.set(at, reading.clone());
             }

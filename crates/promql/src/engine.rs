@@ -187,23 +187,25 @@ impl Engine {
     ) -> Result<Answer, Error> {
         let notes = Notebook::default();
         let used = Cell::new(0);
-        let result = self.steps(&query.expr, ask.when).and_then(|(steps, end_ms)| {
-            let evaluator = Evaluator {
-                storage,
-                options: &self.options,
-                steps,
-                query: steps,
-                query_end_ms: end_ms,
-                used: &used,
-                notes: &notes,
-                interrupt: ask.interrupted,
-                counts_only: false,
-            };
-            match ask.when {
-                When::Instant(_) => instant(&evaluator, &query.expr),
-                When::Range { .. } => range(&evaluator, &query.expr),
-            }
-        });
+        let result = self
+            .steps(&query.expr, ask.when)
+            .and_then(|(steps, end_ms)| {
+                let evaluator = Evaluator {
+                    storage,
+                    options: &self.options,
+                    steps,
+                    query: steps,
+                    query_end_ms: end_ms,
+                    used: &used,
+                    notes: &notes,
+                    interrupt: ask.interrupted,
+                    counts_only: false,
+                };
+                match ask.when {
+                    When::Instant(_) => instant(&evaluator, &query.expr),
+                    When::Range { .. } => range(&evaluator, &query.expr),
+                }
+            });
         match result {
             Ok(result) => Ok(Answer {
                 result,
@@ -324,10 +326,7 @@ fn orders_itself(expr: &Expr) -> bool {
         ExprKind::Call { function, .. } => matches!(
             function.kind,
             Kind::Special(
-                Special::Sort
-                    | Special::SortDesc
-                    | Special::SortByLabel
-                    | Special::SortByLabelDesc
+                Special::Sort | Special::SortDesc | Special::SortByLabel | Special::SortByLabelDesc
             )
         ),
         _ => false,

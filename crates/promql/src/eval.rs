@@ -80,7 +80,10 @@ impl Evaluator<'_> {
     /// What the children held is given back; what the node gives is charged.
     pub(crate) fn eval(&self, expr: &Expr) -> Outcome<Value> {
         let counts_only = self.counts_only && counts::passes_counts(expr);
-        let evaluator = Self { counts_only, ..*self };
+        let evaluator = Self {
+            counts_only,
+            ..*self
+        };
         evaluator.eval_counted(expr)
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Guarantees: every function of Prometheus 3 is here. Those that it has behind a switch are marked.
 
-use crate::ast::ValueType::{self, Matrix, Scalar, String as Text, Vector};
 use crate::Histogram;
+use crate::ast::ValueType::{self, Matrix, Scalar, String as Text, Vector};
 use crate::eval::over::OverSamples;
 use crate::eval::{civil, over, rate, window, window::Window};
 
@@ -278,7 +278,12 @@ static FUNCTIONS: &[Function] = &[
     Function {
         optional: 1,
         repeats: true,
-        ..special("sort_by_label", &[Vector, Text], Vector, Special::SortByLabel)
+        ..special(
+            "sort_by_label",
+            &[Vector, Text],
+            Vector,
+            Special::SortByLabel,
+        )
     },
     Function {
         optional: 1,
@@ -290,7 +295,12 @@ static FUNCTIONS: &[Function] = &[
             Special::SortByLabelDesc,
         )
     },
-    special("start_timestamp", &[Vector], Vector, Special::StartTimestamp),
+    special(
+        "start_timestamp",
+        &[Vector],
+        Vector,
+        Special::StartTimestamp,
+    ),
     special(
         "histogram_quantile",
         &[Scalar, Vector],

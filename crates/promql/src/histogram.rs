@@ -79,6 +79,19 @@ pub struct Histogram {
     pub bounds: Arc<[f64]>,
 }
 
+/// A bucket as Prometheus's HTTP API shows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PopulatedBucket {
+    /// Which borders belong to it: 0 the upper, 1 the lower, 3 both.
+    pub inclusion: u8,
+    /// Lower border.
+    pub lower: f64,
+    /// Upper border.
+    pub upper: f64,
+    /// Observations.
+    pub count: f64,
+}
+
 /// Two histograms that no common layout can hold: one has exponential buckets, the other custom ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Incompatible;
@@ -112,10 +125,29 @@ impl Histogram {
 
     /// Buckets from the lowest to the highest, empty ones of the layout included.
     pub(crate) fn buckets(&self) -> impl DoubleEndedIterator<Item = Bucket> + '_ {
-        let negative = self.negative.iter().rev().map(|slot| self.below_zero(*slot));
+        let negative = self
+            .negative
+            .iter()
+            .rev()
+            .map(|slot| self.below_zero(*slot));
         let zero = (self.zero_count > 0.0).then(|| self.zero_bucket());
         let positive = self.positive.iter().map(|slot| self.above_zero(*slot));
         negative.chain(zero).chain(positive)
+    }
+
+    /// Buckets that hold observations, from the lowest to the highest.
+    pub fn populated(&self) -> impl Iterator<Item = PopulatedBucket> + '_ {
+        let populated = self.buckets().filter(|bucket| bucket.count != 0.0);
+        populated.map(|bucket| PopulatedBucket {
+            inclusion: match bucket.sign {
+                Sign::Positive => 0,
+                Sign::Negative => 1,
+                Sign::Zero => 3,
+            },
+            lower: bucket.lower,
+            upper: bucket.upper,
+            count: bucket.count,
+        })
     }
 
     fn zero_bucket(&self) -> Bucket {
@@ -197,22 +229,26 @@ impl Histogram {
     /// Estimated variance of the observations, each taken to be in the middle of its bucket.
     pub(crate) fn variance(&self) -> f64 {
         let mean = self.sum / self.count;
-        let squares = self.buckets().filter(|bucket| bucket.count != 0.0).map(|bucket| {
-            let middle = if self.is_custom() {
-                f64::midpoint(bucket.upper, bucket.lower)
-            } else if bucket.lower <= 0.0 && bucket.upper >= 0.0 {
-                0.0
-            } else {
-                (bucket.upper * bucket.lower).sqrt() * bucket.upper.signum()
-            };
-            bucket.count * (middle - mean) * (middle - mean)
-        });
+        let squares = self
+            .buckets()
+            .filter(|bucket| bucket.count != 0.0)
+            .map(|bucket| {
+                let middle = if self.is_custom() {
+                    f64::midpoint(bucket.upper, bucket.lower)
+                } else if bucket.lower <= 0.0 && bucket.upper >= 0.0 {
+                    0.0
+                } else {
+                    (bucket.upper * bucket.lower).sqrt() * bucket.upper.signum()
+                };
+                bucket.count * (middle - mean) * (middle - mean)
+            });
         crate::eval::kahan::sum(squares).unwrap_or(0.0) / self.count
     }
 
     /// Equal in everything but what is known of resets; the staleness marker equals itself.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
-        let same = |a: f64, b: f64| a == b || a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+        let same =
+            |a: f64, b: f64| a == b || a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
         self.schema == other.schema
             && same(self.count, other.count)
             && same(self.sum, other.sum)

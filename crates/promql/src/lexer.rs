@@ -1,6 +1,7 @@
 //! Text into tokens with spans.
 //!
-//! Guarantees: every byte of the query belongs to a token, to white space or to a comment. It never decides what a word means: keywords are the parser's.
+//! Guarantees: every byte of the query belongs to a token, to white space or to a comment. It never decides
+//! what a word means: keywords are the parser's.
 
 use crate::Span;
 use crate::error::{ErrorKind, Fault, Outcome};

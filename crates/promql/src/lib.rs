@@ -30,7 +30,7 @@ mod storage;
 pub use engine::{Ask, Engine, EngineOptions, Query, When};
 pub use error::{Error, ErrorKind};
 pub use functions::Function;
-pub use histogram::{CUSTOM_SCHEMA, Histogram, ResetHint, Slot};
+pub use histogram::{CUSTOM_SCHEMA, Histogram, PopulatedBucket, ResetHint, Slot};
 pub use note::{MAX_NOTES, Note, Notes, Severity};
 pub use parser::{MAX_QUERY_BYTES, ParserOptions, parse, parse_with};
 pub use result::{Answer, HistogramSample, InstantSeries, QueryResult, RangeSeries, Sample};

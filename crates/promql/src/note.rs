@@ -63,8 +63,14 @@ impl fmt::Display for During {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Remark<'a> {
     InvalidQuantile(f64),
-    InvalidRatio { ratio: f64, used: f64 },
-    BadBucketLabel { value: &'a str, metric: &'a str },
+    InvalidRatio {
+        ratio: f64,
+        used: f64,
+    },
+    BadBucketLabel {
+        value: &'a str,
+        metric: &'a str,
+    },
     MixedFloatsHistograms(&'a str),
     MixedFloatsHistogramsAggregated,
     MixedClassicNative(&'a str),
@@ -75,10 +81,22 @@ pub(crate) enum Remark<'a> {
     ResetCollision(During),
     StartOverlap(&'a str),
     PossibleNonCounter(&'a str),
-    PossibleNonCounterType { metric: &'a str, kind: &'a str },
-    ForcedMonotonicity { metric: &'a str, largest: f64 },
-    IncompatibleTypes { op: &'a str, left: &'a str, right: &'a str },
-    HistogramIgnored { aggregation: &'a str },
+    PossibleNonCounterType {
+        metric: &'a str,
+        kind: &'a str,
+    },
+    ForcedMonotonicity {
+        metric: &'a str,
+        largest: f64,
+    },
+    IncompatibleTypes {
+        op: &'a str,
+        left: &'a str,
+        right: &'a str,
+    },
+    HistogramIgnored {
+        aggregation: &'a str,
+    },
     HistogramIgnoredInRange(&'a str),
     QuantileNan(&'a str),
     QuantileSkewed(&'a str),
@@ -123,7 +141,11 @@ impl fmt::Display for Remark<'_> {
         })?;
         match *self {
             Self::InvalidQuantile(q) => {
-                write!(f, "quantile value should be between 0 and 1, got {}", Short(q))
+                write!(
+                    f,
+                    "quantile value should be between 0 and 1, got {}",
+                    Short(q)
+                )
             }
             Self::InvalidRatio { ratio, used } => write!(
                 f,
@@ -151,7 +173,10 @@ impl fmt::Display for Remark<'_> {
                 "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {metric:?}"
             ),
             Self::NotCounter(metric) => {
-                write!(f, "this native histogram metric is not a counter: {metric:?}")
+                write!(
+                    f,
+                    "this native histogram metric is not a counter: {metric:?}"
+                )
             }
             Self::NotGauge(metric) => {
                 write!(f, "this native histogram metric is not a gauge: {metric:?}")
@@ -203,7 +228,10 @@ impl fmt::Display for Remark<'_> {
                 "input to histogram_fraction has NaN observations, which are excluded from all fractions for metric name {metric:?}"
             ),
             Self::MismatchedBounds(during) => {
-                write!(f, "mismatched custom buckets were reconciled during {during}")
+                write!(
+                    f,
+                    "mismatched custom buckets were reconciled during {during}"
+                )
             }
         }
     }

@@ -10,9 +10,7 @@
 //! assert_eq!(error.to_string(), "1:22: expected \",\" or \")\", found end of query");
 //! ```
 
-use crate::ast::{
-    Aggregate, AggregateOp, Binary, BinaryOp, Expr, ExprKind, MAX_DEPTH, ValueType,
-};
+use crate::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Expr, ExprKind, MAX_DEPTH, ValueType};
 use crate::error::{ErrorKind, Fault, Outcome};
 use crate::functions;
 use crate::lexer::{Token, lex};
@@ -275,7 +273,11 @@ impl Parser {
         if lower == "inf" || lower == "nan" {
             let span = self.advance();
             let number = ExprKind::Number {
-                value: if lower == "inf" { f64::INFINITY } else { f64::NAN },
+                value: if lower == "inf" {
+                    f64::INFINITY
+                } else {
+                    f64::NAN
+                },
                 is_duration: false,
             };
             return Self::node(number, span);

@@ -24,7 +24,12 @@ impl Ekg {
         let (result, as_of) = self.instant(expr, now)?;
         let values: Vec<f64> = match result {
             QueryResult::Scalar(sample) => vec![sample.value],
-            QueryResult::Vector(series) => series.iter().map(|s| s.sample.value).collect(),
+            // A histogram is no number to judge.
+            QueryResult::Vector(series) => series
+                .iter()
+                .filter(|s| s.histogram.is_none())
+                .map(|s| s.sample.value)
+                .collect(),
             QueryResult::Matrix(_) | QueryResult::String(_) => Vec::new(),
         };
         let seen = as_of.filter(|_| !values.is_empty());

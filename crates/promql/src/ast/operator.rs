@@ -77,7 +77,10 @@ impl BinaryOp {
     /// The result is another quantity than the operands, so that their name no longer fits.
     pub(crate) fn makes_another_metric(self) -> bool {
         use BinaryOp::{Add, Atan2, Divide, Modulo, Multiply, Power, Subtract};
-        matches!(self, Add | Subtract | Multiply | Divide | Modulo | Power | Atan2)
+        matches!(
+            self,
+            Add | Subtract | Multiply | Divide | Modulo | Power | Atan2
+        )
     }
 
     /// `and`, `or`, `unless`.

@@ -176,13 +176,20 @@ impl Evaluator<'_> {
         (present, i): (&[&Row], usize),
     ) -> Option<Reading> {
         let span = aggregate.expr.span;
-        let floats: Vec<f64> = present.iter().filter_map(|row| row.column.float(i)).collect();
+        let floats: Vec<f64> = present
+            .iter()
+            .filter_map(|row| row.column.float(i))
+            .collect();
         if !floats.is_empty() && floats.len() < present.len() {
             self.note(&Remark::MixedFloatsHistogramsAggregated, span);
             return None;
         }
         if !floats.is_empty() {
-            let total = if mean { kahan::mean(floats) } else { kahan::sum(floats) };
+            let total = if mean {
+                kahan::mean(floats)
+            } else {
+                kahan::sum(floats)
+            };
             return total.map(Reading::Float);
         }
         let mut tally: Option<Tally> = None;

@@ -49,10 +49,18 @@ impl Evaluator<'_> {
             row.drop_name |= binary.return_bool || op.makes_another_metric();
             if !row.column.has_histograms() && !is_trim(op) {
                 row.column.filter_map_floats(|i, value| {
-                    let (l, r) = if swapped { (scalars[i], value) } else { (value, scalars[i]) };
+                    let (l, r) = if swapped {
+                        (scalars[i], value)
+                    } else {
+                        (value, scalars[i])
+                    };
                     let result = number(op, l, r);
                     // A filter keeps the vector's value, whichever side it is on.
-                    if filters { (result != 0.0).then_some(value) } else { Some(result) }
+                    if filters {
+                        (result != 0.0).then_some(value)
+                    } else {
+                        Some(result)
+                    }
                 });
                 continue;
             }
@@ -62,9 +70,17 @@ impl Evaluator<'_> {
                     continue;
                 }
                 let scalar = Point::Float(*scalar);
-                let (l, r) = if swapped { (scalar, point) } else { (point, scalar) };
+                let (l, r) = if swapped {
+                    (scalar, point)
+                } else {
+                    (point, scalar)
+                };
                 let kept = self.combined(binary, l, r, span).reading();
-                let kept = if filters && swapped { kept.and(point.reading()) } else { kept };
+                let kept = if filters && swapped {
+                    kept.and(point.reading())
+                } else {
+                    kept
+                };
                 row.column.clear(i);
                 if let Some(reading) = kept {
                     row.column.set(i, reading);
@@ -149,22 +165,24 @@ impl Evaluator<'_> {
             },
             (Point::Float(_), Point::Float(_) | Point::Histogram(_)) => None,
         };
-        match combined {
-            Some(histogram) => Combined::Is(histogram.into()),
-            None => {
-                let remark = Remark::IncompatibleTypes {
-                    op: op.sign(),
-                    left: kind(left),
-                    right: kind(right),
-                };
-                self.note(&remark, span);
-                Combined::Unfit
-            }
+        if let Some(histogram) = combined {
+            return Combined::Is(histogram.into());
         }
+        let remark = Remark::IncompatibleTypes {
+            op: op.sign(),
+            left: kind(left),
+            right: kind(right),
+        };
+        self.note(&remark, span);
+        Combined::Unfit
     }
 
     fn summed(&self, sum: Result<Added, Incompatible>, addition: bool, span: Span) -> Combined {
-        let during = if addition { During::Addition } else { During::Subtraction };
+        let during = if addition {
+            During::Addition
+        } else {
+            During::Subtraction
+        };
         let Ok(sum) = sum else {
             self.note(&Remark::MixedSchemas(""), span);
             return Combined::Unfit;
@@ -195,7 +213,11 @@ pub(super) enum Combined {
 
 impl Combined {
     fn kept_if(holds: bool, reading: Reading) -> Self {
-        if holds { Self::Is(reading) } else { Self::FilteredOut }
+        if holds {
+            Self::Is(reading)
+        } else {
+            Self::FilteredOut
+        }
     }
 
     pub(super) fn reading(self) -> Option<Reading> {

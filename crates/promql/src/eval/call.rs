@@ -95,14 +95,18 @@ impl Evaluator<'_> {
     }
 
     fn dates(&self, vector: Option<&Expr>, f: fn(i64) -> f64) -> Outcome<Vec<Row>> {
-        let field = |seconds: f64| if seconds.is_finite() { f(seconds as i64) } else { f64::NAN };
-        match vector {
-            Some(vector) => self.mapped(vector, |column| column.map_floats(field)),
-            None => {
-                let fields = self.times().into_iter().map(field).collect();
-                Ok(vec![Row::unnamed(fields)])
+        let field = |seconds: f64| {
+            if seconds.is_finite() {
+                f(seconds as i64)
+            } else {
+                f64::NAN
             }
+        };
+        if let Some(vector) = vector {
+            return self.mapped(vector, |column| column.map_floats(field));
         }
+        let fields = self.times().into_iter().map(field).collect();
+        Ok(vec![Row::unnamed(fields)])
     }
 
     fn of_each_histogram(&self, vector: &Expr, f: fn(&Histogram) -> f64) -> Outcome<Vec<Row>> {
@@ -179,7 +183,9 @@ impl Evaluator<'_> {
     fn of_two(&self, args: &[Expr], span: Span, f: fn(f64, f64) -> f64) -> Outcome<Value> {
         let left = self.scalars(arg(args, 0, span)?)?.into_iter();
         let right = self.scalars(arg(args, 1, span)?)?;
-        Ok(Value::Scalar(left.zip(right).map(|(a, b)| f(a, b)).collect()))
+        Ok(Value::Scalar(
+            left.zip(right).map(|(a, b)| f(a, b)).collect(),
+        ))
     }
 
     /// Numbers kept between others, or rounded to multiples of another.
@@ -246,12 +252,7 @@ impl Evaluator<'_> {
         Ok(rows)
     }
 
-    fn sorted_by_labels(
-        &self,
-        args: &[Expr],
-        descending: bool,
-        span: Span,
-    ) -> Outcome<Vec<Row>> {
+    fn sorted_by_labels(&self, args: &[Expr], descending: bool, span: Span) -> Outcome<Vec<Row>> {
         self.note_sort(span);
         let names = args.iter().skip(1).map(|a| self.text(a));
         let names = names.collect::<Outcome<Vec<String>>>()?;

@@ -162,7 +162,11 @@ pub(super) fn quantile(q: f64, mut buckets: Vec<Bucket>) -> (f64, Option<f64>) {
     }
     let (end, count) = buckets[at];
     if at == 0 {
-        let value = if end <= 0.0 { end } else { end * (rank / count) };
+        let value = if end <= 0.0 {
+            end
+        } else {
+            end * (rank / count)
+        };
         return (value, fell);
     }
     let (start, before) = buckets[at - 1];

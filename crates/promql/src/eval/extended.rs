@@ -8,7 +8,7 @@ use super::rate::{self, Flavour};
 use super::window::Window;
 use crate::Histogram;
 use crate::ast::Edges;
-use crate::histogram::{Incompatible, ResetHint};
+use crate::histogram::ResetHint;
 use crate::note::{During, Remark};
 use std::sync::Arc;
 
@@ -21,10 +21,15 @@ struct Span {
 fn span(w: &Window<'_>, smoothed: bool) -> Option<Span> {
     let newest = w.len().checked_sub(1)?;
     let times = &w.timestamps[..newest];
-    let first = times.partition_point(|t| *t <= w.start_ms).saturating_sub(1);
-    let last = if smoothed { times.partition_point(|t| *t < w.end_ms) } else { newest };
-    let outside =
-        w.timestamps[last] <= w.start_ms || (smoothed && w.timestamps[first] > w.end_ms);
+    let first = times
+        .partition_point(|t| *t <= w.start_ms)
+        .saturating_sub(1);
+    let last = if smoothed {
+        times.partition_point(|t| *t < w.end_ms)
+    } else {
+        newest
+    };
+    let outside = w.timestamps[last] <= w.start_ms || (smoothed && w.timestamps[first] > w.end_ms);
     (!outside).then_some(Span { first, last })
 }
 
@@ -85,7 +90,11 @@ pub(super) fn floats(w: &Window<'_>, smoothed: bool, flavour: Flavour) -> Option
             before = *value;
         }
     }
-    Some(if flavour.per_second { grown / range_s(w) } else { grown })
+    Some(if flavour.per_second {
+        grown / range_s(w)
+    } else {
+        grown
+    })
 }
 
 fn range_s(w: &Window<'_>) -> f64 {
@@ -129,7 +138,8 @@ pub(super) fn histograms(
         Histogram::clone(histograms[span.last])
     };
     let is_gauge = |h: &Histogram| h.hint == ResetHint::Gauge;
-    if !flavour.counter && !(is_gauge(&left) && is_gauge(&right)) {
+    let gauges = is_gauge(&left) && is_gauge(&right);
+    if !flavour.counter && !gauges {
         scope.note(&Remark::NotGauge(scope.metric()));
     }
     let mut grown = rate::subtracted(right.clone(), &left, scope)?;
@@ -207,20 +217,16 @@ impl Between<'_> {
             let sum = part.plus(self.from)?;
             Ok((difference.reconciled, sum))
         });
-        match result {
-            Ok((subtracted, sum)) => {
-                if subtracted {
-                    note(&Remark::MismatchedBounds(During::Subtraction));
-                }
-                if sum.reconciled {
-                    note(&Remark::MismatchedBounds(During::Addition));
-                }
-                Some(sum.histogram)
-            }
-            Err(Incompatible) => {
-                note(&Remark::MixedSchemas(metric));
-                None
-            }
+        let Ok((subtracted, sum)) = result else {
+            note(&Remark::MixedSchemas(metric));
+            return None;
+        };
+        if subtracted {
+            note(&Remark::MismatchedBounds(During::Subtraction));
         }
+        if sum.reconciled {
+            note(&Remark::MismatchedBounds(During::Addition));
+        }
+        Some(sum.histogram)
     }
 }

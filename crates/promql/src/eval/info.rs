@@ -89,7 +89,10 @@ impl Evaluator<'_> {
         let infos = self.infos(&base, &wanted, vector)?;
         let mut by_identity: HashMap<Labels, Vec<usize>> = HashMap::new();
         for (at, info) in infos.iter().enumerate() {
-            by_identity.entry(identity(&info.labels)).or_default().push(at);
+            by_identity
+                .entry(identity(&info.labels))
+                .or_default()
+                .push(at);
         }
         let mut results = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -99,8 +102,11 @@ impl Evaluator<'_> {
                 continue;
             }
             let partners = by_identity.get(&identity(&row.labels));
-            let partners: Vec<&Info> =
-                partners.into_iter().flatten().map(|at| &infos[*at]).collect();
+            let partners: Vec<&Info> = partners
+                .into_iter()
+                .flatten()
+                .map(|at| &infos[*at])
+                .collect();
             results.append(&mut self.enriched(row, &partners, &wanted, span)?);
         }
         merge(without_empty(results), span)
@@ -123,16 +129,14 @@ impl Evaluator<'_> {
             if newest.is_empty() && !wanted.content_with_nothing() {
                 continue;
             }
-            let at = match results.iter().position(|(infos, _)| *infos == newest) {
-                Some(at) => at,
-                None => {
-                    let mut result = row.emptied(self.steps);
-                    let infos = newest.iter().map(|at| &partners[*at].labels);
-                    result.labels = joined(&row.labels, infos, wanted, span)?;
-                    results.push((newest, result));
-                    results.len() - 1
-                }
-            };
+            let known = results.iter().position(|(infos, _)| *infos == newest);
+            let at = known.unwrap_or(results.len());
+            if known.is_none() {
+                let mut result = row.emptied(self.steps);
+                let infos = newest.iter().map(|at| &partners[*at].labels);
+                result.labels = joined(&row.labels, infos, wanted, span)?;
+                results.push((newest, result));
+            }
             results[at].1.column.set(i, reading);
         }
         Ok(results.into_iter().map(|(_, row)| row).collect())
@@ -141,8 +145,10 @@ impl Evaluator<'_> {
     fn infos(&self, base: &[&Row], wanted: &Wanted<'_>, vector: &Expr) -> Outcome<Vec<Info>> {
         let mut matchers = Vec::new();
         for label in IDENTIFYING {
-            let values: BTreeSet<&str> =
-                base.iter().filter_map(|row| row.labels.get(label)).collect();
+            let values: BTreeSet<&str> = base
+                .iter()
+                .filter_map(|row| row.labels.get(label))
+                .collect();
             if !values.is_empty() {
                 let values: Vec<String> = values.into_iter().map(regex::escape).collect();
                 matchers.push(Matcher::new(label, MatchOp::Regex, values.join("|")));
@@ -171,13 +177,19 @@ impl Evaluator<'_> {
         let shifts = self.shifts_to_selector(vector)?;
         let as_of = |i: usize| {
             let times = shifts.iter();
-            times.fold(self.steps.time(i), |at, shift| self.shifted_time(*shift, at))
+            times.fold(self.steps.time(i), |at, shift| {
+                self.shifted_time(*shift, at)
+            })
         };
         let lookback_ms = self.options.lookback_ms;
         let (first, last) = (as_of(0), as_of(self.steps.count.saturating_sub(1)));
         let found = self
             .storage
-            .select(&matchers, first.min(last) - lookback_ms + 1, first.max(last))
+            .select(
+                &matchers,
+                first.min(last) - lookback_ms + 1,
+                first.max(last),
+            )
             .map_err(|error| Fault::new(ErrorKind::Storage(error), vector.span))?;
         self.charge(found.len() as u64 * self.steps.count as u64, vector.span)?;
         let mut infos = Vec::with_capacity(found.len());
@@ -221,12 +233,7 @@ fn identity(labels: &Labels) -> Labels {
 }
 
 /// The time of the sample that is current at `at_ms`; an info series has no histograms.
-fn current_ms(
-    series: &Series,
-    at_ms: i64,
-    lookback_ms: i64,
-    span: Span,
-) -> Outcome<Option<i64>> {
+fn current_ms(series: &Series, at_ms: i64, lookback_ms: i64, span: Span) -> Outcome<Option<i64>> {
     let after = series.timestamps.partition_point(|t| *t <= at_ms);
     let Some(current) = after.checked_sub(1) else {
         return Ok(None);

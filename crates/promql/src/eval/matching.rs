@@ -3,9 +3,9 @@
 //! Guarantees: labels are compared once a series; at each step only small numbers are. Which series is the
 //! partner may change from step to step, and its labels with it.
 
+use super::Evaluator;
 use super::binary::Combined;
 use super::rows::{Row, merge_or, without_empty};
-use super::Evaluator;
 use crate::ast::{Binary, Group, Matching};
 use crate::column::{Column, Point, Reading};
 use crate::error::{Fault, Outcome};
@@ -163,7 +163,11 @@ impl Evaluator<'_> {
                     (None, Some(fill)) => (Point::Float(fill), &sides.labels[*signature]),
                     (None, None) => continue,
                 };
-                let (l, r) = if sides.swapped { (other, point) } else { (point, other) };
+                let (l, r) = if sides.swapped {
+                    (other, point)
+                } else {
+                    (point, other)
+                };
                 let reading = match self.combined(binary, l, r, span) {
                     Combined::Unfit => continue,
                     Combined::FilteredOut => None,
@@ -223,23 +227,32 @@ impl Evaluator<'_> {
     /// What the "one" side gives where it met nobody.
     fn filled(&self, sides: &Sides<'_>, fill: f64, taken: &[bool], span: Span) -> Vec<Row> {
         let steps = self.steps.count;
-        let results = sides.one.iter().zip(&sides.one_signatures).map(|(one, signature)| {
-            let many = &sides.labels[*signature];
-            let mut result = sides.result_row(many, &one.labels, false, steps);
-            for i in 0..steps {
-                let point = one.column.get(i);
-                if taken[signature * steps + i] || matches!(point, Point::Gap) {
-                    continue;
+        let results = sides
+            .one
+            .iter()
+            .zip(&sides.one_signatures)
+            .map(|(one, signature)| {
+                let many = &sides.labels[*signature];
+                let mut result = sides.result_row(many, &one.labels, false, steps);
+                for i in 0..steps {
+                    let point = one.column.get(i);
+                    if taken[signature * steps + i] || matches!(point, Point::Gap) {
+                        continue;
+                    }
+                    let fill = Point::Float(fill);
+                    let (l, r) = if sides.swapped {
+                        (point, fill)
+                    } else {
+                        (fill, point)
+                    };
+                    let reading: Option<Reading> =
+                        self.combined(sides.binary, l, r, span).reading();
+                    if let Some(reading) = reading {
+                        result.column.set(i, reading);
+                    }
                 }
-                let fill = Point::Float(fill);
-                let (l, r) = if sides.swapped { (point, fill) } else { (fill, point) };
-                let reading: Option<Reading> = self.combined(sides.binary, l, r, span).reading();
-                if let Some(reading) = reading {
-                    result.column.set(i, reading);
-                }
-            }
-            result
-        });
+                result
+            });
         results.collect()
     }
 }

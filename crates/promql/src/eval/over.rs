@@ -3,6 +3,11 @@
 //! Guarantees: both ends of the window only move forward, so a series is walked once whatever the overlap.
 //! Functions that only know numbers see only numbers; a range that has both is worth an info.
 
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "the table of functions needs one signature"
+)]
+
 use super::rows::{Row, without_empty};
 use super::window::{Mix, Window};
 use super::{Evaluator, Samples};
@@ -114,7 +119,10 @@ impl Evaluator<'_> {
                 if from == to {
                     continue;
                 }
-                let window = source.samples.window(from..to, (start_ms, end_ms), self.steps.time(i));
+                let window =
+                    source
+                        .samples
+                        .window(from..to, (start_ms, end_ms), self.steps.time(i));
                 match f(&window, &scope, i) {
                     Ok(Some(reading)) => column.set(i, reading),
                     Ok(None) => {}
@@ -225,31 +233,39 @@ pub(crate) fn last(w: &Window<'_>, _: &Scope<'_>) -> Option<Reading> {
 }
 
 pub(crate) fn ts_of_first(w: &Window<'_>, _: &Scope<'_>) -> Option<Reading> {
-    w.timestamps.first().map(|t| Reading::Float(*t as f64 / 1000.0))
+    w.timestamps
+        .first()
+        .map(|t| Reading::Float(*t as f64 / 1000.0))
 }
 
 pub(crate) fn ts_of_last(w: &Window<'_>, _: &Scope<'_>) -> Option<Reading> {
-    w.timestamps.last().map(|t| Reading::Float(*t as f64 / 1000.0))
+    w.timestamps
+        .last()
+        .map(|t| Reading::Float(*t as f64 / 1000.0))
 }
 
 pub(crate) fn resets(w: &Window<'_>, scope: &Scope<'_>) -> Option<Reading> {
-    counted(w, scope, |w, at| match (w.histogram(at - 1), w.histogram(at)) {
-        (None, None) => w.values[at] < w.values[at - 1] || super::rate::is_born_anew(w, at),
-        (Some(before), Some(now)) => {
-            super::rate::is_born_anew(w, at) || now.is_reset_after(before)
+    counted(w, scope, |w, at| {
+        match (w.histogram(at - 1), w.histogram(at)) {
+            (None, None) => w.values[at] < w.values[at - 1] || super::rate::is_born_anew(w, at),
+            (Some(before), Some(now)) => {
+                super::rate::is_born_anew(w, at) || now.is_reset_after(before)
+            }
+            (Some(_), None) | (None, Some(_)) => true,
         }
-        (Some(_), None) | (None, Some(_)) => true,
     })
 }
 
 pub(crate) fn changes(w: &Window<'_>, scope: &Scope<'_>) -> Option<Reading> {
-    counted(w, scope, |w, at| match (w.histogram(at - 1), w.histogram(at)) {
-        (None, None) => {
-            let (before, now) = (w.values[at - 1], w.values[at]);
-            before != now && !(before.is_nan() && now.is_nan())
+    counted(w, scope, |w, at| {
+        match (w.histogram(at - 1), w.histogram(at)) {
+            (None, None) => {
+                let (before, now) = (w.values[at - 1], w.values[at]);
+                before != now && !(before.is_nan() && now.is_nan())
+            }
+            (Some(before), Some(now)) => !now.same_as(before),
+            (Some(_), None) | (None, Some(_)) => true,
         }
-        (Some(before), Some(now)) => !now.same_as(before),
-        (Some(_), None) | (None, Some(_)) => true,
     })
 }
 

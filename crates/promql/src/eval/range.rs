@@ -200,7 +200,9 @@ fn framed(samples: &Samples, (start_ms, end_ms): (i64, i64), smoothed: bool) -> 
         value,
     };
     series.samples.push(sample(start_ms, frame.left));
-    let inside = frame.inside.map(|at| sample(window.timestamps[at], window.values[at]));
+    let inside = frame
+        .inside
+        .map(|at| sample(window.timestamps[at], window.values[at]));
     series.samples.extend(inside);
     series.samples.push(sample(end_ms, frame.right));
     series
@@ -208,9 +210,13 @@ fn framed(samples: &Samples, (start_ms, end_ms): (i64, i64), smoothed: bool) -> 
 
 /// What a subquery's steps give, as samples.
 fn range_row(row: Row, steps: Steps) -> RangeRow {
-    let present: Vec<usize> = (0..steps.count).filter(|at| row.column.is_some(*at)).collect();
+    let present: Vec<usize> = (0..steps.count)
+        .filter(|at| row.column.is_some(*at))
+        .collect();
     let timestamps = present.iter().map(|at| steps.time(*at)).collect();
-    let values = present.iter().map(|at| row.column.float(*at).unwrap_or(f64::NAN));
+    let values = present
+        .iter()
+        .map(|at| row.column.float(*at).unwrap_or(f64::NAN));
     let values = values.collect();
     let histograms = row.column.has_histograms().then(|| {
         let cell = |at: &usize| row.column.histogram(*at).map(without_hint);

@@ -122,18 +122,18 @@ struct Reach {
 
 impl Reach {
     /// `to_zero(sampled)` says how long before the first sample a counter would have been zero.
-    fn of(
-        w: &Window<'_>,
-        flavour: Flavour,
-        to_zero: impl Fn(f64) -> Option<f64>,
-    ) -> Option<Self> {
+    fn of(w: &Window<'_>, flavour: Flavour, to_zero: impl Fn(f64) -> Option<f64>) -> Option<Self> {
         let (first_ms, last_ms) = (*w.timestamps.first()?, *w.timestamps.last()?);
         let range_s = (w.end_ms - w.start_ms) as f64 / 1000.0;
         let mut to_start = (first_ms - w.start_ms) as f64 / 1000.0;
         let mut to_end = (w.end_ms - last_ms) as f64 / 1000.0;
         let mut sampled = (last_ms - first_ms) as f64 / 1000.0;
         let intervals = w.len() - 1;
-        let interval = if intervals > 0 { sampled / intervals as f64 } else { 0.0 };
+        let interval = if intervals > 0 {
+            sampled / intervals as f64
+        } else {
+            0.0
+        };
         let threshold = interval * EXTRAPOLATION_THRESHOLD;
         let born_ms = w.start_time(0);
         let from_zero =
@@ -157,7 +157,11 @@ impl Reach {
         if to_end >= threshold {
             to_end = interval / 2.0;
         }
-        let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
+        let mut factor = if sampled == 0.0 {
+            1.0
+        } else {
+            (sampled + to_start + to_end) / sampled
+        };
         if flavour.per_second {
             factor /= range_s;
         }
@@ -211,7 +215,11 @@ fn growth(
         scope.note(&Remark::NotGauge(scope.metric()));
     }
     let custom = previous.is_custom();
-    let between = if counter { &histograms[1..histograms.len() - 1] } else { &[] };
+    let between = if counter {
+        &histograms[1..histograms.len() - 1]
+    } else {
+        &[]
+    };
     if last.is_custom() != custom || between.iter().any(|h| h.is_custom() != custom) {
         scope.note(&Remark::MixedSchemas(scope.metric()));
         return None;
@@ -250,18 +258,14 @@ fn combined(
     during: During,
     scope: &Scope<'_>,
 ) -> Option<Histogram> {
-    match result {
-        Ok(added) => {
-            if added.reconciled {
-                scope.note(&Remark::MismatchedBounds(during));
-            }
-            Some(added.histogram)
-        }
-        Err(Incompatible) => {
-            scope.note(&Remark::MixedSchemas(scope.metric()));
-            None
-        }
+    let Ok(added) = result else {
+        scope.note(&Remark::MixedSchemas(scope.metric()));
+        return None;
+    };
+    if added.reconciled {
+        scope.note(&Remark::MismatchedBounds(during));
     }
+    Some(added.histogram)
 }
 
 pub(crate) fn irate(w: &Window<'_>, scope: &Scope<'_>) -> Option<Reading> {
@@ -280,21 +284,34 @@ fn newest_two(w: &Window<'_>, scope: &Scope<'_>, flavour: Flavour) -> Option<Rea
             let (before, now) = (w.values[at - 1], w.values[at]);
             let reset = flavour.counter && (now < before || is_born_anew(w, at));
             let grown = if reset { now } else { now - before };
-            Some(Reading::Float(if flavour.per_second { grown / seconds } else { grown }))
+            Some(Reading::Float(if flavour.per_second {
+                grown / seconds
+            } else {
+                grown
+            }))
         }
         (Some(before), Some(now)) => {
             let is_gauge = |h: &Histogram| h.hint == ResetHint::Gauge;
             if flavour.counter && (is_gauge(before) || is_gauge(now)) {
                 scope.note(&Remark::NotCounter(scope.metric()));
             }
-            if !flavour.counter && !(is_gauge(before) && is_gauge(now)) {
+            let gauges = is_gauge(before) && is_gauge(now);
+            if !flavour.counter && !gauges {
                 scope.note(&Remark::NotGauge(scope.metric()));
             }
             let reset = flavour.counter && (is_born_anew(w, at) || now.is_reset_after(before));
             let now = Histogram::clone(now);
-            let grown = if reset { now } else { subtracted(now, before, scope)? };
+            let grown = if reset {
+                now
+            } else {
+                subtracted(now, before, scope)?
+            };
             let grown = grown.with_hint(ResetHint::Gauge).compact();
-            let grown = if flavour.per_second { grown.divided(seconds) } else { grown };
+            let grown = if flavour.per_second {
+                grown.divided(seconds)
+            } else {
+                grown
+            };
             Some(grown.into())
         }
         (Some(_), None) | (None, Some(_)) => {

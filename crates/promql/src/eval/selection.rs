@@ -53,7 +53,10 @@ impl Series {
         let len = self.timestamps.len();
         self.values.len() == len
             && self.histograms.as_ref().is_none_or(|h| h.len() == len)
-            && self.start_timestamps.as_ref().is_none_or(|s| s.len() == len)
+            && self
+                .start_timestamps
+                .as_ref()
+                .is_none_or(|s| s.len() == len)
     }
 
     /// The samples of a range, without staleness markers.

@@ -69,7 +69,10 @@ impl Place<'_> {
         {
             return Some(samples.reading(next));
         }
-        let before = self.next.checked_sub(1).filter(|at| self.around.contains(at))?;
+        let before = self
+            .next
+            .checked_sub(1)
+            .filter(|at| self.around.contains(at))?;
         let Some(next) = next else {
             return Some(samples.reading(before));
         };

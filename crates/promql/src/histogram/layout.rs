@@ -87,13 +87,11 @@ impl Histogram {
                 let upper = self.borders(slot.index).1;
                 (upper > threshold && slot.count != 0.0).then_some(upper)
             });
-            match split {
-                Some(upper) => threshold = upper,
-                None => {
-                    let counts = slots().filter(inside).map(|slot| slot.count);
-                    return (self.zero_count + counts.sum::<f64>(), threshold);
-                }
-            }
+            let Some(upper) = split else {
+                let counts = slots().filter(inside).map(|slot| slot.count);
+                return (self.zero_count + counts.sum::<f64>(), threshold);
+            };
+            threshold = upper;
         }
     }
 
@@ -123,7 +121,8 @@ impl Histogram {
         self.zero_count = count;
         self.zero_threshold = threshold;
         let schema = self.schema;
-        let outside = |slot: &Slot| exponential_bound(slot.index.saturating_sub(1), schema) >= threshold;
+        let outside =
+            |slot: &Slot| exponential_bound(slot.index.saturating_sub(1), schema) >= threshold;
         self.positive.retain(outside);
         self.negative.retain(outside);
     }
@@ -150,7 +149,9 @@ fn coarsened(slots: &[Slot], from: i32, to: i32) -> Vec<Slot> {
 /// Custom buckets under fewer bounds.
 pub(super) fn rebounded(slots: &[Slot], from: &[f64], to: &[f64]) -> Vec<Slot> {
     merged(slots, |index| {
-        let upper = usize::try_from(index).ok().and_then(|index| from.get(index));
+        let upper = usize::try_from(index)
+            .ok()
+            .and_then(|index| from.get(index));
         let at = upper.map_or(to.len(), |upper| to.partition_point(|bound| bound < upper));
         i32::try_from(at).unwrap_or(i32::MAX)
     })

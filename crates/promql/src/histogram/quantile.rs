@@ -56,10 +56,21 @@ impl Histogram {
             if self.sum.is_nan() {
                 return (f64::NAN, NanEffect::Result);
             }
-            return (if forward { bucket.upper } else { bucket.lower }, NanEffect::None);
+            return (
+                if forward { bucket.upper } else { bucket.lower },
+                NanEffect::None,
+            );
         }
-        let effect = if self.sum.is_nan() { NanEffect::Skew } else { NanEffect::None };
-        let inside = if forward { rank - (count - bucket.count) } else { count - rank };
+        let effect = if self.sum.is_nan() {
+            NanEffect::Skew
+        } else {
+            NanEffect::None
+        };
+        let inside = if forward {
+            rank - (count - bucket.count)
+        } else {
+            count - rank
+        };
         (self.interpolated(bucket, inside / bucket.count), effect)
     }
 
@@ -100,7 +111,10 @@ impl Histogram {
         } else {
             self.count
         };
-        let rank_of = |value| self.rank_of(value).map_or(numbers, |rank: f64| rank.min(numbers));
+        let rank_of = |value| {
+            self.rank_of(value)
+                .map_or(numbers, |rank: f64| rank.min(numbers))
+        };
         (rank_of(upper) - rank_of(lower)) / self.count
     }
 

@@ -72,7 +72,7 @@ impl Tally {
                 return Ok(());
             }
             self.incremental = true;
-            self.rescale(|histogram, before| histogram.divided(before), self.count - 1.0);
+            self.rescale(Histogram::divided, self.count - 1.0);
         }
         let share = (self.count - 1.0) / self.count;
         self.rescale(Histogram::scaled, share);
@@ -91,7 +91,11 @@ impl Tally {
         self.sum.hint = self.sum.hint.met_with(other.hint).0;
         let (sum, lost) = (&mut self.sum, &mut self.lost);
         for (sum, lost, value) in [
-            (&mut sum.zero_count, &mut lost.zero_count, aligned.zero_count),
+            (
+                &mut sum.zero_count,
+                &mut lost.zero_count,
+                aligned.zero_count,
+            ),
             (&mut sum.count, &mut lost.count, other.count),
             (&mut sum.sum, &mut lost.sum, other.sum),
         ] {

@@ -44,11 +44,21 @@ impl Histogram {
             index: slot.index,
             count,
         };
-        let positive = self.positive.iter().map(|s| slot(s, keep(self.above_zero(*s))));
+        let positive = self
+            .positive
+            .iter()
+            .map(|s| slot(s, keep(self.above_zero(*s))));
         let positive: Vec<Slot> = positive.collect();
-        let negative = self.negative.iter().map(|s| slot(s, keep(self.below_zero(*s))));
+        let negative = self
+            .negative
+            .iter()
+            .map(|s| slot(s, keep(self.below_zero(*s))));
         let negative: Vec<Slot> = negative.collect();
-        let zero_count = if self.zero_count > 0.0 { keep(self.zero_bucket()) } else { 0.0 };
+        let zero_count = if self.zero_count > 0.0 {
+            keep(self.zero_bucket())
+        } else {
+            0.0
+        };
         if !removed {
             return self.clone();
         }
@@ -117,7 +127,11 @@ impl Histogram {
             return f64::midpoint(bucket.lower, bucket.upper);
         }
         let middle = (bucket.lower * bucket.upper).sqrt();
-        if bucket.sign == Sign::Negative { -middle } else { middle }
+        if bucket.sign == Sign::Negative {
+            -middle
+        } else {
+            middle
+        }
     }
 }
 
@@ -129,10 +143,9 @@ fn kept_of_upwards(bucket: Bucket, trim: Trim, value: f64) -> Kept {
     };
     match trim {
         Trim::KeepBelow if value == f64::INFINITY => whole(bucket.lower),
-        Trim::KeepBelow => NOTHING,
         Trim::KeepAbove if value <= bucket.lower => whole(bucket.lower),
         Trim::KeepAbove if value.is_finite() && bucket.lower.is_finite() => whole(value),
-        Trim::KeepAbove => NOTHING,
+        Trim::KeepBelow | Trim::KeepAbove => NOTHING,
     }
 }
 
@@ -144,9 +157,8 @@ fn kept_of_downwards(bucket: Bucket, trim: Trim, value: f64) -> Kept {
     };
     match trim {
         Trim::KeepAbove if value == f64::NEG_INFINITY => whole(bucket.upper),
-        Trim::KeepAbove => NOTHING,
         Trim::KeepBelow if value >= bucket.upper => whole(bucket.upper),
         Trim::KeepBelow if value.is_finite() => whole(value),
-        Trim::KeepBelow => NOTHING,
+        Trim::KeepBelow | Trim::KeepAbove => NOTHING,
     }
 }

@@ -97,6 +97,9 @@ pub(super) fn label_selector(expr: &Expr) -> Outcome<()> {
         {
             Ok(())
         }
-        _ => Fault::invalid(expr.span, "info needs a label selector such as {version=~\".+\"}"),
+        _ => Fault::invalid(
+            expr.span,
+            "info needs a label selector such as {version=~\".+\"}",
+        ),
     }
 }

@@ -1,7 +1,9 @@
 //! Selectors and what may follow them: ranges, subqueries, `offset`, `@`.
 
 use super::Parser;
-use crate::ast::{At, Duration, Edges, Expr, ExprKind, MAX_DURATION_MS, Modifiers, Selector, ValueType};
+use crate::ast::{
+    At, Duration, Edges, Expr, ExprKind, MAX_DURATION_MS, Modifiers, Selector, ValueType,
+};
 use crate::error::{Fault, Outcome};
 use crate::lexer::Token;
 use crate::storage::METRIC_NAME;

@@ -49,8 +49,8 @@ fn an_error_says_where_and_what_was_expected() {
     );
     assert_eq!(error("nope(a)"), "1:1: unknown function \"nope\"");
     assert_eq!(
-        error("a[5m] anchored"),
-        "1:7: not supported: the modifier anchored"
+        error("a[5m] anchored smoothed"),
+        "1:16: a selector is either anchored or smoothed, once"
     );
     assert_eq!(
         error("1 > 2"),

@@ -73,7 +73,10 @@ pub(super) fn read(text: &str) -> Result<Vec<Command>, ScriptError> {
     let mut commands = Vec::new();
     let lines = text.lines().map(str::trim);
     let lines = lines.map(|line| if line.starts_with('#') { "" } else { line });
-    let mut lines = lines.enumerate().map(|(at, line)| (at + 1, line)).peekable();
+    let mut lines = lines
+        .enumerate()
+        .map(|(at, line)| (at + 1, line))
+        .peekable();
     while let Some((at, line)) = lines.next() {
         if line.is_empty() {
             continue;
@@ -98,7 +101,9 @@ fn command(at: usize, line: &str, block: &[(usize, &str)]) -> Fallible<Command> 
         "clear" => Ok(Command::Clear),
         word @ ("load" | "load_with_nhcb") => {
             let step = line[word.len()..].trim();
-            let lines = block.iter().map(|(at, line)| points::read(line).map_err(|m| (*at, m)));
+            let lines = block
+                .iter()
+                .map(|(at, line)| points::read(line).map_err(|m| (*at, m)));
             Ok(Command::Load {
                 step_ms: ms(step).map_err(here)?,
                 with_custom: word == "load_with_nhcb",
@@ -218,10 +223,17 @@ fn expected(when: When, outcome: &mut Outcome) -> Expected {
     }
     let (start_ms, step_ms) = match (outcome.range, when) {
         (Some(range), _) => range,
-        (None, When::Range { start_ms, step_ms, .. }) => (start_ms, step_ms),
+        (
+            None,
+            When::Range {
+                start_ms, step_ms, ..
+            },
+        ) => (start_ms, step_ms),
         (None, When::Instant(_)) => {
             let first = |spots: Vec<Spot>| spots.into_iter().next().unwrap_or(Spot::Gap);
-            let points = series.into_iter().map(|(labels, spots)| (labels, first(spots)));
+            let points = series
+                .into_iter()
+                .map(|(labels, spots)| (labels, first(spots)));
             return Expected::Vector(points.collect());
         }
     };
@@ -238,7 +250,9 @@ impl Outcome {
             return self.expect(rest.trim());
         }
         if let Some(rest) = entry.strip_prefix("expected_fail_message") {
-            self.fails.get_or_insert_default().push(Text::Exactly(rest.trim().into()));
+            self.fails
+                .get_or_insert_default()
+                .push(Text::Exactly(rest.trim().into()));
         } else if let Some(rest) = entry.strip_prefix("expected_fail_regexp") {
             self.fails.get_or_insert_default().push(like(rest)?);
         } else if let Some(value) = number(entry) {
@@ -253,7 +267,10 @@ impl Outcome {
     fn expect(&mut self, text: &str) -> Result<(), String> {
         let mut words = Words(text);
         match words.next() {
-            "fail" => self.fails.get_or_insert_default().push(wanted(words.rest())?),
+            "fail" => self
+                .fails
+                .get_or_insert_default()
+                .push(wanted(words.rest())?),
             "warn" => self.warnings.wanted.push(wanted(words.rest())?),
             "info" => self.infos.wanted.push(wanted(words.rest())?),
             "no_warn" => self.warnings.none = true,

@@ -5,8 +5,12 @@ use crate::{CUSTOM_SCHEMA, Histogram, ResetHint, Slot};
 
 /// The histogram, and whether its reset hint was written down.
 pub(super) fn read(text: &str) -> Result<(Histogram, bool), String> {
-    let body = text.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
-    let mut rest = body.ok_or_else(|| format!("not a histogram: {text}"))?.trim();
+    let body = text
+        .strip_prefix("{{")
+        .and_then(|rest| rest.strip_suffix("}}"));
+    let mut rest = body
+        .ok_or_else(|| format!("not a histogram: {text}"))?
+        .trim();
     let mut histogram = Histogram::default();
     let (mut offset, mut n_offset) = (0, 0);
     let mut hint_given = false;
@@ -45,9 +49,13 @@ pub(super) fn read(text: &str) -> Result<(Histogram, bool), String> {
 
 /// Key, value and what follows.
 fn field(text: &str) -> Result<(&str, &str, &str), String> {
-    let (key, rest) = text.split_once(':').ok_or_else(|| format!("not a field: {text}"))?;
+    let (key, rest) = text
+        .split_once(':')
+        .ok_or_else(|| format!("not a field: {text}"))?;
     let end = if rest.starts_with('[') {
-        rest.find(']').ok_or_else(|| format!("an open list: {rest}"))? + 1
+        rest.find(']')
+            .ok_or_else(|| format!("an open list: {rest}"))?
+            + 1
     } else {
         rest.find(char::is_whitespace).unwrap_or(rest.len())
     };

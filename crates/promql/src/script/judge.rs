@@ -35,7 +35,9 @@ fn alike(wanted: &Histogram, found: &Histogram, hint_given: bool) -> bool {
     let same_slots = |a: &[crate::Slot], b: &[crate::Slot]| {
         let pairs = a.iter().zip(b);
         a.len() == b.len()
-            && pairs.into_iter().all(|(a, b)| a.index == b.index && almost(a.count, b.count))
+            && pairs
+                .into_iter()
+                .all(|(a, b)| a.index == b.index && almost(a.count, b.count))
     };
     let bounds = wanted.bounds.iter().zip(found.bounds.iter());
     wanted.schema == found.schema
@@ -140,7 +142,8 @@ fn same_matrix(
             let mut spots = spots.iter().enumerate();
             *labels == series.labels
                 && points == wanted_points
-                && spots.all(|(i, spot)| fits(spot, point_at(series, start_ms + step_ms * i as i64)))
+                && spots
+                    .all(|(i, spot)| fits(spot, point_at(series, start_ms + step_ms * i as i64)))
         })
 }
 
@@ -174,17 +177,30 @@ fn note_rule(rule: &NoteRule, severity: Severity, notes: &[Note]) -> Result<(), 
     let notes = notes.iter().filter(|note| note.severity == severity);
     let notes: Vec<String> = notes.map(ToString::to_string).collect();
     let told = rule.wanted.is_empty() || {
-        let each_wanted = rule.wanted.iter().all(|text| notes.iter().any(|note| text.fits(note)));
-        let each_found = notes.iter().all(|note| rule.wanted.iter().any(|text| text.fits(note)));
+        let each_wanted = rule
+            .wanted
+            .iter()
+            .all(|text| notes.iter().any(|note| text.fits(note)));
+        let each_found = notes
+            .iter()
+            .all(|note| rule.wanted.iter().any(|text| text.fits(note)));
         each_wanted && each_found
     };
-    if told && !(rule.none && !notes.is_empty()) {
+    let silent = notes.is_empty() || !rule.none;
+    if told && silent {
         return Ok(());
     }
     let wanted = if rule.none {
         format!("no {kind}")
     } else {
-        format!("{kind}: {}", rule.wanted.iter().map(shown_text).collect::<Vec<_>>().join("; "))
+        format!(
+            "{kind}: {}",
+            rule.wanted
+                .iter()
+                .map(shown_text)
+                .collect::<Vec<_>>()
+                .join("; ")
+        )
     };
     Err((wanted, format!("{kind}: {}", notes.join("; "))))
 }
@@ -208,7 +224,9 @@ pub(super) fn shown_expected(expected: &Expected) -> String {
         Expected::Scalar(value) => Short(*value).to_string(),
         Expected::Text(text) => format!("{text:?}"),
         Expected::Vector(series) => {
-            let lines = series.iter().map(|(labels, spot)| format!("\n{labels} {}", shown_spot(spot)));
+            let lines = series
+                .iter()
+                .map(|(labels, spot)| format!("\n{labels} {}", shown_spot(spot)));
             lines.collect()
         }
         Expected::Matrix { series, .. } => {
@@ -253,14 +271,20 @@ fn shown_result(result: &QueryResult) -> String {
         QueryResult::String(text) => format!("{text:?}"),
         QueryResult::Vector(series) => {
             let lines = series.iter().map(|one| {
-                let shown = one.histogram.as_ref().map_or_else(|| point(&one.sample), histogram);
+                let shown = one
+                    .histogram
+                    .as_ref()
+                    .map_or_else(|| point(&one.sample), histogram);
                 format!("\n{} {shown}", one.labels)
             });
             lines.collect()
         }
         QueryResult::Matrix(series) => {
             let lines = series.iter().map(|one| {
-                let floats = one.samples.iter().map(|s| format!("{}@{}", point(s), s.timestamp_ms));
+                let floats = one
+                    .samples
+                    .iter()
+                    .map(|s| format!("{}@{}", point(s), s.timestamp_ms));
                 let points: Vec<String> = floats.chain(one.histograms.iter().map(timed)).collect();
                 format!("\n{} {}", one.labels, points.join(" "))
             });

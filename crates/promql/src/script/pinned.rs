@@ -41,7 +41,9 @@ pub(super) fn calls_any(expr: &Expr, names: &[&str]) -> bool {
     {
         return true;
     }
-    expr.children().into_iter().any(|child| calls_any(child, names))
+    expr.children()
+        .into_iter()
+        .any(|child| calls_any(child, names))
 }
 
 /// Whether a duration depends on the query's step or range.
@@ -90,7 +92,11 @@ fn pin(expr: &mut Expr, at_ms: i64) {
         }
         ExprKind::Call { function, args } => {
             // The labels that `info` takes are selected as of its vector's time.
-            let own = if function.name == "info" { 1 } else { args.len() };
+            let own = if function.name == "info" {
+                1
+            } else {
+                args.len()
+            };
             for arg in args.iter_mut().take(own) {
                 pin(arg, at_ms);
             }

@@ -168,7 +168,10 @@ fn split_step(head: &str) -> Option<(f64, f64)> {
 }
 
 fn expand_histogram(head: &str, times: usize, spots: &mut Vec<Spot>) -> Result<(), String> {
-    let end = head.find("}}").ok_or_else(|| format!("an open histogram: {head}"))? + 2;
+    let end = head
+        .find("}}")
+        .ok_or_else(|| format!("an open histogram: {head}"))?
+        + 2;
     let (first, rest) = head.split_at(end);
     let (mut histogram, hint_given) = histogram::read(first)?;
     let step = match rest.chars().next() {
@@ -178,7 +181,11 @@ fn expand_histogram(head: &str, times: usize, spots: &mut Vec<Spot>) -> Result<(
     };
     for at in 0..=times {
         if let Some((sign, step)) = step.as_ref().filter(|_| at > 0) {
-            let next = if *sign == '+' { histogram.plus(step) } else { histogram.minus(step) };
+            let next = if *sign == '+' {
+                histogram.plus(step)
+            } else {
+                histogram.minus(step)
+            };
             let next = next.map_err(|_| format!("schemas that do not go together: {head}"))?;
             histogram = next.histogram;
         }

@@ -69,7 +69,9 @@ fn evaluated(memory: &Memory, eval: &Eval) -> Result<(), Failed> {
         difference,
     };
     let query = Query::parse(eval.query.as_str());
-    let answer = query.clone().and_then(|query| ask(memory, &query, eval.when));
+    let answer = query
+        .clone()
+        .and_then(|query| ask(memory, &query, eval.when));
     judged(eval, answer).map_err(as_written)?;
     let (Ok(query), When::Instant(at_ms)) = (query, eval.when) else {
         return Ok(());
@@ -91,12 +93,7 @@ fn judged(eval: &Eval, answer: Result<Answer, Error>) -> Result<(), Difference> 
 }
 
 /// With `@` on all that selects, at other evaluation times.
-fn pinned_elsewhere(
-    memory: &Memory,
-    eval: &Eval,
-    query: &Query,
-    at_ms: i64,
-) -> Result<(), Failed> {
+fn pinned_elsewhere(memory: &Memory, eval: &Eval, query: &Query, at_ms: i64) -> Result<(), Failed> {
     let Some(expr) = pinned(query.expr(), at_ms) else {
         return Ok(());
     };
@@ -132,9 +129,16 @@ fn in_the_middle(memory: &Memory, eval: &Eval, query: &Query, at_ms: i64) -> Res
         difference,
     };
     let answer = ask(memory, query, when).map_err(|error| {
-        failed((judge::shown_expected(&eval.expected), format!("error: {error}")))
+        failed((
+            judge::shown_expected(&eval.expected),
+            format!("error: {error}"),
+        ))
     })?;
-    let middle = middle(&answer.result, at_ms, matches!(eval.expected, Expected::Scalar(_)));
+    let middle = middle(
+        &answer.result,
+        at_ms,
+        matches!(eval.expected, Expected::Scalar(_)),
+    );
     judge::value(eval, &middle).map_err(failed)
 }
 

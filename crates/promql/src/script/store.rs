@@ -25,7 +25,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn load(&mut self, step_ms: i64, with_custom: bool, lines: &[Line]) -> Result<(), String> {
+    pub(super) fn load(
+        &mut self,
+        step_ms: i64,
+        with_custom: bool,
+        lines: &[Line],
+    ) -> Result<(), String> {
         let mut starts: Option<&Line> = None;
         let mut classic = BTreeMap::new();
         for line in lines {
@@ -71,7 +76,9 @@ impl Memory {
 
     fn load_custom(&mut self, classic: BTreeMap<Labels, BTreeMap<i64, Classic>>) {
         for (labels, times) in classic {
-            let histograms = times.into_iter().filter_map(|(at, one)| Some((at, one.custom()?)));
+            let histograms = times
+                .into_iter()
+                .filter_map(|(at, one)| Some((at, one.custom()?)));
             let histograms: Vec<(i64, Histogram)> = histograms.collect();
             if histograms.is_empty() {
                 continue;
@@ -142,7 +149,11 @@ impl Classic {
         self.buckets.dedup_by(|later, earlier| later.0 == earlier.0);
         let last = self.buckets.last().map_or(0.0, |(_, count)| *count);
         let count = self.count.unwrap_or(last);
-        if self.buckets.last().is_some_and(|(bound, _)| bound.is_finite()) {
+        if self
+            .buckets
+            .last()
+            .is_some_and(|(bound, _)| bound.is_finite())
+        {
             self.buckets.push((f64::INFINITY, count));
         }
         let mut before = 0.0;
@@ -179,7 +190,9 @@ fn gather(step_ms: i64, line: &Line, classic: &mut BTreeMap<Labels, BTreeMap<i64
     } else {
         return;
     };
-    let others = line.labels.filtered(|label| label != "le" && label != METRIC_NAME);
+    let others = line
+        .labels
+        .filtered(|label| label != "le" && label != METRIC_NAME);
     let times = classic.entry(others.with(METRIC_NAME, base)).or_default();
     for (i, spot) in line.spots.iter().enumerate() {
         let Spot::Float(value) = spot else { continue };
@@ -193,7 +206,9 @@ fn gather(step_ms: i64, line: &Line, classic: &mut BTreeMap<Labels, BTreeMap<i64
 }
 
 fn satisfies(labels: &Labels, matchers: &[Matcher]) -> bool {
-    matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
+    matchers
+        .iter()
+        .all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
 }
 
 impl Storage for Memory {
@@ -206,14 +221,19 @@ impl Storage for Memory {
         if start_ms > end_ms {
             return Ok(Vec::new());
         }
-        let found = self.series.iter().filter(|(labels, _)| satisfies(labels, matchers));
+        let found = self
+            .series
+            .iter()
+            .filter(|(labels, _)| satisfies(labels, matchers));
         let series = found.filter_map(|(labels, samples)| {
             let range: Vec<(&i64, &Sample)> = samples.range(start_ms..=end_ms).collect();
             if range.is_empty() {
                 return None;
             }
-            let histograms: Vec<Option<Arc<Histogram>>> =
-                range.iter().map(|(_, sample)| sample.histogram.clone()).collect();
+            let histograms: Vec<Option<Arc<Histogram>>> = range
+                .iter()
+                .map(|(_, sample)| sample.histogram.clone())
+                .collect();
             let any = histograms.iter().any(Option::is_some);
             Some(Series {
                 labels: labels.clone(),

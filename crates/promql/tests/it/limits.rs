@@ -9,7 +9,11 @@ struct OneSeries;
 impl Storage for OneSeries {
     fn select(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<Series>, StorageError> {
         let labels = Labels::from_pairs([("__name__", "a")]);
-        Ok(vec![Series::floats(labels, vec![0].into(), vec![1.0].into())])
+        Ok(vec![Series::floats(
+            labels,
+            vec![0].into(),
+            vec![1.0].into(),
+        )])
     }
 }
 

@@ -61,5 +61,10 @@ fn the_scripts_of_the_reference_pass() {
         return;
     }
     let failed = failures(&scripts);
-    assert!(failed.is_empty(), "{} fail:\n{}", failed.len(), failed.join("\n"));
+    assert!(
+        failed.is_empty(),
+        "{} fail:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
 }

@@ -101,7 +101,11 @@ impl Evaluator<'_> {
             let place = row.labels.sampling_hash() as f64 / u64::MAX as f64;
             for (i, ratio) in ratios.iter().enumerate() {
                 let ratio = ratio.clamp(-1.0, 1.0);
-                let taken = if ratio >= 0.0 { place < ratio } else { place >= 1.0 + ratio };
+                let taken = if ratio >= 0.0 {
+                    place < ratio
+                } else {
+                    place >= 1.0 + ratio
+                };
                 if (!taken || ratio == 0.0) && !matches!(row.column.get(i), Point::Gap) {
                     row.column.clear(i);
                 }
