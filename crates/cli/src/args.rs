@@ -391,7 +391,7 @@ pub(crate) enum TokenCommand {
         /// Its name: the actor in the ledger.
         name: String,
         /// What it may do.
-        #[arg(long = "scope", value_parser = ["read", "write", "host", "admin"], required = true)]
+        #[arg(long = "scope", value_parser = ["read", "send", "write", "host", "admin"], required = true)]
         scopes: Vec<String>,
         /// The server's data directory.
         #[arg(long)]

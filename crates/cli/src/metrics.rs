@@ -6,10 +6,18 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use mainstay_core::{Span, Time, ports::Clock};
+use axum::{
+    body::Bytes,
+    http::{Request, Response},
+};
+use mainstay_core::{
+    Span, Time,
+    ports::{BoxFuture, Clock},
+};
 use mainstay_ekg::{
     Ekg,
-    adapter::{ScrapeConfig, Scraper, Target, Writer},
+    adapter::{Intake, ScrapeConfig, Scraper, Target, Writer},
+    metadata::Metadata,
 };
 use mainstay_server::{Queries, Window};
 use mainstay_tsdb::{Head, HeadLimits};
@@ -45,10 +53,24 @@ impl Queries for PromQl {
     }
 }
 
+/// What others send goes into monitoring.
+pub(crate) struct Taking(pub(crate) Intake);
+
+impl mainstay_server::Intake for Taking {
+    fn remote_write(&self, request: Request<Bytes>) -> BoxFuture<'_, Response<Bytes>> {
+        Box::pin(self.0.remote_write(request))
+    }
+    fn received(&self) -> Vec<(&'static str, &'static str, u64)> {
+        self.0.received().listed()
+    }
+}
+
 /// What runs.
 pub(crate) struct Monitoring {
     /// The samples, to ask.
     pub(crate) ekg: Ekg,
+    /// Writes what others send.
+    pub(crate) intake: Intake,
     /// Targets whose own labels stand.
     pub(crate) targets: watch::Sender<Vec<Target>>,
     /// Routers: the labels of their samples stand.
@@ -105,8 +127,10 @@ pub(crate) fn start(clock: &Arc<dyn Clock>, stop: &CancellationToken) -> Monitor
         targets
     };
     let (targets, routers) = (scrape(false), scrape(true));
+    let intake = Intake::new(writer, Arc::clone(clock), Metadata::default());
     Monitoring {
         ekg,
+        intake,
         targets,
         routers,
         tasks,

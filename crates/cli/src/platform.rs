@@ -29,7 +29,7 @@ use crate::{
     claims,
     config::Notify,
     hubs::{Agents, Routers},
-    metrics::{self, PromQl},
+    metrics::{self, PromQl, Taking},
     notify,
     ports::{Ports, SystemClock, new_change_id, now},
     production::{Desk, Hands, Hubs, keep_observing, keep_scraping},
@@ -79,6 +79,7 @@ pub(crate) async fn start(
     let mut monitoring = metrics::start(&clock, &stop);
     let scraping = std::mem::take(&mut monitoring.tasks);
     let ekg = monitoring.ekg.clone();
+    let intake = monitoring.intake.clone();
     let engine = Engine::open(DeployPorts {
         ledger: ports.clone(),
         signals: Arc::new(ekg.clone()),
@@ -143,6 +144,7 @@ pub(crate) async fn start(
         changes: desk.clone(),
         views: desk,
         queries: Arc::new(PromQl(ekg)),
+        intake: Arc::new(Taking(intake)),
         agents: Arc::new(Agents(fleet)),
         routers: Arc::new(Routers(routes)),
     };

@@ -67,6 +67,7 @@ impl Server {
             changes: Arc::new(Empty),
             views: Arc::new(Empty),
             queries: Arc::new(Empty),
+            intake: Arc::new(Empty),
             agents: Arc::new(Agents(fleet.clone())),
             routers: Arc::new(Routers(routes.clone())),
         };

@@ -17,10 +17,15 @@
 pub mod adapter;
 mod age;
 mod answer;
+mod delivery;
 mod handle;
+pub mod metadata;
 mod storage;
 pub mod text;
 mod window;
+mod wire;
+pub mod write;
 
 pub use handle::{Ekg, QueryError, Refusals};
 pub use window::{Coverage, WindowCount};
+pub use wire::{WireError, WireErrorKind};

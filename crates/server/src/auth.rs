@@ -22,6 +22,8 @@ pub enum Scope {
     Write,
     /// Reports for a host or a fabric, and takes its orders.
     Host,
+    /// Sends measurements, and nothing else.
+    Send,
 }
 
 impl Scope {
@@ -31,6 +33,7 @@ impl Scope {
             Self::Read => has("read") || has("write") || has("admin"),
             Self::Write => has("write") || has("admin"),
             Self::Host => has("host") || has("admin"),
+            Self::Send => has("send") || has("write") || has("admin"),
         }
     }
     fn name(self) -> &'static str {
@@ -38,6 +41,7 @@ impl Scope {
             Self::Read => "read",
             Self::Write => "write",
             Self::Host => "host",
+            Self::Send => "send",
         }
     }
 }

@@ -27,7 +27,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 pub use auth::{Access, Scope};
-pub use metrics::{Queries, Window};
+pub use metrics::{Queries, Window, intake::Intake};
 pub use resources::{Applied, ApplyRequest, ApplyResponse, schema};
 pub use streams::{SILENT_MAX, Streams};
 
@@ -57,6 +57,8 @@ pub struct App {
     pub views: Arc<dyn Views>,
     /// Answers PromQL.
     pub queries: Arc<dyn Queries>,
+    /// Takes what others send.
+    pub intake: Arc<dyn Intake>,
     /// Attends to agents that connect.
     pub agents: Arc<dyn Streams>,
     /// Attends to routers that connect.
@@ -73,6 +75,7 @@ fn routes(app: App, open: streams::Open) -> Router {
     let read = |route| auth::guarded(route, &app, Scope::Read);
     let write = |route| auth::guarded(route, &app, Scope::Write);
     let host = |route| auth::guarded(route, &app, Scope::Host);
+    let send = |route| auth::guarded(route, &app, Scope::Send);
     Router::new()
         .route("/-/ready", routing::get(async || "ready\n"))
         .route("/-/healthy", routing::get(async || "healthy\n"))
@@ -140,6 +143,10 @@ fn routes(app: App, open: streams::Open) -> Router {
             read(routing::get(metrics::buildinfo)),
         )
         .route("/api/v1/metadata", read(routing::get(metrics::metadata)))
+        .route(
+            "/api/v1/write",
+            send(routing::post(metrics::intake::remote_write)),
+        )
         .route("/metrics", read(routing::get(own::metrics)))
         .route("/api/v1/streams/agent", host(routing::get(streams::agent)))
         .route(
@@ -149,6 +156,7 @@ fn routes(app: App, open: streams::Open) -> Router {
         .fallback(problem::not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(Extension(open))
+        .layer(Extension(Arc::<metrics::intake::Room>::default()))
         .layer(Extension(Arc::clone(&own)))
         .layer(middleware::from_fn_with_state(own, own::count))
         .with_state(app)

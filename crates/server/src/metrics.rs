@@ -8,6 +8,7 @@
 //! curl 'http://127.0.0.1:7070/api/v1/query?query=sum(rate(http_requests_total[1m]))'
 //! ```
 
+pub(crate) mod intake;
 mod params;
 
 use std::{sync::Arc, time::Instant};

@@ -159,6 +159,14 @@ pub(crate) async fn metrics(
     for (reason, count) in app.queries.refused() {
         text.sample("", &[("reason", reason)], count as f64);
     }
+    text.begin(
+        "mainstay_received_total",
+        "counter",
+        "What others sent, by what became of it.",
+    );
+    for (way, outcome, count) in app.intake.received() {
+        text.sample("", &[("by", way), ("outcome", outcome)], count as f64);
+    }
     match spawn_blocking(process::Process::read).await {
         Ok(Ok(process)) => process.write(&mut text),
         Ok(Err(error)) => tracing::warn!(%error, "/proc/self cannot be read"),

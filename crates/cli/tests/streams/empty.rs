@@ -1,5 +1,9 @@
 //! What the server stands on where only its streams matter.
 
+use axum::{
+    body::Bytes,
+    http::{Request, Response},
+};
 use mainstay_core::{
     Actor, Append, ChangeId, Entry, Span, StreamId, Time,
     ports::{
@@ -7,7 +11,7 @@ use mainstay_core::{
         TokenHolder, Views,
     },
 };
-use mainstay_server::{Queries, Window};
+use mainstay_server::{Intake, Queries, Window};
 use serde_json::{Value, json};
 
 /// The wall clock.
@@ -109,5 +113,14 @@ impl Queries for Empty {
     }
     fn label_values(&self, _: &str, _: &[&str], _: Window) -> Value {
         json!({})
+    }
+}
+
+impl Intake for Empty {
+    fn remote_write(&self, _: Request<Bytes>) -> BoxFuture<'_, Response<Bytes>> {
+        Box::pin(async { Response::new(Bytes::new()) })
+    }
+    fn received(&self) -> Vec<(&'static str, &'static str, u64)> {
+        Vec::new()
     }
 }

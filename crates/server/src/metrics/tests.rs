@@ -1,6 +1,10 @@
 use std::sync::Mutex;
 
-use axum::{Router, body::Body, http::Request};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::Request,
+};
 use mainstay_core::{
     Actor, Append, ChangeId, Entry, StreamId,
     ports::{
@@ -8,13 +12,14 @@ use mainstay_core::{
         TokenHolder, Views,
     },
 };
-use mainstay_ekg::Ekg;
+use mainstay_ekg::{Ekg, adapter::Writer, metadata::Metadata};
 use mainstay_tsdb::{Head, HeadLimits, Labels};
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::{Access, Streams, router};
+use crate::{Access, Intake, Streams, router};
 
 /// Nothing but a clock that stands at 100 s.
 struct Nothing;
@@ -135,6 +140,18 @@ impl Queries for Asked {
     }
 }
 
+/// The real intake, which writes into the head that answers.
+struct Taking(mainstay_ekg::adapter::Intake);
+
+impl Intake for Taking {
+    fn remote_write(&self, request: Request<Bytes>) -> BoxFuture<'_, axum::http::Response<Bytes>> {
+        Box::pin(self.0.remote_write(request))
+    }
+    fn received(&self) -> Vec<(&'static str, &'static str, u64)> {
+        self.0.received().listed()
+    }
+}
+
 struct Server {
     router: Router,
     open: std::sync::mpsc::Sender<()>,
@@ -154,6 +171,10 @@ fn server() -> Server {
     let (open, gate) = std::sync::mpsc::channel();
     let (wait, waiting) = watch::channel(0);
     let nothing = Arc::new(Nothing);
+    let ekg = Ekg::over(head);
+    let (writer, writing) = Writer::new(ekg.clone(), CancellationToken::new());
+    tokio::spawn(writing);
+    let intake = mainstay_ekg::adapter::Intake::new(writer, nothing.clone(), Metadata::default());
     let app = App {
         ledger: nothing.clone(),
         tables: nothing.clone(),
@@ -164,8 +185,9 @@ fn server() -> Server {
         access: Access::OpenOnLoopback,
         changes: nothing.clone(),
         views: nothing.clone(),
+        intake: Arc::new(Taking(intake)),
         queries: Arc::new(Asked {
-            ekg: Ekg::over(head),
+            ekg,
             gate: Mutex::new(gate),
             waiting: wait,
         }),
@@ -372,4 +394,71 @@ async fn what_dashboards_ask_first_is_answered() {
     assert_eq!(answer["data"]["version"], env!("CARGO_PKG_VERSION"));
     let (_, answer) = ask(&server, "/api/v1/metadata?limit=1").await;
     assert_eq!(answer, json!({ "status": "success", "data": {} }));
+}
+
+/// Field `number` of a message, holding bytes.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
+    field.extend(bytes);
+    field
+}
+
+/// A request of remote write 1.0 with one sample of `name` at each of `times_ms`, in snappy's block format.
+fn written(name: &str, times_ms: &[u8]) -> Vec<u8> {
+    let label = [field(1, b"__name__"), field(2, name.as_bytes())].concat();
+    let mut series = field(1, &label);
+    for at_ms in times_ms {
+        series.extend(field(
+            2,
+            &[&[0x09_u8][..], &3_f64.to_le_bytes(), &[0x10, *at_ms]].concat(),
+        ));
+    }
+    let message = field(1, &series);
+    // One literal: its length of the whole, then in the tag.
+    let length = u8::try_from(message.len()).unwrap();
+    [&[length, 60 << 2, length - 1][..], &message].concat()
+}
+
+fn write(body: Vec<u8>, content_type: &str) -> Request<Body> {
+    Request::post("/api/v1/write")
+        .header("host", "localhost")
+        .header("content-type", content_type)
+        .header("content-encoding", "snappy")
+        .body(Body::from(body))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn remote_write_writes_what_is_good_and_counts_what_is_not() {
+    let server = server();
+    let protobuf = "application/x-protobuf";
+    let (status, text, response) = send(
+        &server.router,
+        write(written("sent", &[100, 101]), protobuf),
+    )
+    .await;
+    assert_eq!((status.as_u16(), text.as_str()), (204, ""));
+    let samples = "x-prometheus-remote-write-samples-written";
+    assert_eq!(response.headers()[samples], "2");
+    let (_, answer) = ask(&server, "/api/v1/query?query=sent&time=0.101").await;
+    assert_eq!(answer["data"]["result"][0]["value"][1], "3");
+
+    let partly = write(written("sent", &[99, 102]), protobuf);
+    let (status, text, response) = send(&server.router, partly).await;
+    assert_eq!(status, 400);
+    assert_eq!(response.headers()[samples], "1");
+    assert!(
+        text.contains("1 samples are written") && text.contains("1 out-of-order"),
+        "{text}"
+    );
+    let (status, text, _) = send(&server.router, write(b"\x05ab".to_vec(), protobuf)).await;
+    assert_eq!(status, 400, "{text}");
+    let (status, text, _) = send(&server.router, write(Vec::new(), "text/plain")).await;
+    assert_eq!(status, 415, "{text}");
+    let (_, text, _) = send(&server.router, get("/metrics")).await;
+    for (outcome, count) in [("written", 3), ("out-of-order", 1)] {
+        let labels = format!("by=\"remote-write-1\",outcome=\"{outcome}\"");
+        let line = format!("\nmainstay_received_total{{{labels}}} {count}\n");
+        assert!(text.contains(&line), "{text}");
+    }
 }

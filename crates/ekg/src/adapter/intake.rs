@@ -1,0 +1,174 @@
+//! Takes what others send: remote write, in requests and answers of HTTP.
+//!
+//! Guarantees: a request is read whole before any of it is written; 2xx is answered only when every sample was
+//! written, and otherwise the answer counts what was refused and says why. Unpacking and decoding happen on a
+//! thread that may block. Never reads from a connection: whoever does has bounded the body.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use mainstay_core::{Time, ports::Clock};
+use tokio::task::spawn_blocking;
+
+use super::{
+    Writer, WriterGone,
+    received::{Received, Way},
+};
+use crate::{
+    delivery::{Delivery, Refused},
+    metadata::Metadata,
+    write::{BodyError, Protocol, decode, unpack},
+};
+
+/// Samples written at once, so that nobody else waits for the whole of a large request.
+const BATCH_SAMPLES: usize = 10_000;
+
+/// Writes what is sent.
+#[derive(Clone)]
+pub struct Intake {
+    writer: Writer,
+    clock: Arc<dyn Clock>,
+    metadata: Metadata,
+    received: Received,
+}
+
+impl Intake {
+    /// One that writes through `writer`, and keeps in `metadata` what is said of metrics.
+    pub fn new(writer: Writer, clock: Arc<dyn Clock>, metadata: Metadata) -> Self {
+        Self {
+            writer,
+            clock,
+            metadata,
+            received: Received::default(),
+        }
+    }
+
+    /// What came in so far.
+    pub fn received(&self) -> &Received {
+        &self.received
+    }
+
+    /// `POST /api/v1/write`: remote write 1.0 and 2.0.
+    pub async fn remote_write(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let (parts, body) = request.into_parts();
+        let content = text(&parts.headers, header::CONTENT_TYPE);
+        let encoding = text(&parts.headers, header::CONTENT_ENCODING);
+        let protocol = match Protocol::of(content, encoding) {
+            Ok(protocol) => protocol,
+            Err(error) => return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error.to_string()),
+        };
+        let now = self.clock.now();
+        let delivery = Delivery::new(now, self.metadata.clone());
+        let delivery = match spawn_blocking(move || read(protocol, &body, delivery)).await {
+            Ok(Ok(delivery)) => delivery,
+            Ok(Err(error)) => return plain(refusal(&error), &error.to_string()),
+            Err(error) => return died(&error),
+        };
+        let way = match protocol {
+            Protocol::V1 => Way::RemoteWrite1,
+            Protocol::V2 => Way::RemoteWrite2,
+        };
+        match self.write(way, now, delivery).await {
+            Ok((written, refused)) => answer(written, &refused),
+            Err(WriterGone) => gone(),
+        }
+    }
+
+    /// Writes a delivery; how many samples were written, and what was refused of it.
+    async fn write(
+        &self,
+        way: Way,
+        now: Time,
+        delivery: Delivery,
+    ) -> Result<(u64, Refused), WriterGone> {
+        let Delivery {
+            samples,
+            mut refused,
+            exemplars,
+            ..
+        } = delivery;
+        let mut written = samples.len() as u64;
+        let mut rest = samples.into_iter();
+        loop {
+            let batch: Vec<_> = rest.by_ref().take(BATCH_SAMPLES).collect();
+            if batch.is_empty() {
+                break;
+            }
+            let more = self.writer.append(now, batch).await?;
+            written = written.saturating_sub(more.total());
+            refused.add_all(&more);
+        }
+        self.received.count(way, written, &refused);
+        let mut lost = Refused::default();
+        lost.add("exemplars", exemplars, String::new);
+        self.received.count(way, 0, &lost);
+        Ok((written, refused))
+    }
+}
+
+fn read(protocol: Protocol, body: &[u8], mut delivery: Delivery) -> Result<Delivery, BodyError> {
+    decode(protocol, &unpack(body)?, &mut delivery)?;
+    Ok(delivery)
+}
+
+fn refusal(error: &BodyError) -> StatusCode {
+    match error {
+        BodyError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Snappy(_) | BodyError::Message(_) => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// Says what was written, in the headers of remote write 2.0, which do no harm to a sender of 1.0. Exemplars are
+/// not kept: a sender hears it from their header and is not stopped for it.
+fn answer(written: u64, refused: &Refused) -> Response<Bytes> {
+    let mut response = if refused.total() == 0 {
+        plain(StatusCode::NO_CONTENT, "")
+    } else {
+        let text = format!(
+            "{written} samples are written, others are refused: {}",
+            refused.text()
+        );
+        plain(StatusCode::BAD_REQUEST, &text)
+    };
+    for (of, count) in [("samples", written), ("histograms", 0), ("exemplars", 0)] {
+        let name = format!("x-prometheus-remote-write-{of}-written");
+        if let Ok(name) = HeaderName::try_from(name) {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from(count));
+        }
+    }
+    response
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> &str {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.unwrap_or("")
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::copy_from_slice(text.as_bytes()));
+    *response.status_mut() = status;
+    if !text.is_empty() {
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    }
+    response
+}
+
+fn died(error: &tokio::task::JoinError) -> Response<Bytes> {
+    tracing::error!(%error, "reading what was sent died");
+    plain(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "reading the request died; the server's log says how",
+    )
+}
+
+/// Nothing, or not everything, was written: a sender tries again, and what is there already does no harm.
+fn gone() -> Response<Bytes> {
+    plain(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the server is ending: send it again",
+    )
+}

@@ -1,0 +1,175 @@
+//! What a request delivers: the samples that can be written, and why the others can not.
+//!
+//! Guarantees: everything that was sent is either a sample to write or counted with its reason; the first few
+//! refusals are told word by word. Never drops a good sample for a bad one beside it.
+
+use std::collections::BTreeMap;
+
+use mainstay_core::{Span, Time};
+use mainstay_tsdb::{Labels, METRIC_NAME};
+
+use crate::{
+    Refusals,
+    adapter::NewSample,
+    metadata::{Family, Metadata},
+    write::{Series, Sink},
+};
+
+/// How far ahead of the clock a sample may lie, as in Prometheus.
+const AHEAD: Span = Span::from_secs(10 * 60);
+/// How soon after its start a counter's first sample must come to be known as counted from zero.
+const BIRTH_WITHIN: Span = Span::from_secs(60);
+/// Refusals that are told word by word.
+const TOLD_MAX: usize = 5;
+
+/// Why parts of a delivery were refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refused {
+    by_reason: BTreeMap<&'static str, u64>,
+    told: Vec<String>,
+}
+
+impl Refused {
+    /// `count` parts for `reason`; `told` is asked if there is still room for words.
+    pub(crate) fn add(&mut self, reason: &'static str, count: u64, told: impl FnOnce() -> String) {
+        if count == 0 {
+            return;
+        }
+        *self.by_reason.entry(reason).or_default() += count;
+        if self.told.len() < TOLD_MAX {
+            self.told.push(told());
+        }
+    }
+
+    /// What the engine refused.
+    pub(crate) fn add_all(&mut self, refusals: &Refusals) {
+        for (reason, count) in refusals.by_reason().into_iter().filter(|(_, n)| *n > 0) {
+            *self.by_reason.entry(reason).or_default() += count;
+        }
+    }
+
+    /// Each reason with how many parts it met.
+    pub(crate) fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.by_reason
+            .iter()
+            .map(|(reason, count)| (*reason, *count))
+    }
+
+    /// How many parts were refused.
+    pub(crate) fn total(&self) -> u64 {
+        self.by_reason.values().sum()
+    }
+
+    /// For who sent it: all reasons with their counts, then the first refusals.
+    pub(crate) fn text(&self) -> String {
+        let reasons: Vec<String> = self
+            .by_reason()
+            .map(|(reason, count)| format!("{count} {reason}"))
+            .collect();
+        let mut text = reasons.join(", ");
+        for told in &self.told {
+            text.push_str("; ");
+            text.push_str(told);
+        }
+        text
+    }
+}
+
+/// Gathers one delivery.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    now: Time,
+    metadata: Metadata,
+    /// What can be written.
+    pub(crate) samples: Vec<NewSample>,
+    /// What can not.
+    pub(crate) refused: Refused,
+    /// Exemplars that were sent; none is kept.
+    pub(crate) exemplars: u64,
+}
+
+impl Delivery {
+    /// An empty one, received at `now`; what it says of metrics goes to `metadata`.
+    pub(crate) fn new(now: Time, metadata: Metadata) -> Self {
+        Self {
+            now,
+            metadata,
+            samples: Vec::new(),
+            refused: Refused::default(),
+            exemplars: 0,
+        }
+    }
+
+    /// Whether a time may be written.
+    pub(crate) fn in_time(&self, at_ms: i64) -> bool {
+        at_ms <= (self.now + AHEAD).millis()
+    }
+
+    fn refuse_series(&mut self, reason: &'static str, series: &Series<'_>, why: &str) {
+        let parts = series.samples.len() as u64;
+        self.refused.add(reason, parts.max(1), || {
+            format!("{}: {why}", shown(&series.labels))
+        });
+    }
+}
+
+impl Sink for Delivery {
+    fn series(&mut self, series: &Series<'_>) {
+        self.exemplars += series.exemplars;
+        self.refused
+            .add("native-histograms", series.histograms, || {
+                let labels = shown(&series.labels);
+                format!("{labels}: native histograms are not stored")
+            });
+        if let Some(broken) = series.broken {
+            return self.refuse_series("labels", series, &broken.to_string());
+        }
+        if series.samples.is_empty() {
+            return;
+        }
+        let labels = match Labels::from_pairs(series.labels.iter().copied()) {
+            Ok(labels) if labels.metric_name().is_some() => labels,
+            Ok(_) => return self.refuse_series("labels", series, "no metric name"),
+            Err(error) => return self.refuse_series("labels", series, &error.to_string()),
+        };
+        for sample in &series.samples {
+            if !self.in_time(sample.at_ms) {
+                self.refused.add("far-ahead", 1, || {
+                    let at = sample.at_ms;
+                    format!("{labels}: {at} ms is more than ten minutes ahead")
+                });
+                continue;
+            }
+            let young = |start: i64| {
+                (0..=BIRTH_WITHIN.millis() as i64).contains(&sample.at_ms.saturating_sub(start))
+            };
+            self.samples.push(NewSample {
+                labels: labels.clone(),
+                at_ms: sample.at_ms,
+                value: sample.value,
+                born_from_zero: sample.start_ms.is_some_and(young),
+            });
+        }
+    }
+
+    fn metadata(&mut self, name: &str, family: Family<'_>) {
+        if !name.is_empty() {
+            self.metadata.learn(name, &family, self.now);
+        }
+    }
+}
+
+/// Labels of a series that may not be one, for a message.
+fn shown(labels: &[(&str, &str)]) -> String {
+    /// Labels and characters that a message repeats.
+    const SHOWN: (usize, usize) = (8, 60);
+    let short = |text: &str| text.chars().take(SHOWN.1).collect::<String>();
+    let name = labels.iter().find(|(name, _)| *name == METRIC_NAME);
+    let name = name.map_or(String::new(), |(_, name)| short(name));
+    let others = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
+    let others: Vec<String> = others
+        .take(SHOWN.0)
+        .map(|(name, value)| format!("{}={:?}", short(name), short(value)))
+        .collect();
+    format!("{name}{{{}}}", others.join(","))
+}

@@ -1,0 +1,203 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::tests::Message;
+
+/// Keeps everything, as text.
+#[derive(Default)]
+struct Kept(Vec<String>);
+
+impl Sink for Kept {
+    fn series(&mut self, series: &Series<'_>) {
+        self.0.push(format!("{series:?}"));
+    }
+    fn metadata(&mut self, name: &str, family: Family<'_>) {
+        let Family { kind, help, unit } = family;
+        self.0.push(format!("{name} {} {help} {unit}", kind.word()));
+    }
+}
+
+fn label(name: &str, value: &str) -> Message {
+    Message::default().bytes(1, name).bytes(2, value)
+}
+
+fn point(value: f64, at_ms: i64) -> Message {
+    Message::default().double(1, value).uint(2, at_ms as u64)
+}
+
+/// `up{job="a"}` with two samples, one of them before 1970, a histogram and an exemplar; and metadata.
+fn first() -> Message {
+    let series = Message::default()
+        .nested(1, label("__name__", "up"))
+        .nested(1, label("job", "a"))
+        .nested(2, point(1.5, -1))
+        .nested(2, point(2.0, 7))
+        .nested(3, Message::default())
+        .nested(4, Message::default());
+    let about = Message::default()
+        .uint(1, 1)
+        .bytes(2, "up")
+        .bytes(4, "Is it?")
+        .bytes(5, "s");
+    Message::default().nested(1, series).nested(3, about)
+}
+
+/// The same in the second protocol, with symbols at the end.
+fn second() -> Message {
+    let series = Message::default()
+        .packed(1, [1, 2, 3, 4])
+        .nested(2, point(1.5, -1))
+        .nested(2, point(2.0, 7).uint(3, 5))
+        .nested(3, Message::default())
+        .nested(4, Message::default())
+        .nested(5, Message::default().uint(1, 1).uint(3, 5).uint(4, 6));
+    let request = Message::default().nested(5, series);
+    let symbols = ["", "__name__", "up", "job", "a", "Is it?", "s"];
+    symbols
+        .into_iter()
+        .fold(request, |request, it| request.bytes(4, it))
+}
+
+fn kept(protocol: Protocol, message: &Message) -> Result<Vec<String>, WireError> {
+    let mut kept = Kept::default();
+    decode(protocol, &message.0, &mut kept).map(|()| kept.0)
+}
+
+#[test]
+fn both_protocols_say_the_same() {
+    let mut expected = Series {
+        labels: vec![("__name__", "up"), ("job", "a")],
+        broken: None,
+        samples: [(1.5, -1), (2.0, 7)]
+            .map(|(value, at_ms)| Sample {
+                value,
+                at_ms,
+                start_ms: None,
+            })
+            .to_vec(),
+        histograms: 1,
+        exemplars: 1,
+    };
+    let about = "up counter Is it? s".to_owned();
+    let told = kept(Protocol::V1, &first()).unwrap();
+    assert_eq!(told, [format!("{expected:?}"), about.clone()]);
+    expected.samples[1].start_ms = Some(5);
+    let told = kept(Protocol::V2, &second()).unwrap();
+    assert_eq!(told, [format!("{expected:?}"), about]);
+}
+
+#[test]
+fn a_reference_to_nothing_breaks_its_series_and_no_other() {
+    let series = |refs: &[u64]| Message::default().packed(1, refs.iter().copied());
+    let message = Message::default()
+        .bytes(4, "")
+        .bytes(4, "a")
+        .nested(5, series(&[1, 2]))
+        .nested(5, series(&[1]))
+        .nested(5, series(&[1, 1]));
+    let told = kept(Protocol::V2, &message).unwrap();
+    assert!(told[0].contains("Beyond"), "{told:?}");
+    assert!(told[1].contains("Odd"), "{told:?}");
+    assert!(
+        told[2].contains(r#"[("a", "a")], broken: None"#),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn the_headers_choose_the_protocol_or_are_refused() {
+    let of = |content, encoding| Protocol::of(content, encoding).ok();
+    let v1 = "application/x-protobuf;proto=prometheus.WriteRequest";
+    let v2 = "Application/X-Protobuf; proto=\"io.prometheus.write.v2.Request\"";
+    assert_eq!(of("application/x-protobuf", ""), Some(Protocol::V1));
+    assert_eq!(of(v1, "snappy"), Some(Protocol::V1));
+    assert_eq!(of(v2, "Snappy"), Some(Protocol::V2));
+    for (content, encoding) in [
+        ("", "snappy"),
+        ("text/plain", "snappy"),
+        (
+            "application/x-protobuf;proto=prometheus.ReadRequest",
+            "snappy",
+        ),
+        (v1, "gzip"),
+        (v2, "zstd"),
+    ] {
+        assert_eq!(of(content, encoding), None, "{content} {encoding}");
+    }
+}
+
+#[test]
+fn a_body_that_unpacks_to_too_much_is_refused_before_it_is_unpacked() {
+    let bomb = [0xff, 0xff, 0xff, 0xff, 0x03, 0x00];
+    let error = unpack(&bomb).unwrap_err();
+    assert_eq!(
+        error,
+        BodyError::TooLong {
+            bytes: (1 << 30) - 1
+        }
+    );
+    assert!(matches!(unpack(b"\x05ab"), Err(BodyError::Snappy(_))));
+    let packed = snap::raw::Encoder::new().compress_vec(&first().0).unwrap();
+    assert_eq!(unpack(&packed).unwrap(), first().0);
+}
+
+#[test]
+fn a_message_cut_anywhere_inside_a_field_is_refused_at_a_byte_inside_it() {
+    for (protocol, message) in [(Protocol::V1, first()), (Protocol::V2, second())] {
+        let whole = kept(protocol, &message).unwrap();
+        for end in 0..message.0.len() {
+            match kept(protocol, &Message(message.0[..end].to_vec())) {
+                Ok(told) => assert!(told.len() < whole.len() || protocol == Protocol::V2),
+                Err(error) => assert!(error.at <= end, "{error}"),
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_and_random_damage_never_panic(
+        noise in prop::collection::vec(any::<u8>(), 0..200),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let _ = unpack(&noise);
+        for (protocol, message) in [(Protocol::V1, first()), (Protocol::V2, second())] {
+            let _ = kept(protocol, &Message(noise.clone()));
+            let mut damaged = message.0;
+            let at = at.index(damaged.len());
+            damaged[at] = byte;
+            if let Err(error) = kept(protocol, &Message(damaged.clone())) {
+                prop_assert!(error.at <= damaged.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read(
+        sent in prop::collection::vec(
+            ("[a-z]{1,5}", "\\PC{0,6}", prop::collection::vec((any::<i64>(), any::<u64>()), 0..4)), 0..6)
+    ) {
+        let mut request = Message::default();
+        for (name, value, samples) in &sent {
+            let series = Message::default().nested(1, label(name, value));
+            let series = samples.iter().fold(series, |series, (at_ms, bits)| {
+                series.nested(2, point(f64::from_bits(*bits), *at_ms))
+            });
+            request = request.nested(1, series);
+        }
+        #[derive(Default)]
+        struct Bits(Vec<(String, String, Vec<(i64, u64)>)>);
+        impl Sink for Bits {
+            fn series(&mut self, series: &Series<'_>) {
+                let (name, value) = series.labels[0];
+                let samples = series.samples.iter().map(|it| (it.at_ms, it.value.to_bits()));
+                self.0.push((name.to_owned(), value.to_owned(), samples.collect()));
+            }
+            fn metadata(&mut self, _: &str, _: Family<'_>) {}
+        }
+        let mut read = Bits::default();
+        decode(Protocol::V1, &request.0, &mut read).unwrap();
+        prop_assert_eq!(read.0, sent);
+    }
+}

@@ -1,0 +1,84 @@
+//! `prometheus.WriteRequest`: every series spells its labels out.
+#![deny(clippy::indexing_slicing)]
+
+use super::{Budget, LABELS_MAX, Series, Sink, family, sample, within};
+use crate::wire::{Reader, WireError};
+
+pub(super) fn decode(message: &[u8], sink: &mut impl Sink) -> Result<(), WireError> {
+    let mut request = Reader::new(message);
+    let mut series = Series::default();
+    let mut budget = Budget::default();
+    while let Some(field) = request.field()? {
+        match field.number {
+            1 => {
+                read(field.message()?, &mut series, &mut budget)?;
+                sink.series(&series);
+            }
+            3 => metadata(field.message()?, sink)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn read<'a>(
+    mut reader: Reader<'a>,
+    series: &mut Series<'a>,
+    budget: &mut Budget,
+) -> Result<(), WireError> {
+    series.clear();
+    while let Some(field) = reader.field()? {
+        match field.number {
+            1 => {
+                series.labels.push(label(field.message()?)?);
+                within(
+                    series.labels.len(),
+                    LABELS_MAX,
+                    "labels of one series",
+                    &field,
+                )?;
+            }
+            2 => {
+                budget.spend(&field)?;
+                series.samples.push(sample(field.message()?)?);
+            }
+            3 => {
+                field.message()?;
+                series.exemplars += 1;
+            }
+            4 => {
+                field.message()?;
+                series.histograms += 1;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn label(mut reader: Reader<'_>) -> Result<(&str, &str), WireError> {
+    let mut label = ("", "");
+    while let Some(field) = reader.field()? {
+        match field.number {
+            1 => label.0 = field.text()?,
+            2 => label.1 = field.text()?,
+            _ => {}
+        }
+    }
+    Ok(label)
+}
+
+fn metadata(mut reader: Reader<'_>, sink: &mut impl Sink) -> Result<(), WireError> {
+    let (mut kind, mut name, mut help, mut unit) = (0, "", "", "");
+    while let Some(field) = reader.field()? {
+        match field.number {
+            1 => kind = field.unsigned()?,
+            2 => name = field.text()?,
+            4 => help = field.text()?,
+            5 => unit = field.text()?,
+            _ => {}
+        }
+    }
+    sink.metadata(name, family(kind, help, unit));
+    Ok(())
+}
