@@ -16,8 +16,7 @@ use mainstay_core::{
 };
 use mainstay_ekg::{
     Ekg,
-    adapter::{Intake, ScrapeConfig, Scraper, Target, Writer},
-    metadata::Metadata,
+    adapter::{Intake, Known, SampleRules, ScrapeConfig, Scraper, Target, Writer},
 };
 use mainstay_server::{Queries, Window};
 use mainstay_tsdb::{Head, HeadLimits};
@@ -29,27 +28,54 @@ use crate::targets::Targets;
 
 /// Answers the server's queries out of monitoring.
 #[derive(Clone)]
-pub(crate) struct PromQl(pub(crate) Ekg);
+pub(crate) struct PromQl {
+    ekg: Ekg,
+    known: Known,
+}
 
 impl Queries for PromQl {
     fn query(&self, expr: &str, at: Time) -> Value {
-        self.0.query(expr, at)
+        self.ekg.query(expr, at)
     }
     fn query_range(&self, expr: &str, window: Window, step: Span) -> Value {
-        self.0.query_range(expr, window.start, window.end, step)
+        self.ekg.query_range(expr, window.start, window.end, step)
     }
     fn series(&self, selectors: &[&str], window: Window) -> Value {
-        self.0.series(selectors, window.start, window.end)
+        self.ekg.series(selectors, window.start, window.end)
     }
     fn labels(&self, selectors: &[&str], window: Window) -> Value {
-        self.0.labels(selectors, window.start, window.end)
+        self.ekg.labels(selectors, window.start, window.end)
     }
     fn label_values(&self, name: &str, selectors: &[&str], window: Window) -> Value {
         let Window { start, end } = window;
-        self.0.label_values(name, selectors, start, end)
+        self.ekg.label_values(name, selectors, start, end)
+    }
+    fn metadata(
+        &self,
+        metric: Option<&str>,
+        limit: Option<usize>,
+        per_metric: Option<usize>,
+    ) -> Value {
+        self.known.metadata.listed(metric, limit, per_metric)
+    }
+    fn targets(&self, pool: &str) -> Value {
+        self.known.pools.listed(pool)
+    }
+    fn pools(&self) -> Vec<String> {
+        self.known.pools.names()
+    }
+    fn federate(&self, selectors: &[&str], at: Time) -> Result<String, Value> {
+        self.ekg.federate(selectors, at)
+    }
+    fn cardinality(&self, limit: usize) -> Value {
+        self.ekg.cardinality(limit, crate::ports::now())
+    }
+    fn retention(&self) -> Span {
+        let ms = HeadLimits::default().retention_ms;
+        Span::from_millis(u64::try_from(ms).unwrap_or(0))
     }
     fn refused(&self) -> Vec<(&'static str, u64)> {
-        self.0.refusals().by_reason().to_vec()
+        self.ekg.refusals().by_reason().to_vec()
     }
 }
 
@@ -69,6 +95,8 @@ impl mainstay_server::Intake for Taking {
 pub(crate) struct Monitoring {
     /// The samples, to ask.
     pub(crate) ekg: Ekg,
+    /// Answers about them, and about targets and metrics.
+    pub(crate) queries: PromQl,
     /// Writes what others send.
     pub(crate) intake: Intake,
     /// Targets whose own labels stand.
@@ -116,19 +144,28 @@ pub(crate) fn start(clock: &Arc<dyn Clock>, stop: &CancellationToken) -> Monitor
     let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(writing);
-    let mut scrape = |honor_labels| {
+    let known = Known::default();
+    let mut scrape = |pool: &str, honor_labels| {
         let config = ScrapeConfig {
-            honor_labels,
+            pool: pool.to_owned(),
+            samples: SampleRules {
+                honor_labels,
+                ..SampleRules::default()
+            },
             ..ScrapeConfig::default()
         };
-        let scraper = Scraper::new(writer.clone(), Arc::clone(clock), config);
+        let scraper = Scraper::new(writer.clone(), Arc::clone(clock), config, known.clone());
         let (targets, followed) = watch::channel(Vec::new());
         tasks.spawn(scraper.run(followed, stop.clone()));
         targets
     };
-    let (targets, routers) = (scrape(false), scrape(true));
-    let intake = Intake::new(writer, Arc::clone(clock), Metadata::default());
+    let (targets, routers) = (scrape("mainstay", false), scrape("mainstay-routers", true));
+    let intake = Intake::new(writer, Arc::clone(clock), known.metadata.clone());
     Monitoring {
+        queries: PromQl {
+            ekg: ekg.clone(),
+            known,
+        },
         ekg,
         intake,
         targets,
@@ -201,7 +238,7 @@ mod tests {
         let url = format!("http://127.0.0.1:{router}/metrics");
         let wanted = || targets([instance], [], [(&names.3, url.as_str())], None);
         monitoring.follow(wanted());
-        let queries = PromQl(monitoring.ekg.clone());
+        let queries = monitoring.queries.clone();
         let found = |expr: &str| {
             let answer = queries.query(expr, clock.now());
             answer["data"]["result"]

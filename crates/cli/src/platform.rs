@@ -29,7 +29,7 @@ use crate::{
     claims,
     config::Notify,
     hubs::{Agents, Routers},
-    metrics::{self, PromQl, Taking},
+    metrics::{self, Taking},
     notify,
     ports::{Ports, SystemClock, new_change_id, now},
     production::{Desk, Hands, Hubs, keep_observing, keep_scraping},
@@ -80,6 +80,7 @@ pub(crate) async fn start(
     let scraping = std::mem::take(&mut monitoring.tasks);
     let ekg = monitoring.ekg.clone();
     let intake = monitoring.intake.clone();
+    let queries = monitoring.queries.clone();
     let engine = Engine::open(DeployPorts {
         ledger: ports.clone(),
         signals: Arc::new(ekg.clone()),
@@ -143,7 +144,7 @@ pub(crate) async fn start(
         },
         changes: desk.clone(),
         views: desk,
-        queries: Arc::new(PromQl(ekg)),
+        queries: Arc::new(queries),
         intake: Arc::new(Taking(intake)),
         agents: Arc::new(Agents(fleet)),
         routers: Arc::new(Routers(routes)),

@@ -14,7 +14,7 @@ use std::{
 use mainstay_core::{Span, Time, ports::Clock};
 use mainstay_ekg::{
     Ekg,
-    adapter::{ScrapeConfig, Scraper, Target, Writer},
+    adapter::{Known, ScrapeConfig, Scraper, Target, Writer},
 };
 use mainstay_tsdb::{Head, HeadLimits};
 use tokio::{
@@ -77,7 +77,12 @@ async fn measure(port: &str) -> Result<(), Box<dyn Error>> {
         })
         .collect();
     let (_targets, followed) = watch::channel(targets?);
-    let scraper = Scraper::new(writer, Arc::new(Wall), ScrapeConfig::default());
+    let scraper = Scraper::new(
+        writer,
+        Arc::new(Wall),
+        ScrapeConfig::default(),
+        Known::default(),
+    );
     let tasks = [
         tokio::spawn(writing),
         tokio::spawn(scraper.run(followed, stop.clone())),

@@ -3,14 +3,18 @@
 mod batch;
 mod fetch;
 mod intake;
+mod pools;
 mod received;
 mod scrape;
 mod signals;
 mod target;
 mod writer;
 
+pub use batch::{SampleLimits, SampleRules};
+pub use fetch::{Asking, Format};
 pub use intake::Intake;
+pub use pools::Pools;
 pub use received::{Received, Way};
-pub use scrape::{ScrapeConfig, Scraper};
+pub use scrape::{Known, ScrapeConfig, Scraper};
 pub use target::{Target, TargetError};
 pub use writer::{NewSample, Writer, WriterGone};

@@ -17,9 +17,13 @@
 pub mod adapter;
 mod age;
 mod answer;
+mod cardinality;
 mod delivery;
+mod federate;
 mod handle;
 pub mod metadata;
+pub mod protobuf;
+pub mod relabel;
 mod storage;
 pub mod text;
 mod window;

@@ -1,4 +1,4 @@
-//! The Prometheus text format 0.0.4, scanned without copying.
+//! The Prometheus text formats 0.0.4 and 1.0.0, scanned without copying; OpenMetrics beside them.
 //!
 //! Guarantees: a body is accepted whole or refused with a line and a column; every growth is bounded by
 //! [`TextLimits`]; a NaN is an ordinary one, never a staleness marker. It never guesses: a line that is not
@@ -15,6 +15,7 @@
 //! ```
 
 mod line;
+mod openmetrics;
 
 use std::{
     borrow::Cow,
@@ -23,6 +24,9 @@ use std::{
 };
 
 use line::Line;
+pub use openmetrics::scan as scan_openmetrics;
+
+use crate::metadata::{Family, Kind};
 
 /// What one body may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,9 @@ pub enum TextErrorKind {
     /// Not whole milliseconds.
     #[error("`{0}` is not a timestamp in milliseconds")]
     Timestamp(String),
+    /// Not seconds.
+    #[error("`{0}` is not a time in seconds")]
+    Seconds(String),
     /// A label twice on one sample, or the reserved `__name__`.
     #[error("label `{0}` may not stand here again")]
     Label(String),
@@ -85,6 +92,11 @@ pub enum TextErrorKind {
     /// An unknown type of metric.
     #[error("`{0}` is not a type: counter, gauge, histogram, summary and untyped are")]
     Type(String),
+    /// An unknown type of metric in OpenMetrics.
+    #[error(
+        "`{0}` is not a type: counter, gauge, histogram, gaugehistogram, summary, info, stateset and unknown are"
+    )]
+    OpenType(String),
     /// More than a limit allows.
     #[error("more than {limit} {what}")]
     Limit {
@@ -95,37 +107,13 @@ pub enum TextErrorKind {
     },
 }
 
-/// What a metric is declared to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the format's own word")]
-pub enum MetricType {
-    Counter,
-    Gauge,
-    Histogram,
-    Summary,
-    Untyped,
-}
-
-impl MetricType {
-    fn parse(word: &str) -> Option<Self> {
-        Some(match word {
-            "counter" => Self::Counter,
-            "gauge" => Self::Gauge,
-            "histogram" => Self::Histogram,
-            "summary" => Self::Summary,
-            "untyped" => Self::Untyped,
-            _ => return None,
-        })
-    }
-}
-
 /// One sample of a body.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample<'a> {
     /// The metric's name.
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
     /// Labels as they stood, names unique.
-    pub labels: Vec<(&'a str, Cow<'a, str>)>,
+    pub labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// The value.
     pub value: f64,
     /// Milliseconds since the epoch, where the body gives a time.
@@ -135,17 +123,44 @@ pub struct Sample<'a> {
 impl fmt::Display for Sample<'_> {
     /// As the format writes it, without the line feed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)?;
-        for (at, (name, value)) in self.labels.iter().enumerate() {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-            let value = value.replace('\n', "\\n");
-            write!(f, "{}{name}=\"{value}\"", if at == 0 { '{' } else { ',' })?;
+        let plain = is_plain(&self.name, true);
+        let mut sign = '{';
+        if plain {
+            f.write_str(&self.name)?;
+        } else {
+            write!(f, "{{{}", Quoted(&self.name))?;
+            sign = ',';
         }
-        if !self.labels.is_empty() {
+        for (name, value) in &self.labels {
+            if is_plain(name, false) {
+                write!(f, "{sign}{name}={}", Quoted(value))?;
+            } else {
+                write!(f, "{sign}{}={}", Quoted(name), Quoted(value))?;
+            }
+            sign = ',';
+        }
+        if sign == ',' {
             f.write_str("}")?;
         }
         write!(f, " {}", Number(self.value))?;
         self.timestamp_ms.map_or(Ok(()), |t| write!(f, " {t}"))
+    }
+}
+
+/// Whether a name needs no quotes; only a metric's may hold colons.
+pub(crate) fn is_plain(name: &str, colons: bool) -> bool {
+    let letter = |b: u8| b.is_ascii_alphabetic() || b == b'_' || (colons && b == b':');
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(letter) && bytes.all(|b| letter(b) || b.is_ascii_digit())
+}
+
+/// A text in quotes.
+pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.replace('\\', "\\\\").replace('"', "\\\"");
+        write!(f, "\"{}\"", text.replace('\n', "\\n"))
     }
 }
 
@@ -170,9 +185,13 @@ pub struct Exposition<'a> {
     /// Samples in the body's order.
     pub samples: Vec<Sample<'a>>,
     /// Declared types.
-    pub types: HashMap<&'a str, MetricType>,
+    pub types: HashMap<Cow<'a, str>, Kind>,
     /// Help texts, escapes undone.
-    pub help: BTreeMap<&'a str, Cow<'a, str>>,
+    pub help: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// Units, where the format has them.
+    pub units: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// Native histograms, which are counted and not read.
+    pub native_histograms: u64,
 }
 
 impl Exposition<'_> {
@@ -181,54 +200,105 @@ impl Exposition<'_> {
     pub fn counts_from_zero(&self, name: &str) -> bool {
         let declared = |name: &str| self.types.get(name).copied();
         if let Some(kind) = declared(name) {
-            return kind == MetricType::Counter;
+            return kind == Kind::Counter;
         }
-        let bucket = name.strip_suffix("_bucket").and_then(declared);
-        let count = name.strip_suffix("_count").and_then(declared);
-        bucket == Some(MetricType::Histogram)
-            || matches!(count, Some(MetricType::Histogram | MetricType::Summary))
+        let stripped = |suffix| name.strip_suffix(suffix).and_then(declared);
+        stripped("_bucket") == Some(Kind::Histogram)
+            || stripped("_total") == Some(Kind::Counter)
+            || matches!(stripped("_count"), Some(Kind::Histogram | Kind::Summary))
     }
+
+    /// Each metric that is described, with its description; in no order.
+    pub fn families(&self) -> impl Iterator<Item = (&str, Family<'_>)> {
+        let only_helped = self
+            .help
+            .keys()
+            .filter(|name| !self.types.contains_key(*name));
+        self.types.keys().chain(only_helped).map(|name| {
+            let family = Family {
+                kind: self.types.get(name).copied().unwrap_or_default(),
+                help: said(&self.help, name),
+                unit: said(&self.units, name),
+            };
+            (name.as_ref(), family)
+        })
+    }
+}
+
+fn said<'t>(texts: &'t BTreeMap<Cow<'_, str>, Cow<'_, str>>, name: &str) -> Cow<'t, str> {
+    Cow::Borrowed(texts.get(name).map_or("", AsRef::as_ref))
 }
 
 /// Reads a whole body, or says where it stops being the format.
 pub fn scan<'a>(body: &'a [u8], limits: &TextLimits) -> Result<Exposition<'a>, TextError> {
-    let text = match std::str::from_utf8(body) {
-        Ok(text) => text,
-        Err(error) => {
-            let valid = String::from_utf8_lossy(body.get(..error.valid_up_to()).unwrap_or(&[]));
-            let last = valid.rsplit('\n').next().unwrap_or("");
-            return Err(TextError {
-                line: valid.matches('\n').count() + 1,
-                column: last.chars().count() + 1,
-                kind: TextErrorKind::NotUtf8,
-            });
-        }
-    };
+    let text = utf8(body)?;
     let mut seen = Exposition::default();
-    let mut rest = text;
-    let mut number = 0;
-    while !rest.is_empty() {
-        number += 1;
-        let mut line = Line::new(number, rest.split('\n').next().unwrap_or(""));
-        if line.len() > limits.line_bytes {
-            return Err(line.over("bytes in a line", limits.line_bytes));
-        }
-        let Some(tail) = rest.get(line.len() + 1..) else {
-            line.skip(line.len());
-            return Err(line.wrong(TextErrorKind::Expected("a line feed at the end")));
-        };
-        rest = tail;
+    let mut lines = Lines::new(text, limits);
+    while let Some(mut line) = lines.next_line()? {
         line.blanks();
         if line.take('#') {
             comment(&mut line, &mut seen)?;
         } else if !line.at_end() {
-            if seen.samples.len() >= limits.samples {
-                return Err(line.over("samples", limits.samples));
-            }
+            limits.one_more(&seen, &line)?;
             seen.samples.push(line.sample(limits.labels)?);
         }
     }
     Ok(seen)
+}
+
+fn utf8(body: &[u8]) -> Result<&str, TextError> {
+    std::str::from_utf8(body).map_err(|error| {
+        let valid = String::from_utf8_lossy(body.get(..error.valid_up_to()).unwrap_or(&[]));
+        let last = valid.rsplit('\n').next().unwrap_or("");
+        TextError {
+            line: valid.matches('\n').count() + 1,
+            column: last.chars().count() + 1,
+            kind: TextErrorKind::NotUtf8,
+        }
+    })
+}
+
+impl TextLimits {
+    fn one_more(&self, seen: &Exposition<'_>, line: &Line<'_>) -> Result<(), TextError> {
+        if seen.samples.len() >= self.samples {
+            return Err(line.over("samples", self.samples));
+        }
+        Ok(())
+    }
+}
+
+/// The lines of a body, each of which has to end in a line feed.
+struct Lines<'a> {
+    rest: &'a str,
+    number: usize,
+    line_bytes: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn new(body: &'a str, limits: &TextLimits) -> Self {
+        Self {
+            rest: body,
+            number: 0,
+            line_bytes: limits.line_bytes,
+        }
+    }
+
+    fn next_line(&mut self) -> Result<Option<Line<'a>>, TextError> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        self.number += 1;
+        let mut line = Line::new(self.number, self.rest.split('\n').next().unwrap_or(""));
+        if line.len() > self.line_bytes {
+            return Err(line.over("bytes in a line", self.line_bytes));
+        }
+        let Some(tail) = self.rest.get(line.len() + 1..) else {
+            line.skip(line.len());
+            return Err(line.wrong(TextErrorKind::Expected("a line feed at the end")));
+        };
+        self.rest = tail;
+        Ok(Some(line))
+    }
 }
 
 fn comment<'a>(line: &mut Line<'a>, seen: &mut Exposition<'a>) -> Result<(), TextError> {
@@ -236,22 +306,26 @@ fn comment<'a>(line: &mut Line<'a>, seen: &mut Exposition<'a>) -> Result<(), Tex
     match line.word() {
         "HELP" => {
             line.blanks();
-            let name = line.metric_name()?;
-            line.blanks();
+            let name = line.described_name()?;
             let text = line.help()?;
             seen.help.insert(name, text);
         }
         "TYPE" => {
             line.blanks();
-            let name = line.metric_name()?;
-            if seen.types.contains_key(name) {
-                return Err(line.wrong(TextErrorKind::SecondType(name.to_owned())));
+            let name = line.described_name()?;
+            if seen.types.contains_key(&name) {
+                return Err(line.wrong(TextErrorKind::SecondType(name.into_owned())));
             }
-            line.blanks();
             let before = line.clone();
             let word = line.word();
-            let kind = MetricType::parse(word)
-                .ok_or_else(|| before.wrong(TextErrorKind::Type(line::short(word))))?;
+            let kind = match word {
+                "counter" => Kind::Counter,
+                "gauge" => Kind::Gauge,
+                "histogram" => Kind::Histogram,
+                "summary" => Kind::Summary,
+                "untyped" => Kind::Unknown,
+                _ => return Err(before.wrong(TextErrorKind::Type(line::short(word)))),
+            };
             line.end()?;
             seen.types.insert(name, kind);
         }

@@ -138,11 +138,7 @@ fn routes(app: App, open: streams::Open) -> Router {
             "/api/v1/label/{name}/values",
             read(routing::get(metrics::label_values)),
         )
-        .route(
-            "/api/v1/status/buildinfo",
-            read(routing::get(metrics::buildinfo)),
-        )
-        .route("/api/v1/metadata", read(routing::get(metrics::metadata)))
+        .merge(dashboards(&app))
         .route(
             "/api/v1/write",
             send(routing::post(metrics::intake::remote_write)),
@@ -157,9 +153,35 @@ fn routes(app: App, open: streams::Open) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(Extension(open))
         .layer(Extension(Arc::<metrics::intake::Room>::default()))
+        .layer(Extension(metrics::status::Started::now()))
         .layer(Extension(Arc::clone(&own)))
         .layer(middleware::from_fn_with_state(own, own::count))
         .with_state(app)
+}
+
+/// What Prometheus's API has beside queries.
+fn dashboards(app: &App) -> Router<App> {
+    use metrics::{about, status};
+    let read = |route| auth::guarded(route, app, Scope::Read);
+    Router::new()
+        .route("/api/v1/metadata", read(routing::get(about::metadata)))
+        .route("/api/v1/targets", read(routing::get(about::targets)))
+        .route("/api/v1/scrape_pools", read(routing::get(about::pools)))
+        .route(
+            "/api/v1/query_exemplars",
+            read(routing::get(about::exemplars).post(about::exemplars)),
+        )
+        .route("/federate", read(routing::get(about::federate)))
+        .route(
+            "/api/v1/status/buildinfo",
+            read(routing::get(status::buildinfo)),
+        )
+        .route(
+            "/api/v1/status/runtimeinfo",
+            read(routing::get(status::runtimeinfo)),
+        )
+        .route("/api/v1/status/flags", read(routing::get(status::flags)))
+        .route("/api/v1/status/tsdb", read(routing::get(status::tsdb)))
 }
 
 /// Serves until `stop` is cancelled; requests under way may finish, streaming connections end.

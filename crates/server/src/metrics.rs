@@ -8,13 +8,16 @@
 //! curl 'http://127.0.0.1:7070/api/v1/query?query=sum(rate(http_requests_total[1m]))'
 //! ```
 
+pub(crate) mod about;
+mod gzip;
 pub(crate) mod intake;
 mod params;
+pub(crate) mod status;
 
 use std::{sync::Arc, time::Instant};
 
 use axum::{
-    Extension, Json,
+    Extension,
     extract::{Path, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -24,6 +27,7 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use crate::{App, own::Own};
+use gzip::Accepts;
 use params::{Params, Wrong};
 
 /// Queries that compute at once; as many as Prometheus lets run by default.
@@ -55,6 +59,23 @@ pub trait Queries: Send + Sync {
     fn labels(&self, selectors: &[&str], window: Window) -> Value;
     /// `/api/v1/label/NAME/values`.
     fn label_values(&self, name: &str, selectors: &[&str], window: Window) -> Value;
+    /// `/api/v1/metadata`: descriptions of one metric or of all, at most `limit` names and `per_metric` of each.
+    fn metadata(
+        &self,
+        metric: Option<&str>,
+        limit: Option<usize>,
+        per_metric: Option<usize>,
+    ) -> Value;
+    /// `/api/v1/targets`: of one pool, or of all where the name is empty.
+    fn targets(&self, pool: &str) -> Value;
+    /// Names of all pools of targets.
+    fn pools(&self) -> Vec<String>;
+    /// `/federate`: the newest sample of each selected series, in the text format; or an error's answer.
+    fn federate(&self, selectors: &[&str], at: Time) -> Result<String, Value>;
+    /// `/api/v1/status/tsdb`, with at most `limit` entries of each list.
+    fn cardinality(&self, limit: usize) -> Value;
+    /// How long samples are kept.
+    fn retention(&self) -> Span;
     /// Samples and targets refused since the start, by reason.
     fn refused(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
@@ -65,22 +86,25 @@ pub trait Queries: Send + Sync {
 pub(crate) async fn query(
     State(app): State<App>,
     Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
     params: Params,
 ) -> Result<Response, Wrong> {
     let at = params.time("time", app.clock.now())?;
     let limit = params.limit()?;
+    let timed = Timed::new(&params);
     let compute = move || {
-        let mut answer = app.queries.query(params.text("query"), at);
+        let mut answer = timed.took(|| app.queries.query(params.text("query"), at));
         limit_to(&mut answer, "/data/result", limit);
         answer
     };
-    Ok(answered(&own, compute).await)
+    Ok(answered(&own, accepts, compute).await)
 }
 
 /// `/api/v1/query_range`: an expression from `start` to `end`, every `step`.
 pub(crate) async fn query_range(
     State(app): State<App>,
     Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
     params: Params,
 ) -> Result<Response, Wrong> {
     let (start, end) = (params.needed_time("start")?, params.needed_time("end")?);
@@ -98,22 +122,24 @@ pub(crate) async fn query_range(
              resolution (?step=XX)",
         ));
     }
+    let timed = Timed::new(&params);
     let compute = move || {
         let expr = params.text("query");
-        let mut answer = app.queries.query_range(expr, window, step);
+        let mut answer = timed.took(|| app.queries.query_range(expr, window, step));
         limit_to(&mut answer, "/data/result", limit);
         answer
     };
-    Ok(answered(&own, compute).await)
+    Ok(answered(&own, accepts, compute).await)
 }
 
 /// `/api/v1/series`: label sets with a sample in the window.
 pub(crate) async fn series(
     State(app): State<App>,
     Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
     params: Params,
 ) -> Result<Response, Wrong> {
-    listed(&own, params, move |selectors, window| {
+    listed(&own, accepts, params, move |selectors, window| {
         app.queries.series(selectors, window)
     })
     .await
@@ -123,9 +149,10 @@ pub(crate) async fn series(
 pub(crate) async fn labels(
     State(app): State<App>,
     Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
     params: Params,
 ) -> Result<Response, Wrong> {
-    listed(&own, params, move |selectors, window| {
+    listed(&own, accepts, params, move |selectors, window| {
         app.queries.labels(selectors, window)
     })
     .await
@@ -135,38 +162,45 @@ pub(crate) async fn labels(
 pub(crate) async fn label_values(
     State(app): State<App>,
     Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Response, Wrong> {
-    let mut letters = name.bytes();
-    let begins = |b: u8| b.is_ascii_alphabetic() || b == b'_';
-    let is_name = letters.next().is_some_and(begins)
-        && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if !is_name {
-        return Err(Wrong::new(format!("invalid label name: {name:?}")));
-    }
-    listed(&own, params, move |selectors, window| {
+    let name = params::unescaped(&name);
+    listed(&own, accepts, params, move |selectors, window| {
         app.queries.label_values(&name, selectors, window)
     })
     .await
 }
 
-/// `/api/v1/status/buildinfo`: what dashboards ask to know whom they speak to.
-pub(crate) async fn buildinfo() -> Json<Value> {
-    Json(json!({ "status": "success", "data": {
-        "application": "mainstay", "version": env!("CARGO_PKG_VERSION"),
-        "revision": "", "branch": "", "buildUser": "", "buildDate": "", "goVersion": "",
-    } }))
-}
+/// Measures a query, if its client asks for that (`stats=all`).
+struct Timed(Option<Instant>);
 
-/// `/api/v1/metadata`: types and help texts are not kept, which Prometheus says with an empty object.
-pub(crate) async fn metadata() -> Json<Value> {
-    Json(json!({ "status": "success", "data": {} }))
+impl Timed {
+    fn new(params: &Params) -> Self {
+        Self((!params.text("stats").is_empty()).then(Instant::now))
+    }
+
+    /// Answers, with the times in the answer: how long it waited for a thread, and how long it computed.
+    fn took(&self, answer: impl FnOnce() -> Value) -> Value {
+        let began = Instant::now();
+        let mut answer = answer();
+        if let (Some(asked), Some(data)) = (self.0, answer.get_mut("data")) {
+            let (waited, took) = (began - asked, began.elapsed());
+            data["stats"] = json!({ "timings": {
+                "execQueueTime": waited.as_secs_f64(),
+                "evalTotalTime": took.as_secs_f64(),
+                "execTotalTime": (waited + took).as_secs_f64(),
+            } });
+        }
+        answer
+    }
 }
 
 /// The three lists: selectors `match[]`, a window that is all of time by default, a limit.
 async fn listed(
     own: &Arc<Own>,
+    accepts: Accepts,
     params: Params,
     list: impl FnOnce(&[&str], Window) -> Value + Send + 'static,
 ) -> Result<Response, Wrong> {
@@ -182,7 +216,7 @@ async fn listed(
         limit_to(&mut answer, "/data", limit);
         answer
     };
-    Ok(answered(own, compute).await)
+    Ok(answered(own, accepts, compute).await)
 }
 
 fn window(start: Time, end: Time) -> Result<Window, Wrong> {
@@ -212,8 +246,25 @@ fn limit_to(answer: &mut Value, place: &str, limit: Option<usize>) {
     }
 }
 
+/// Computes an answer in JSON, like [`computed`].
+async fn answered(
+    own: &Arc<Own>,
+    accepts: Accepts,
+    compute: impl FnOnce() -> Value + Send + 'static,
+) -> Response {
+    let compute = move || {
+        let answer = compute();
+        (status(&answer), answer.to_string())
+    };
+    computed(own, accepts, compute).await
+}
+
 /// Computes on a thread that may block, if not too many do; the answer is made into bytes there too.
-async fn answered(own: &Arc<Own>, compute: impl FnOnce() -> Value + Send + 'static) -> Response {
+async fn computed(
+    own: &Arc<Own>,
+    accepts: Accepts,
+    compute: impl FnOnce() -> (StatusCode, String) + Send + 'static,
+) -> Response {
     let Ok(permit) = Arc::clone(&own.queries).try_acquire_owned() else {
         own.refuse_query();
         let what =
@@ -228,13 +279,17 @@ async fn answered(own: &Arc<Own>, compute: impl FnOnce() -> Value + Send + 'stat
         // Held until the computation ends, even if the client has gone: that is what is limited.
         let _permit = permit;
         let began = Instant::now();
-        let answer = compute();
-        let body = answer.to_string();
+        let (status, body) = compute();
+        let packed = accepts.pack(body);
         own.query_took(began.elapsed());
-        (status(&answer), body)
+        (status, packed)
     });
     match computed.await {
-        Ok((status, body)) => json_body(status, body),
+        Ok((status, packed)) => {
+            let mut response = json_body(status, packed.bytes);
+            response.headers_mut().extend(packed.headers);
+            response
+        }
         Err(error) => {
             tracing::error!(%error, "a query died");
             let what = "the query died; the server's log says how";
@@ -255,12 +310,16 @@ fn status(answer: &Value) -> StatusCode {
     }
 }
 
-fn failed(status: StatusCode, kind: &str, what: &str) -> Response {
-    let body = json!({ "status": "error", "errorType": kind, "error": what });
-    json_body(status, body.to_string())
+fn success(data: Value) -> Value {
+    json!({ "status": "success", "data": data })
 }
 
-fn json_body(status: StatusCode, body: String) -> Response {
+fn failed(status: StatusCode, kind: &str, what: &str) -> Response {
+    let body = json!({ "status": "error", "errorType": kind, "error": what });
+    json_body(status, body.to_string().into_bytes())
+}
+
+fn json_body(status: StatusCode, body: Vec<u8>) -> Response {
     let json = [(header::CONTENT_TYPE, "application/json")];
     (status, json, body).into_response()
 }

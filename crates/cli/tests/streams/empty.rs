@@ -114,6 +114,24 @@ impl Queries for Empty {
     fn label_values(&self, _: &str, _: &[&str], _: Window) -> Value {
         json!({})
     }
+    fn metadata(&self, _: Option<&str>, _: Option<usize>, _: Option<usize>) -> Value {
+        json!({})
+    }
+    fn targets(&self, _: &str) -> Value {
+        json!({})
+    }
+    fn pools(&self) -> Vec<String> {
+        Vec::new()
+    }
+    fn federate(&self, _: &[&str], _: Time) -> Result<String, Value> {
+        Ok(String::new())
+    }
+    fn cardinality(&self, _: usize) -> Value {
+        json!({})
+    }
+    fn retention(&self) -> Span {
+        Span::ZERO
+    }
 }
 
 impl Intake for Empty {

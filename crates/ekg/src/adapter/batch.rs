@@ -1,10 +1,14 @@
 //! What one scrape writes: a target's memory, and the samples that follow from an answer or a silence.
 //!
 //! Guarantees: a series of the last answer that is not in this one gets a staleness marker at this one's
-//! time; after a failed scrape all do. A counter new to a target that answered a moment ago was zero then:
-//! that is what a declared counter means, and the first increase of a rare error is counted because of it.
+//! time; after a failed scrape, and after one over a limit, all do. A counter new to a target that answered a
+//! moment ago was zero then: that is what a declared counter means, and the first increase of a rare error is
+//! counted because of it. Labels are joined and relabeled when a series is first seen, not at every scrape.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use mainstay_core::{Span, Time};
 use mainstay_tsdb::{Labels, METRIC_NAME, stale_marker};
@@ -12,6 +16,7 @@ use mainstay_tsdb::{Labels, METRIC_NAME, stale_marker};
 use super::NewSample;
 use crate::{
     Refusals,
+    relabel::{self, Rule},
     text::{Exposition, Sample},
 };
 
@@ -20,54 +25,199 @@ const BIRTH_WITHIN: Span = Span::from_secs(60);
 /// How far ahead of the scrape a sample's own time may lie.
 const AHEAD_MS: i64 = 10 * 60 * 1_000;
 
+/// What becomes of a target's samples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleRules {
+    /// Whether a sample's own label stands where the target has one of the same name.
+    pub honor_labels: bool,
+    /// Whether a sample's own time stands.
+    pub honor_timestamps: bool,
+    /// What one scrape may hold.
+    pub limits: SampleLimits,
+    /// `metric_relabel_configs`.
+    pub relabel: Arc<[Rule]>,
+}
+
+impl Default for SampleRules {
+    /// The target's labels stand, and the samples' times; nothing is relabeled, nothing limited.
+    fn default() -> Self {
+        Self {
+            honor_labels: false,
+            honor_timestamps: true,
+            limits: SampleLimits::default(),
+            relabel: Arc::default(),
+        }
+    }
+}
+
+/// What one scrape may hold after relabeling; over one of them, the whole scrape counts as failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SampleLimits {
+    /// `sample_limit`
+    pub samples: Option<usize>,
+    /// `label_limit`, the name included.
+    pub labels: Option<usize>,
+    /// `label_name_length_limit`
+    pub name_bytes: Option<usize>,
+    /// `label_value_length_limit`
+    pub value_bytes: Option<usize>,
+}
+
+/// A scrape over a limit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum OverLimit {
+    #[error("{found} samples after relabeling, the sample_limit is {limit}")]
+    Samples { found: usize, limit: usize },
+    #[error("{labels} has {found} labels, the label_limit is {limit}")]
+    Labels {
+        labels: Labels,
+        found: usize,
+        limit: usize,
+    },
+    #[error(
+        "the name of label {name} of {labels} is over the label_name_length_limit of {limit} bytes"
+    )]
+    Name {
+        labels: Labels,
+        name: String,
+        limit: usize,
+    },
+    #[error(
+        "the value of label {name} of {labels} is over the label_value_length_limit of {limit} bytes"
+    )]
+    Value {
+        labels: Labels,
+        name: String,
+        limit: usize,
+    },
+}
+
+impl SampleLimits {
+    fn check(&self, labels: &Labels) -> Result<(), OverLimit> {
+        let over = |found: usize, limit: Option<usize>| limit.filter(|limit| found > *limit);
+        let whose = || labels.clone();
+        if let Some(limit) = over(labels.len(), self.labels) {
+            return Err(OverLimit::Labels {
+                labels: whose(),
+                found: labels.len(),
+                limit,
+            });
+        }
+        for (name, value) in labels.iter() {
+            if let Some(limit) = over(name.len(), self.name_bytes) {
+                return Err(OverLimit::Name {
+                    labels: whose(),
+                    name: name.to_owned(),
+                    limit,
+                });
+            }
+            if let Some(limit) = over(value.len(), self.value_bytes) {
+                return Err(OverLimit::Value {
+                    labels: whose(),
+                    name: name.to_owned(),
+                    limit,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a sample is written as.
+enum Fate {
+    Series(Labels),
+    /// A rule dropped it.
+    Dropped,
+    /// Its labels cannot be joined with the target's.
+    Refused,
+}
+
 /// A sample of the last answer: what stood there, and what it was written as.
 struct Known {
     name: Box<str>,
     said: Box<[(Box<str>, Box<str>)]>,
-    /// None if they could not be joined with the target's.
-    labels: Option<Labels>,
+    fate: Fate,
     /// Whether it holds until the next scrape.
     live: bool,
 }
 
 impl Known {
-    fn new(sample: &Sample<'_>, labels: Option<Labels>) -> Self {
-        let pair = |(name, value): &(&str, _)| (Box::from(*name), Box::from(AsRef::as_ref(value)));
+    fn new(sample: &Sample<'_>, fate: Fate) -> Self {
+        let said = sample.labels.iter();
         Self {
-            name: sample.name.into(),
-            said: sample.labels.iter().map(pair).collect(),
-            labels,
+            name: Box::from(&*sample.name),
+            said: said
+                .map(|(n, v)| (Box::from(&**n), Box::from(&**v)))
+                .collect(),
+            fate,
             live: false,
         }
     }
 
     fn is(&self, sample: &Sample<'_>) -> bool {
-        let same = |((name, value), (n, v)): (&(Box<str>, Box<str>), &(&str, _))| {
-            **name == **n && **value == *AsRef::<str>::as_ref(v)
-        };
         *self.name == *sample.name
             && self.said.len() == sample.labels.len()
-            && self.said.iter().zip(&sample.labels).all(same)
+            && self
+                .said
+                .iter()
+                .zip(&sample.labels)
+                .all(|((name, value), (n, v))| **name == **n && **value == **v)
+    }
+
+    fn labels(&self) -> Option<&Labels> {
+        match &self.fate {
+            Fate::Series(labels) => Some(labels),
+            Fate::Dropped | Fate::Refused => None,
+        }
+    }
+
+    fn lived(self) -> Option<Labels> {
+        match self.fate {
+            Fate::Series(labels) if self.live => Some(labels),
+            Fate::Series(_) | Fate::Dropped | Fate::Refused => None,
+        }
     }
 }
 
 /// What is known of a target between scrapes.
 pub(super) struct Memory {
     labels: Labels,
-    honor_labels: bool,
+    rules: SampleRules,
     /// The last answer, in its order: a process mostly says the same series again, in the same order.
     known: Vec<Known>,
     answered: Option<Time>,
+    described: Option<Time>,
     last_ms: i64,
 }
 
+/// What a scrape comes to.
+pub(super) struct Written {
+    pub(super) samples: Vec<NewSample>,
+    /// Why it counts as failed though it was answered.
+    pub(super) over: Option<OverLimit>,
+}
+
+/// What was gathered from one answer.
+#[derive(Default)]
+struct Gathered {
+    batch: Vec<NewSample>,
+    /// Series that lived before and may not any more.
+    gone: BTreeSet<Labels>,
+    /// Series that were not seen at this place before.
+    new: BTreeSet<Labels>,
+    lived: BTreeSet<Labels>,
+    kept: usize,
+    over: Option<OverLimit>,
+}
+
 impl Memory {
-    pub(super) fn new(labels: Labels, honor_labels: bool) -> Self {
+    pub(super) fn new(labels: Labels, rules: SampleRules) -> Self {
         Self {
             labels,
-            honor_labels,
+            rules,
             known: Vec::new(),
             answered: None,
+            described: None,
             last_ms: i64::MIN,
         }
     }
@@ -79,57 +229,116 @@ impl Memory {
         seconds: f64,
         seen: Option<&Exposition<'_>>,
         refused: &mut Refusals,
-    ) -> Vec<NewSample> {
+    ) -> Written {
         let at_ms = at.millis();
         self.last_ms = self.last_ms.max(at_ms);
+        let mut found = self.gather(at, seen, refused);
+        if found.over.is_some() {
+            found.batch.clear();
+            found.gone.append(&mut found.lived);
+            // What is first seen is checked against the limits: all of it shall be again.
+            self.known.clear();
+        }
+        let added = found.new.difference(&found.gone).count();
+        if !found.gone.is_empty() {
+            let live: HashSet<&Labels> = self.live().collect();
+            found.gone.retain(|labels| !live.contains(labels));
+        }
+        let mut batch = found.batch;
+        batch.extend(found.gone.iter().map(|gone| stale(gone, at_ms)));
+        let scraped = seen.map_or(0, |seen| seen.samples.len());
+        let good = seen.is_some() && found.over.is_none();
+        let up = if good { 1.0 } else { 0.0 };
+        let numbers = [scraped, found.kept, added].map(|count| count as f64);
+        let [scraped, kept, added] = numbers;
+        batch.extend(self.about(at_ms, [up, seconds, scraped, kept, added]));
+        if good {
+            self.answered = Some(at);
+        }
+        Written {
+            samples: batch,
+            over: found.over,
+        }
+    }
+
+    fn gather(
+        &mut self,
+        at: Time,
+        seen: Option<&Exposition<'_>>,
+        refused: &mut Refusals,
+    ) -> Gathered {
+        let at_ms = at.millis();
         let answered = self.answered.filter(|t| at.since(*t) <= BIRTH_WITHIN);
         let mut before = std::mem::take(&mut self.known).into_iter();
-        let mut gone: BTreeSet<Labels> = BTreeSet::new();
-        let mut batch = Vec::new();
+        let mut found = Gathered::default();
+        let limited = self.rules.limits != SampleLimits::default();
         for sample in seen.into_iter().flat_map(|seen| &seen.samples) {
-            let own_ms = sample.timestamp_ms.unwrap_or(at_ms);
+            let own = sample.timestamp_ms.filter(|_| self.rules.honor_timestamps);
+            let own_ms = own.unwrap_or(at_ms);
             let mut known = match before.next() {
                 Some(known) if known.is(sample) => known,
                 other => {
-                    gone.extend(other.and_then(lived));
-                    Known::new(sample, self.joined(sample))
+                    found.gone.extend(other.and_then(Known::lived));
+                    let known = Known::new(sample, self.fate(sample));
+                    if let Some(labels) = known.labels() {
+                        let over = self.rules.limits.check(labels).err();
+                        found.over = found.over.take().or(over);
+                        found.new.insert(labels.clone());
+                    }
+                    known
                 }
             };
-            let was_live = known.live;
-            known.live = false;
-            if known.labels.is_none() {
-                refused.labels += 1;
-            } else if own_ms > at_ms.saturating_add(AHEAD_MS) {
-                refused.far_ahead += 1;
-            } else if let Some(labels) = &known.labels {
-                // Who gives times of their own says themselves how long a sample holds.
-                known.live = sample.timestamp_ms.is_none();
-                let counter = seen.is_some_and(|seen| seen.counts_from_zero(sample.name));
-                batch.push(NewSample {
-                    labels: labels.clone(),
-                    at_ms: own_ms,
-                    value: sample.value,
-                    born_from_zero: counter && answered.is_some(),
-                });
+            let was_live = std::mem::take(&mut known.live);
+            let Known { fate, live, .. } = &mut known;
+            match fate {
+                Fate::Dropped => {}
+                Fate::Refused => refused.labels += 1,
+                Fate::Series(_) if own_ms > at_ms.saturating_add(AHEAD_MS) => {
+                    refused.far_ahead += 1;
+                }
+                Fate::Series(labels) => {
+                    // Who gives times of their own says themselves how long a sample holds.
+                    *live = own.is_none();
+                    found.kept += 1;
+                    let counter = seen.is_some_and(|seen| seen.counts_from_zero(&sample.name));
+                    found.batch.push(NewSample {
+                        labels: labels.clone(),
+                        at_ms: own_ms,
+                        value: sample.value,
+                        born_from_zero: counter && answered.is_some(),
+                    });
+                }
             }
             if was_live && !known.live {
-                gone.extend(known.labels.clone());
+                found.gone.extend(known.labels().cloned());
+            }
+            if was_live && limited {
+                found.lived.extend(known.labels().cloned());
             }
             self.known.push(known);
         }
-        gone.extend(before.filter_map(lived));
-        if !gone.is_empty() {
-            let live: HashSet<&Labels> = self.live().collect();
-            gone.retain(|labels| !live.contains(labels));
+        found.gone.extend(before.filter_map(Known::lived));
+        if let Some(limit) = self
+            .rules
+            .limits
+            .samples
+            .filter(|limit| found.kept > *limit)
+        {
+            found.over = Some(OverLimit::Samples {
+                found: found.kept,
+                limit,
+            });
         }
-        batch.extend(gone.iter().map(|gone| stale(gone, at_ms)));
-        let scraped = seen.map_or(0, |seen| seen.samples.len());
-        let up = if seen.is_some() { 1.0 } else { 0.0 };
-        batch.extend(self.about(at_ms, [up, seconds, scraped as f64]));
-        if seen.is_some() {
-            self.answered = Some(at);
+        found
+    }
+
+    /// Whether the descriptions of its metrics shall be read again.
+    pub(super) fn described(&mut self, at: Time, every: Span) -> bool {
+        let due = self.described.is_none_or(|last| at.since(last) >= every);
+        if due {
+            self.described = Some(at);
         }
-        batch
+        due
     }
 
     /// Something of the last batch was refused: a series may be missing that the target did report.
@@ -146,18 +355,24 @@ impl Memory {
         let live: BTreeSet<&Labels> = self.live().collect();
         let mut batch: Vec<NewSample> = live.into_iter().map(|l| stale(l, at_ms)).collect();
         self.known.clear();
-        batch.extend(self.about(at_ms, [stale_marker(); 3]));
+        batch.extend(self.about(at_ms, [stale_marker(); 5]));
         batch
     }
 
     fn live(&self) -> impl Iterator<Item = &Labels> {
         let live = self.known.iter().filter(|known| known.live);
-        live.filter_map(|known| known.labels.as_ref())
+        live.filter_map(Known::labels)
     }
 
-    /// The three series every target has.
-    fn about(&self, at_ms: i64, values: [f64; 3]) -> Vec<NewSample> {
-        let names = ["up", "scrape_duration_seconds", "scrape_samples_scraped"];
+    /// The series every target has.
+    fn about(&self, at_ms: i64, values: [f64; 5]) -> Vec<NewSample> {
+        let names = [
+            "up",
+            "scrape_duration_seconds",
+            "scrape_samples_scraped",
+            "scrape_samples_post_metric_relabeling",
+            "scrape_series_added",
+        ];
         let named = |name| self.labels.iter().chain([(METRIC_NAME, name)]);
         let sample = |(name, value)| {
             Some(NewSample {
@@ -170,14 +385,37 @@ impl Memory {
         names.into_iter().zip(values).filter_map(sample).collect()
     }
 
+    fn fate(&self, sample: &Sample<'_>) -> Fate {
+        let pairs = self.joined(sample);
+        let labels = if self.rules.relabel.is_empty() {
+            Labels::from_pairs(pairs)
+        } else {
+            // A name that stands twice must not be hidden by a map.
+            let whole = Labels::from_pairs(pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+            if whole.is_err() {
+                return Fate::Refused;
+            }
+            let full = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+            match relabel::apply(&self.rules.relabel, full.collect()) {
+                Some(set) if !set.is_empty() => Labels::from_pairs(set),
+                _ => return Fate::Dropped,
+            }
+        };
+        match labels {
+            Ok(labels) if labels.metric_name().is_some() => Fate::Series(labels),
+            _ => Fate::Refused,
+        }
+    }
+
     /// A sample's labels with the target's. Where both name one, the target's stands and the sample's is
     /// kept under `exported_`; with `honor_labels` the sample's stands.
-    fn joined(&self, sample: &Sample<'_>) -> Option<Labels> {
+    fn joined(&self, sample: &Sample<'_>) -> Vec<(String, String)> {
+        let honor = self.rules.honor_labels;
         let said = |name: &str| sample.labels.iter().any(|(known, _)| *known == name);
-        let mut pairs: Vec<(String, String)> = vec![(METRIC_NAME.into(), sample.name.into())];
+        let mut pairs: Vec<(String, String)> = vec![(METRIC_NAME.into(), sample.name.to_string())];
         for (name, value) in &sample.labels {
-            let mut name = (*name).to_owned();
-            while !self.honor_labels && self.labels.get(&name).is_some() {
+            let mut name = name.to_string();
+            while !honor && self.labels.get(&name).is_some() {
                 name.insert_str(0, "exported_");
                 while said(&name) {
                     name.insert_str(0, "exported_");
@@ -186,16 +424,12 @@ impl Memory {
             pairs.push((name, value.to_string()));
         }
         for (name, value) in self.labels.iter() {
-            if !(self.honor_labels && said(name)) {
+            if !(honor && said(name)) {
                 pairs.push((name.to_owned(), value.to_owned()));
             }
         }
-        Labels::from_pairs(pairs).ok()
+        pairs
     }
-}
-
-fn lived(known: Known) -> Option<Labels> {
-    known.labels.filter(|_| known.live)
 }
 
 fn stale(labels: &Labels, at_ms: i64) -> NewSample {

@@ -1,14 +1,123 @@
 //! One request to one target.
 //!
-//! Guarantees: bounded in time and in bytes; redirects are not followed, compression is not asked for and
-//! not accepted.
+//! Guarantees: bounded in time and in bytes, packed and unpacked; redirects are followed only where that is asked
+//! for, at most [`REDIRECTS_MAX`] of them, and never with the credentials to another host. Formats are offered as
+//! Prometheus offers them.
+
+use std::{io::Read as _, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 
+use crate::{
+    protobuf,
+    text::{self, Exposition, TextError, TextLimits},
+    wire::WireError,
+};
+
 pub(super) type HttpClient = Client<HttpConnector, Empty<Bytes>>;
+
+/// Redirects of one request that are followed.
+const REDIRECTS_MAX: usize = 10;
+
+/// How targets are asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asking {
+    /// Formats, the most wanted first.
+    pub formats: Vec<Format>,
+    /// Whether a packed answer is taken.
+    pub gzip: bool,
+    /// Whether redirects are followed.
+    pub redirects: bool,
+    /// The value of `Authorization`, marked as sensitive.
+    pub authorization: Option<HeaderValue>,
+}
+
+impl Default for Asking {
+    /// The text formats, packed if the target likes, without redirects and credentials.
+    fn default() -> Self {
+        Self {
+            formats: vec![
+                Format::OpenMetrics1,
+                Format::OpenMetrics0,
+                Format::Text1,
+                Format::Text0,
+            ],
+            gzip: true,
+            redirects: false,
+            authorization: None,
+        }
+    }
+}
+
+/// A format of `scrape_protocols`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+pub enum Format {
+    /// The protobuf exposition format.
+    #[serde(rename = "PrometheusProto")]
+    Protobuf,
+    /// OpenMetrics 1.0.
+    #[serde(rename = "OpenMetricsText1.0.0")]
+    OpenMetrics1,
+    /// OpenMetrics before it was 1.0.
+    #[serde(rename = "OpenMetricsText0.0.1")]
+    OpenMetrics0,
+    /// The text format with names of any characters.
+    #[serde(rename = "PrometheusText1.0.0")]
+    Text1,
+    /// The text format.
+    #[serde(rename = "PrometheusText0.0.4")]
+    Text0,
+}
+
+impl Format {
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Protobuf => {
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+            }
+            Self::OpenMetrics1 => "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
+            Self::OpenMetrics0 => "application/openmetrics-text;version=0.0.1",
+            Self::Text1 => "text/plain;version=1.0.0;escaping=allow-utf-8",
+            Self::Text0 => "text/plain;version=0.0.4",
+        }
+    }
+}
+
+impl Asking {
+    /// The value of `Accept`: each format with its weight, and anything as the last resort.
+    fn accept(&self) -> String {
+        let count = self.formats.len();
+        let weighted = self.formats.iter().enumerate();
+        let mut accept: Vec<String> = weighted
+            .map(|(at, format)| format!("{};q=0.{}", format.media_type(), (count - at + 1).min(9)))
+            .collect();
+        accept.push("*/*;q=0.1".to_owned());
+        accept.join(",")
+    }
+
+    fn request(&self, url: &Uri, deadline: Duration) -> Result<Request<Empty<Bytes>>, http::Error> {
+        let encoding = if self.gzip { "gzip" } else { "identity" };
+        let mut request = Request::get(url)
+            .header(header::ACCEPT, self.accept())
+            .header(header::ACCEPT_ENCODING, encoding)
+            .header(
+                header::USER_AGENT,
+                concat!("Mainstay/", env!("CARGO_PKG_VERSION")),
+            )
+            .header(
+                "x-prometheus-scrape-timeout-seconds",
+                deadline.as_secs_f64().to_string(),
+            );
+        if let Some(credentials) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, credentials);
+        }
+        request.body(Empty::new())
+    }
+}
 
 /// Why a scrape gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +137,9 @@ pub(super) enum ScrapeError {
     /// An answer other than 200.
     #[error("answered {0}, not 200")]
     Status(u16),
+    /// A redirect to nowhere, to too many places, or to another scheme.
+    #[error("redirected to `{0}`, which is not followed")]
+    Redirect(String),
     /// A content encoding nobody asked for.
     #[error("answered in an encoding that was not asked for")]
     Encoding,
@@ -42,30 +154,176 @@ pub(super) enum ScrapeError {
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-pub(super) async fn fetch(
-    client: &HttpClient,
-    url: &Uri,
-    body_bytes: usize,
-) -> Result<Bytes, ScrapeError> {
-    let request = Request::get(url)
-        .header(header::ACCEPT, "text/plain;version=0.0.4")
-        .header(header::ACCEPT_ENCODING, "identity")
-        .body(Empty::new())?;
-    let response = client.request(request).await?;
-    if response.status() != http::StatusCode::OK {
-        return Err(ScrapeError::Status(response.status().as_u16()));
-    }
-    let encoding = response.headers().get(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| encoding != "identity") {
-        return Err(ScrapeError::Encoding);
-    }
-    let body = Limited::new(response.into_body(), body_bytes).collect();
-    let body = body.await.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            ScrapeError::TooLong { limit: body_bytes }
+/// A body and the format it is in.
+pub(super) struct Answer {
+    body: Bytes,
+    content_type: String,
+}
+
+/// Why a body says nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("not the text format: {0}")]
+    Text(#[source] TextError),
+    #[error("not OpenMetrics: {0}")]
+    OpenMetrics(#[source] TextError),
+    #[error("not the protobuf format: {0}")]
+    Protobuf(#[source] WireError),
+}
+
+impl Answer {
+    /// Reads the body in the format that its content type names; the text format where it names none.
+    pub(super) fn read(&self, limits: &TextLimits) -> Result<Exposition<'_>, BodyError> {
+        let media = self.content_type.split(';').next().unwrap_or("").trim();
+        if media.eq_ignore_ascii_case("application/openmetrics-text") {
+            text::scan_openmetrics(&self.body, limits).map_err(BodyError::OpenMetrics)
+        } else if media.eq_ignore_ascii_case(protobuf::MEDIA_TYPE) {
+            protobuf::scan(&self.body, limits).map_err(BodyError::Protobuf)
         } else {
-            ScrapeError::Body(error)
+            text::scan(&self.body, limits).map_err(BodyError::Text)
         }
-    })?;
-    Ok(body.to_bytes())
+    }
+}
+
+/// What is asked, and how much of an answer is taken.
+pub(super) struct Ask<'a> {
+    pub(super) url: &'a Uri,
+    pub(super) how: &'a Asking,
+    pub(super) deadline: Duration,
+    pub(super) body_bytes: usize,
+}
+
+impl Ask<'_> {
+    pub(super) async fn fetch(&self, client: &HttpClient) -> Result<Answer, ScrapeError> {
+        let mut url = self.url.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let mut request = self.how.request(&url, self.deadline)?;
+            if url.authority() != self.url.authority() {
+                request.headers_mut().remove(header::AUTHORIZATION);
+            }
+            let response = client.request(request).await?;
+            match response.status() {
+                StatusCode::OK => return self.taken(response).await,
+                status if self.how.redirects && status.is_redirection() => {
+                    url = redirected(&url, response.headers())?;
+                }
+                status => return Err(ScrapeError::Status(status.as_u16())),
+            }
+        }
+        Err(ScrapeError::Redirect(url.to_string()))
+    }
+
+    async fn taken(&self, response: Response<Incoming>) -> Result<Answer, ScrapeError> {
+        let value = |name| {
+            let value = response
+                .headers()
+                .get(name)
+                .and_then(|it: &HeaderValue| it.to_str().ok());
+            value.unwrap_or("").to_owned()
+        };
+        let content_type = value(header::CONTENT_TYPE);
+        let packed = match value(header::CONTENT_ENCODING).as_str() {
+            "" | "identity" => false,
+            "gzip" if self.how.gzip => true,
+            _ => return Err(ScrapeError::Encoding),
+        };
+        let limit = self.body_bytes;
+        let body = Limited::new(response.into_body(), limit).collect();
+        let body = body.await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                ScrapeError::TooLong { limit }
+            } else {
+                ScrapeError::Body(error)
+            }
+        })?;
+        let body = body.to_bytes();
+        Ok(Answer {
+            body: if packed {
+                unpacked(&body, limit)?
+            } else {
+                body
+            },
+            content_type,
+        })
+    }
+}
+
+/// Unpacks up to the limit; one byte more is too much.
+fn unpacked(body: &[u8], limit: usize) -> Result<Bytes, ScrapeError> {
+    let mut plain = Vec::new();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let mut unpacker = flate2::read::MultiGzDecoder::new(body).take(most);
+    let read = unpacker.read_to_end(&mut plain);
+    read.map_err(|error| ScrapeError::Body(error.into()))?;
+    if plain.len() > limit {
+        return Err(ScrapeError::TooLong { limit });
+    }
+    Ok(plain.into())
+}
+
+fn redirected(from: &Uri, headers: &HeaderMap) -> Result<Uri, ScrapeError> {
+    let location = headers
+        .get(header::LOCATION)
+        .and_then(|value| value.to_str().ok());
+    let location = location.unwrap_or("");
+    let wrong = || ScrapeError::Redirect(location.chars().take(200).collect());
+    let to: Uri = location.parse().map_err(|_| wrong())?;
+    let mut parts = to.into_parts();
+    if parts.authority.is_none() {
+        parts.scheme = from.scheme().cloned();
+        parts.authority = from.authority().cloned();
+    }
+    let to = Uri::from_parts(parts).map_err(|_| wrong())?;
+    if to.scheme_str() != Some("http") || !to.path().starts_with('/') {
+        return Err(wrong());
+    }
+    Ok(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_offered_in_order_and_anything_last() {
+        assert_eq!(
+            Asking::default().accept(),
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+             application/openmetrics-text;version=0.0.1;q=0.4,\
+             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+        );
+    }
+
+    #[test]
+    fn a_small_body_that_unpacks_to_too_much_is_refused() {
+        use std::io::Write as _;
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packer.write_all(&vec![b'#'; 100_000]).unwrap();
+        let bomb = packer.finish().unwrap();
+        assert!(bomb.len() < 1_000);
+        assert!(matches!(
+            unpacked(&bomb, 99_999),
+            Err(ScrapeError::TooLong { limit: 99_999 })
+        ));
+        assert_eq!(unpacked(&bomb, 100_000).unwrap().len(), 100_000);
+        assert!(matches!(
+            unpacked(b"no gzip", 10),
+            Err(ScrapeError::Body(_))
+        ));
+    }
+
+    #[test]
+    fn a_redirect_stays_in_http() {
+        let from: Uri = "http://a:1/metrics".parse().unwrap();
+        let to = |location: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::LOCATION, location.parse().unwrap());
+            redirected(&from, &headers).map(|uri| uri.to_string()).ok()
+        };
+        assert_eq!(to("/other"), Some("http://a:1/other".to_owned()));
+        assert_eq!(to("http://b/x"), Some("http://b/x".to_owned()));
+        for wrong in ["https://b/x", "", "file:///etc/passwd", "relative"] {
+            assert_eq!(to(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use mainstay_core::{Span, ports::Clock};
+use mainstay_core::{Span, Time, ports::Clock};
 use mainstay_tsdb::Labels;
 use tokio::{
     sync::{Semaphore, watch},
@@ -23,18 +23,25 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Target, Writer,
-    batch::Memory,
-    fetch::{HttpClient, ScrapeError, fetch},
+    Pools, Target, Writer,
+    batch::{Memory, SampleRules},
+    fetch::{Ask, Asking, HttpClient, ScrapeError},
+    pools::Last,
 };
 use crate::{
     Refusals,
-    text::{TextLimits, scan},
+    metadata::Metadata,
+    text::{Exposition, TextLimits},
 };
 
+/// How often a target's descriptions of its metrics are read: they change with its version only.
+const DESCRIBED_EVERY: Span = Span::from_secs(60);
+
 /// How targets are scraped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ScrapeConfig {
+    /// Under which name its targets are listed.
+    pub pool: String,
     /// Time between two scrapes of one target.
     pub interval: Span,
     /// Time an answer may take.
@@ -45,8 +52,10 @@ pub struct ScrapeConfig {
     pub concurrent: usize,
     /// Targets; those above are refused and counted.
     pub targets: usize,
-    /// Whether a sample's own label stands where the target has one of the same name.
-    pub honor_labels: bool,
+    /// How they are asked.
+    pub asking: Asking,
+    /// What becomes of their samples.
+    pub samples: SampleRules,
     /// Limits of a body's content.
     pub text: TextLimits,
 }
@@ -55,12 +64,14 @@ impl Default for ScrapeConfig {
     /// Each second, 800 ms to answer, 8 MiB, 64 at once of 2,000 targets.
     fn default() -> Self {
         Self {
+            pool: "mainstay".to_owned(),
             interval: Span::from_secs(1),
             deadline: Span::from_millis(800),
             body_bytes: 8 << 20,
             concurrent: 64,
             targets: 2_000,
-            honor_labels: false,
+            asking: Asking::default(),
+            samples: SampleRules::default(),
             text: TextLimits::default(),
         }
     }
@@ -71,23 +82,34 @@ pub struct Scraper {
     writer: Writer,
     clock: Arc<dyn Clock>,
     config: ScrapeConfig,
+    known: Known,
     client: HttpClient,
     requests: Semaphore,
+}
+
+/// Where a scraper tells what it learns beside samples.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// How targets do.
+    pub pools: Pools,
+    /// What metrics are.
+    pub metadata: Metadata,
 }
 
 type Key = (String, Labels);
 
 impl Scraper {
     /// A scraper that writes through `writer` and dates samples by `clock`.
-    pub fn new(writer: Writer, clock: Arc<dyn Clock>, config: ScrapeConfig) -> Self {
+    pub fn new(writer: Writer, clock: Arc<dyn Clock>, config: ScrapeConfig, known: Known) -> Self {
         Self {
             writer,
             clock,
-            config,
+            known,
             client: Client::builder(TokioExecutor::new())
                 .pool_max_idle_per_host(1)
                 .build_http(),
             requests: Semaphore::new(config.concurrent.clamp(1, Semaphore::MAX_PERMITS)),
+            config,
         }
     }
 
@@ -146,6 +168,15 @@ impl Scraper {
         for _ in 0..over {
             wanted.pop_last();
         }
+        let listed = wanted.values().map(|target| {
+            let interval = target.interval(self.config.interval);
+            (
+                target.clone(),
+                interval,
+                target.deadline(self.config.deadline),
+            )
+        });
+        self.known.pools.follow(&self.config.pool, listed);
         wanted
     }
 
@@ -155,14 +186,11 @@ impl Scraper {
         gone: CancellationToken,
         stop: CancellationToken,
     ) {
-        let interval = self
-            .config
-            .interval
-            .duration()
-            .max(Duration::from_millis(1));
+        let interval = target.interval(self.config.interval);
+        let interval = interval.duration().max(Duration::from_millis(1));
         let mut ticks = interval_at(Instant::now() + offset(&target, interval), interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut memory = Memory::new(target.labels().clone(), self.config.honor_labels);
+        let mut memory = Memory::new(target.labels().clone(), self.config.samples.clone());
         while gone.run_until_cancelled(ticks.tick()).await.is_some() {
             if !self.scrape(&target, &mut memory, &gone).await {
                 return;
@@ -181,30 +209,44 @@ impl Scraper {
             return true;
         };
         let (at, started) = (self.clock.now(), Instant::now());
-        let deadline = self.config.deadline;
-        let request = fetch(&self.client, target.url(), self.config.body_bytes);
-        let body =
-            timeout(deadline.duration(), request)
-                .await
-                .unwrap_or(Err(ScrapeError::Deadline {
-                    within_ms: deadline.millis(),
-                }));
+        let deadline = target.deadline(self.config.deadline);
+        let ask = Ask {
+            url: target.url(),
+            how: &self.config.asking,
+            deadline: deadline.duration(),
+            body_bytes: self.config.body_bytes,
+        };
+        let late = ScrapeError::Deadline {
+            within_ms: deadline.millis(),
+        };
+        let answer = timeout(deadline.duration(), ask.fetch(&self.client));
+        let answer = answer.await.unwrap_or(Err(late));
         drop(permit);
         let seconds = started.elapsed().as_secs_f64();
-        let seen = body.as_ref().map(|body| scan(body, &self.config.text));
-        let seen = match &seen {
-            Ok(Ok(seen)) => Some(seen),
+        let seen = answer.as_ref().map(|answer| answer.read(&self.config.text));
+        let (seen, mut error) = match &seen {
+            Ok(Ok(seen)) => (Some(seen), None),
             Ok(Err(error)) => {
-                tracing::warn!(url = %target.url(), %error, "a target does not speak the text format");
-                None
+                tracing::warn!(url = %target.url(), %error, "a target does not say what it measures");
+                (None, Some(error.to_string()))
             }
             Err(error) => {
                 tracing::debug!(url = %target.url(), %error, "a target does not answer");
-                None
+                (None, Some(error.to_string()))
             }
         };
         let mut refused = Refusals::default();
-        let batch = memory.scraped(at, seconds, seen, &mut refused);
+        let written = memory.scraped(at, seconds, seen, &mut refused);
+        if let Some(over) = written.over {
+            tracing::warn!(url = %target.url(), error = %over, "a target says too much");
+            error = Some(over.to_string());
+        }
+        if let Some(seen) = seen {
+            self.learn(seen, memory, at);
+        }
+        let last = Last { at, seconds, error };
+        self.known.pools.scraped(&self.config.pool, target, last);
+        let batch = written.samples;
         self.writer.refuse(&refused);
         match self.writer.append(at, batch).await {
             Ok(more) => {
@@ -216,6 +258,26 @@ impl Scraper {
                 true
             }
             Err(_) => false,
+        }
+    }
+}
+
+impl Scraper {
+    /// Takes over what a target says its metrics are, if it is time for that.
+    fn learn(&self, seen: &Exposition<'_>, memory: &mut Memory, at: Time) {
+        if !memory.described(at, DESCRIBED_EVERY) {
+            return;
+        }
+        for (name, family) in seen.families() {
+            self.known.metadata.learn(name, &family, at);
+        }
+        if seen.native_histograms > 0 {
+            let count = seen.native_histograms;
+            tracing::warn!(
+                count,
+                pool = self.config.pool,
+                "native histograms are not stored"
+            );
         }
     }
 }

@@ -3,13 +3,20 @@
 //! Guarantees: a target's URL is plain HTTP with a host, and its label set has an `instance`.
 
 use http::Uri;
+use mainstay_core::Span;
 use mainstay_tsdb::{LabelError, Labels};
+
+use crate::relabel::Set;
 
 /// A process that says what it measures, and the labels its samples get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     url: Uri,
     labels: Labels,
+    /// What was known of it before relabeling.
+    discovered: Set,
+    interval: Option<Span>,
+    deadline: Option<Span>,
 }
 
 /// Why something cannot be a target.
@@ -38,10 +45,29 @@ impl Target {
         if !pairs.iter().any(|(name, _)| *name == "instance") {
             pairs.push(("instance", &instance));
         }
+        let labels = Labels::from_pairs(pairs.iter().copied())?;
+        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         Ok(Self {
+            discovered: labels.iter().map(own).collect(),
             url: uri,
-            labels: Labels::from_pairs(pairs)?,
+            labels,
+            interval: None,
+            deadline: None,
         })
+    }
+
+    /// With what was known of it before relabeling.
+    #[must_use]
+    pub fn discovered_as(mut self, discovered: Set) -> Self {
+        self.discovered = discovered;
+        self
+    }
+
+    /// With a rhythm of its own.
+    #[must_use]
+    pub fn every(mut self, interval: Span, deadline: Span) -> Self {
+        (self.interval, self.deadline) = (Some(interval), Some(deadline));
+        self
     }
 
     /// Where it is asked.
@@ -52,6 +78,21 @@ impl Target {
     /// What its samples are labelled with.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// What was known of it before relabeling.
+    pub fn discovered(&self) -> &Set {
+        &self.discovered
+    }
+
+    /// Its own rhythm, or `otherwise`.
+    pub(super) fn interval(&self, otherwise: Span) -> Span {
+        self.interval.unwrap_or(otherwise)
+    }
+
+    /// How long its answer may take, or `otherwise`.
+    pub(super) fn deadline(&self, otherwise: Span) -> Span {
+        self.deadline.unwrap_or(otherwise)
     }
 
     pub(crate) fn key(&self) -> (String, Labels) {

@@ -14,6 +14,9 @@ pub(super) fn short(word: &str) -> String {
     word.chars().take(SHOWN_CHARS).collect()
 }
 
+/// Names and values.
+pub(super) type Labels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
 #[derive(Clone)]
 pub(super) struct Line<'a> {
     number: usize,
@@ -104,6 +107,24 @@ impl<'a> Line<'a> {
         self.name(true, "a metric's name")
     }
 
+    /// A metric's name in a comment, and the blanks after it.
+    pub(super) fn described_name(&mut self) -> Result<Cow<'a, str>, TextError> {
+        let name = self.family_name()?;
+        if !self.at_end() && !self.rest.starts_with([' ', '\t']) {
+            return Err(self.wrong(TextErrorKind::Expected("a blank")));
+        }
+        self.blanks();
+        Ok(name)
+    }
+
+    /// A metric's name, or any text in quotes.
+    fn family_name(&mut self) -> Result<Cow<'a, str>, TextError> {
+        if self.take('"') {
+            return self.escaped(Some(b'"'));
+        }
+        self.metric_name().map(Cow::Borrowed)
+    }
+
     /// The rest of the line, with `\\` and `\n` undone.
     pub(super) fn help(&mut self) -> Result<Cow<'a, str>, TextError> {
         let text = self.escaped(None)?;
@@ -128,7 +149,7 @@ impl<'a> Line<'a> {
             let c = match after.next() {
                 Some('n') => '\n',
                 Some('\\') => '\\',
-                Some('"') if quote.is_some() => '"',
+                Some('"') => '"',
                 Some(other) => return Err(self.wrong(TextErrorKind::Escape(other))),
                 None => return Err(self.wrong(TextErrorKind::Expected("an escaped character"))),
             };
@@ -141,30 +162,41 @@ impl<'a> Line<'a> {
         Ok(text)
     }
 
-    fn labels(&mut self, limit: usize) -> Result<Vec<(&'a str, Cow<'a, str>)>, TextError> {
-        let mut labels: Vec<(&str, Cow<'_, str>)> = Vec::new();
+    /// What stands in braces, up to the closing one: labels, and the metric's name where `named` is empty and a
+    /// text in quotes stands alone.
+    pub(super) fn labels(
+        &mut self,
+        named: &mut Cow<'a, str>,
+        limit: usize,
+    ) -> Result<Labels<'a>, TextError> {
+        let mut labels: Labels<'a> = Vec::new();
         loop {
             self.blanks();
             if self.take('}') {
                 return Ok(labels);
             }
             let start = self.clone();
-            if labels.len() >= limit {
-                return Err(start.over("labels of one sample", limit));
-            }
-            let name = self.name(false, "a label's name or `}`")?;
-            if name == "__name__" || labels.iter().any(|(known, _)| *known == name) {
-                return Err(start.wrong(TextErrorKind::Label(short(name))));
-            }
+            let quoted = self.rest.starts_with('"');
+            let name = if quoted {
+                self.family_name()?
+            } else {
+                Cow::Borrowed(self.name(false, "a label's name or `}`")?)
+            };
             self.blanks();
-            if !self.take('=') {
-                return Err(self.wrong(TextErrorKind::Expected("`=`")));
+            if quoted && named.is_empty() && labels.is_empty() && !self.rest.starts_with('=') {
+                if name.is_empty() {
+                    return Err(start.wrong(TextErrorKind::Expected("a metric's name")));
+                }
+                *named = name;
+            } else {
+                if labels.len() >= limit {
+                    return Err(start.over("labels of one sample", limit));
+                }
+                if name == "__name__" || labels.iter().any(|(known, _)| *known == name) {
+                    return Err(start.wrong(TextErrorKind::Label(short(&name))));
+                }
+                labels.push((name, self.label_value()?));
             }
-            self.blanks();
-            if !self.take('"') {
-                return Err(self.wrong(TextErrorKind::Expected("`\"`")));
-            }
-            labels.push((name, self.escaped(Some(b'"'))?));
             self.blanks();
             if !self.take(',') && !self.rest.starts_with('}') {
                 return Err(self.wrong(TextErrorKind::Expected("`,` or `}`")));
@@ -172,18 +204,45 @@ impl<'a> Line<'a> {
         }
     }
 
-    pub(super) fn sample(&mut self, labels_limit: usize) -> Result<Sample<'a>, TextError> {
-        let name = self.metric_name()?;
+    fn label_value(&mut self) -> Result<Cow<'a, str>, TextError> {
+        if !self.take('=') {
+            return Err(self.wrong(TextErrorKind::Expected("`=`")));
+        }
+        self.blanks();
+        if !self.take('"') {
+            return Err(self.wrong(TextErrorKind::Expected("`\"`")));
+        }
+        self.escaped(Some(b'"'))
+    }
+
+    /// A sample up to its value.
+    pub(super) fn series(
+        &mut self,
+        labels_limit: usize,
+    ) -> Result<(Cow<'a, str>, Labels<'a>), TextError> {
+        let start = self.clone();
+        let mut name = Cow::Borrowed("");
+        if !self.rest.starts_with('{') {
+            name = Cow::Borrowed(self.metric_name()?);
+        }
         let after_name = self.rest;
         self.blanks();
         let labels = if self.take('{') {
-            self.labels(labels_limit)?
+            self.labels(&mut name, labels_limit)?
         } else if self.rest.len() == after_name.len() {
             return Err(self.wrong(TextErrorKind::Expected("a blank or `{`")));
         } else {
             Vec::new()
         };
+        if name.is_empty() {
+            return Err(start.wrong(TextErrorKind::Expected("a metric's name")));
+        }
         self.blanks();
+        Ok((name, labels))
+    }
+
+    /// A number, with any NaN made an ordinary one.
+    pub(super) fn value(&mut self) -> Result<f64, TextError> {
         let start = self.clone();
         let word = self.word();
         if word.is_empty() {
@@ -192,6 +251,12 @@ impl<'a> Line<'a> {
         let value = word
             .parse::<f64>()
             .map_err(|_| start.wrong(TextErrorKind::Number(short(word))))?;
+        Ok(if value.is_nan() { f64::NAN } else { value })
+    }
+
+    pub(super) fn sample(&mut self, labels_limit: usize) -> Result<Sample<'a>, TextError> {
+        let (name, labels) = self.series(labels_limit)?;
+        let value = self.value()?;
         self.blanks();
         let start = self.clone();
         let word = self.word();
@@ -205,7 +270,7 @@ impl<'a> Line<'a> {
         Ok(Sample {
             name,
             labels,
-            value: if value.is_nan() { f64::NAN } else { value },
+            value,
             timestamp_ms,
         })
     }

@@ -154,6 +154,9 @@ fn a_message_cut_anywhere_inside_a_field_is_refused_at_a_byte_inside_it() {
     }
 }
 
+/// Name and value of a label, and times and values of samples, bit by bit.
+type Sent = (String, String, Vec<(i64, u64)>);
+
 proptest! {
     #[test]
     fn random_bytes_and_random_damage_never_panic(
@@ -187,7 +190,7 @@ proptest! {
             request = request.nested(1, series);
         }
         #[derive(Default)]
-        struct Bits(Vec<(String, String, Vec<(i64, u64)>)>);
+        struct Bits(Vec<Sent>);
         impl Sink for Bits {
             fn series(&mut self, series: &Series<'_>) {
                 let (name, value) = series.labels[0];

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use mainstay_core::{Span, Time, ports::Clock};
 use mainstay_ekg::{
     Ekg,
-    adapter::{ScrapeConfig, Scraper, Target, Writer},
+    adapter::{Known, ScrapeConfig, Scraper, Target, Writer},
 };
 use mainstay_tsdb::{Head, HeadLimits};
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ impl World {
         let stop = CancellationToken::new();
         let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
         let (targets, seen) = watch::channel(targets);
-        let scraper = Scraper::new(writer, Arc::new(WallClock), config);
+        let scraper = Scraper::new(writer, Arc::new(WallClock), config, Known::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(writing);
         tasks.spawn(scraper.run(seen, stop.clone()));

@@ -80,12 +80,17 @@ impl Params {
 
     /// Entries of the answer; zero is no limit, as there.
     pub(crate) fn limit(&self) -> Result<Option<usize>, Wrong> {
-        match self.text("limit") {
+        self.count("limit")
+    }
+
+    /// A number of entries; none, and zero, is no limit.
+    pub(crate) fn count(&self, name: &str) -> Result<Option<usize>, Wrong> {
+        match self.text(name) {
             "" | "0" => Ok(None),
             text => {
                 let limit = text.parse();
                 let why = format!("cannot parse {text:?} to a number of entries");
-                limit.map(Some).map_err(|_| Wrong::parameter("limit", why))
+                limit.map(Some).map_err(|_| Wrong::parameter(name, why))
             }
         }
     }
@@ -102,6 +107,33 @@ impl Params {
         }
         Ok(selectors)
     }
+}
+
+/// The label's name that a path names: where it begins with `U__`, `_2e_` stands for the character U+002E and `__`
+/// for an underscore, so that any name fits into a path.
+pub(crate) fn unescaped(name: &str) -> String {
+    let Some(escaped) = name.strip_prefix("U__") else {
+        return name.to_owned();
+    };
+    let mut plain = String::new();
+    let mut rest = escaped;
+    while let Some((before, after)) = rest.split_once('_') {
+        plain.push_str(before);
+        let Some((code, after)) = after.split_once('_') else {
+            return name.to_owned();
+        };
+        match (
+            code,
+            u32::from_str_radix(code, 16).ok().and_then(char::from_u32),
+        ) {
+            ("", _) => plain.push('_'),
+            (_, Some(character)) => plain.push(character),
+            (_, None) => return name.to_owned(),
+        }
+        rest = after;
+    }
+    plain.push_str(rest);
+    plain
 }
 
 fn millis(seconds: f64) -> Option<i64> {
@@ -160,6 +192,19 @@ mod tests {
             let Wrong(why) = params("time", text).needed_time("time").unwrap_err();
             let expected = format!("invalid parameter \"time\": cannot parse {text:?}");
             assert!(why.starts_with(&expected), "{why}");
+        }
+    }
+
+    #[test]
+    fn any_name_of_a_label_fits_into_a_path() {
+        for (path, name) in [
+            ("job", "job"),
+            ("U__http_2e_status__code", "http.status_code"),
+            ("U__a", "a"),
+            ("U__a_xyz_", "U__a_xyz_"),
+            ("U__a_2e", "U__a_2e"),
+        ] {
+            assert_eq!(unescaped(path), name, "{path}");
         }
     }
 

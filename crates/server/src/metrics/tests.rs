@@ -12,7 +12,10 @@ use mainstay_core::{
         TokenHolder, Views,
     },
 };
-use mainstay_ekg::{Ekg, adapter::Writer, metadata::Metadata};
+use mainstay_ekg::{
+    Ekg,
+    adapter::{Known, Writer},
+};
 use mainstay_tsdb::{Head, HeadLimits, Labels};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -105,6 +108,7 @@ impl Streams for Nothing {
 /// Monitoring that waits for the test where the expression says so, and dies where it says so.
 struct Asked {
     ekg: Ekg,
+    known: Known,
     gate: Mutex<std::sync::mpsc::Receiver<()>>,
     waiting: watch::Sender<usize>,
 }
@@ -134,6 +138,29 @@ impl Queries for Asked {
     fn label_values(&self, name: &str, selectors: &[&str], window: Window) -> Value {
         let (start, end) = (window.start, window.end);
         self.ekg.label_values(name, selectors, start, end)
+    }
+    fn metadata(
+        &self,
+        metric: Option<&str>,
+        limit: Option<usize>,
+        per_metric: Option<usize>,
+    ) -> Value {
+        self.known.metadata.listed(metric, limit, per_metric)
+    }
+    fn targets(&self, pool: &str) -> Value {
+        self.known.pools.listed(pool)
+    }
+    fn pools(&self) -> Vec<String> {
+        self.known.pools.names()
+    }
+    fn federate(&self, selectors: &[&str], at: Time) -> Result<String, Value> {
+        self.ekg.federate(selectors, at)
+    }
+    fn cardinality(&self, limit: usize) -> Value {
+        self.ekg.cardinality(limit, Nothing.now())
+    }
+    fn retention(&self) -> Span {
+        Span::from_secs(7_200)
     }
     fn refused(&self) -> Vec<(&'static str, u64)> {
         vec![("duplicate-time", 3)]
@@ -172,9 +199,11 @@ fn server() -> Server {
     let (wait, waiting) = watch::channel(0);
     let nothing = Arc::new(Nothing);
     let ekg = Ekg::over(head);
+    let known = Known::default();
     let (writer, writing) = Writer::new(ekg.clone(), CancellationToken::new());
     tokio::spawn(writing);
-    let intake = mainstay_ekg::adapter::Intake::new(writer, nothing.clone(), Metadata::default());
+    let intake =
+        mainstay_ekg::adapter::Intake::new(writer, nothing.clone(), known.metadata.clone());
     let app = App {
         ledger: nothing.clone(),
         tables: nothing.clone(),
@@ -188,6 +217,7 @@ fn server() -> Server {
         intake: Arc::new(Taking(intake)),
         queries: Arc::new(Asked {
             ekg,
+            known,
             gate: Mutex::new(gate),
             waiting: wait,
         }),
@@ -294,7 +324,12 @@ async fn errors_have_the_types_and_codes_of_prometheus() {
         (format!("{range}&start=1&end=2&step=0"), 400, "bad_data"),
         (format!("{range}&start=1&end=11001&step=1"), 400, "bad_data"),
         ("/api/v1/series".to_owned(), 400, "bad_data"),
-        ("/api/v1/label/1x/values".to_owned(), 400, "bad_data"),
+        ("/api/v1/metadata?limit=x".to_owned(), 400, "bad_data"),
+        (
+            "/api/v1/query_exemplars?query=up%7B".to_owned(),
+            400,
+            "bad_data",
+        ),
         ("/api/v1/query?query=die".to_owned(), 500, "internal"),
     ];
     for (path, code, kind) in asked {
@@ -461,4 +496,40 @@ async fn remote_write_writes_what_is_good_and_counts_what_is_not() {
         let line = format!("\nmainstay_received_total{{{labels}}} {count}\n");
         assert!(text.contains(&line), "{text}");
     }
+}
+
+#[tokio::test]
+async fn what_tools_ask_beside_queries_has_prometheus_shape() {
+    let server = server();
+    let (status, text, _) = send(&server.router, get("/federate?match[]=up")).await;
+    let told = "# TYPE up untyped\nup{instance=\"a\"} 1 100000\nup{instance=\"b\"} 0 100000\n";
+    assert_eq!((status.as_u16(), text.as_str()), (200, told));
+    let (status, text, _) = send(&server.router, get("/federate")).await;
+    assert_eq!(status, 400, "{text}");
+    let (_, answer) = ask(&server, "/api/v1/status/tsdb?limit=1").await;
+    let most = json!([{ "name": "up", "value": 2 }]);
+    assert_eq!(answer["data"]["seriesCountByMetricName"], most);
+    assert_eq!(
+        answer["data"]["labelValueCountByLabelName"],
+        json!([{ "name": "instance", "value": 2 }])
+    );
+    let (_, answer) = ask(&server, "/api/v1/status/runtimeinfo").await;
+    assert_eq!(answer["data"]["storageRetention"], "2h");
+    assert_eq!(answer["data"]["serverTime"], "1970-01-01T00:01:40Z");
+    let (_, answer) = ask(&server, "/api/v1/query_exemplars?query=up").await;
+    assert_eq!(
+        (&answer["data"], &answer["warnings"][0]),
+        (&json!([]), &json!("exemplars are not kept"))
+    );
+    let (_, answer) = ask(&server, "/api/v1/targets?state=active").await;
+    assert_eq!(answer["data"]["activeTargets"], json!([]));
+    let (_, answer) = ask(&server, "/api/v1/label/U__instance/values").await;
+    assert_eq!(answer["data"], json!(["a", "b"]));
+    let (_, answer) = ask(&server, "/api/v1/query?query=up&stats=all").await;
+    assert!(
+        answer["data"]["stats"]["timings"]["evalTotalTime"]
+            .as_f64()
+            .is_some(),
+        "{answer}"
+    );
 }

@@ -1,0 +1,120 @@
+//! What dashboards and tools ask beside queries: what metrics are, what is scraped, the newest samples.
+//!
+//! Guarantees: shapes are Prometheus's. Exemplars are not kept, and the answer says so. Never answers for what
+//! does not exist here: a route of Prometheus without meaning is no route.
+//!
+//! ```text
+//! curl 'http://127.0.0.1:7070/api/v1/metadata?metric=http_requests_total'
+//! ```
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+use mainstay_core::Time;
+use serde_json::{Value, json};
+
+use super::{
+    answered, computed,
+    gzip::Accepts,
+    params::{Params, Wrong},
+    status, success, window,
+};
+use crate::{App, own::Own};
+
+/// `/api/v1/metadata`: what metrics are, by those who report them.
+pub(crate) async fn metadata(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
+    params: Params,
+) -> Result<Response, Wrong> {
+    let limit = params.limit()?;
+    let per_metric = params.count("limit_per_metric")?;
+    let compute = move || {
+        let metric = Some(params.text("metric")).filter(|metric| !metric.is_empty());
+        success(app.queries.metadata(metric, limit, per_metric))
+    };
+    Ok(answered(&own, accepts, compute).await)
+}
+
+/// `/api/v1/targets`: what is scraped, and what relabeling dropped.
+pub(crate) async fn targets(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
+    params: Params,
+) -> Response {
+    let compute = move || {
+        let mut data = app.queries.targets(params.text("scrapePool"));
+        match params.text("state") {
+            "active" => data["droppedTargets"] = json!([]),
+            "dropped" => data["activeTargets"] = json!([]),
+            _ => {}
+        }
+        success(data)
+    };
+    answered(&own, accepts, compute).await
+}
+
+/// `/api/v1/scrape_pools`: the names of all jobs.
+pub(crate) async fn pools(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
+) -> Response {
+    let compute = move || success(json!({ "scrapePools": app.queries.pools() }));
+    answered(&own, accepts, compute).await
+}
+
+/// `/api/v1/query_exemplars`: an empty list, with a warning that says why.
+pub(crate) async fn exemplars(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
+    params: Params,
+) -> Result<Response, Wrong> {
+    let start = params.time("start", Time::from_millis(i64::MIN))?;
+    let end = params.time("end", Time::from_millis(i64::MAX))?;
+    window(start, end)?;
+    let compute = move || {
+        // What is no query is told as such, also by who has nothing to answer.
+        let answer = app.queries.query(params.text("query"), app.clock.now());
+        if answer["errorType"] == "bad_data" {
+            return answer;
+        }
+        json!({ "status": "success", "data": [], "warnings": ["exemplars are not kept"] })
+    };
+    Ok(answered(&own, accepts, compute).await)
+}
+
+/// `/federate`: the newest sample of each selected series, in the text format.
+pub(crate) async fn federate(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
+    params: Params,
+) -> Result<Response, Wrong> {
+    params.selectors()?;
+    let compute = move || {
+        // Checked just above; nothing changed it since.
+        let selectors = params.selectors().unwrap_or_default();
+        match app.queries.federate(&selectors, app.clock.now()) {
+            Ok(text) => (StatusCode::OK, text),
+            Err(error) => (status(&error), text_of(&error)),
+        }
+    };
+    let mut response = computed(&own, accepts, compute).await;
+    let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, format);
+    Ok(response)
+}
+
+fn text_of(error: &Value) -> String {
+    let text = error["error"].as_str().unwrap_or("");
+    format!("{text}\n")
+}
