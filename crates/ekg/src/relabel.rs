@@ -288,7 +288,7 @@ mod tests {
                 Some("a=foo b=bar c=baz"),
             ),
             (
-                r#"{"source_labels":["a"],"regex":"fo","action":"keep"}"#,
+                r#"{"source_labels":["a"],"regex":"o","action":"keep"}"#,
                 None,
             ),
             (
