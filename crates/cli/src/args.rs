@@ -8,7 +8,7 @@ mod tests;
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mainstay_core::{ChangeId, FabricName, HostName, Kind, Name, ServiceName, Span};
+use mainstay_core::{ChangeId, FabricName, HostName, Kind, Name, ServiceName, Span, Time};
 
 pub(crate) use kinds::Listed;
 pub(crate) use orders::{Act, LimitTest, RolloutCommand, RolloutStart, Shed, Steer};
@@ -222,6 +222,16 @@ pub(crate) enum Command {
         #[arg(long, default_value = "15s", requires = "range")]
         step: Span,
     },
+    /// Alerts that wait or fire, with what they say.
+    #[command(after_help = "Examples:\n  mainstay alerts\n  mainstay alerts --output json")]
+    Alerts,
+    /// Recording and alerting rules: check files, and see how the server's stand.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mainstay rules check rules/*.yml\n  mainstay rules list\n\n\
+                      Files are Prometheus's. The server evaluates those that its configuration names in [rules] files."
+    )]
+    Rules(RulesCommand),
     /// List changes, newest first.
     #[command(
         after_help = "Examples:\n  mainstay changes --limit 10\n  mainstay changes --kind rollout --state rolled-back\n  mainstay changes --service feed --output json"
@@ -356,6 +366,48 @@ pub(crate) enum ChangeCommand {
         #[arg(long = "service")]
         services: Vec<ServiceName>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Read rule files and say everything that is wrong; exit code 1 if anything.
+    #[command(after_help = "Examples:\n  mainstay rules check rules/*.yml")]
+    Check {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// When the alerts of a file would have fired over the history that the server has.
+    #[command(
+        after_help = "Examples:\n  mainstay rules backtest rules/shop.yml --since 6h\n  \
+                      mainstay rules backtest rules/shop.yml --rule Down --start 2026-11-05T18:00:00Z"
+    )]
+    Backtest(Backtest),
+    /// The server's rules with the state of each.
+    #[command(after_help = "Examples:\n  mainstay rules list\n  mainstay rules list --output json")]
+    List,
+}
+
+/// What `rules backtest` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Backtest {
+    /// The rule file.
+    pub(crate) file: PathBuf,
+    /// Only this alert.
+    #[arg(long)]
+    pub(crate) rule: Option<String>,
+    /// How far back.
+    #[arg(long, default_value = "1h", conflicts_with = "start")]
+    pub(crate) since: Span,
+    /// From when, RFC 3339.
+    #[arg(long)]
+    pub(crate) start: Option<Time>,
+    /// Up to when, RFC 3339; now where unset.
+    #[arg(long)]
+    pub(crate) end: Option<Time>,
+    /// How often groups are evaluated that name no interval.
+    #[arg(long, default_value = "1m")]
+    pub(crate) every: Span,
 }
 
 #[derive(Debug, Subcommand)]

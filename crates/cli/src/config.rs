@@ -1,8 +1,13 @@
 //! The server's configuration file: TOML, one struct a section, every field with a default.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use mainstay_core::Span;
 use serde::Deserialize;
 
 /// The whole file.
@@ -12,6 +17,8 @@ pub(crate) struct Config {
     pub(crate) server: Server,
     pub(crate) store: Store,
     pub(crate) notify: Notify,
+    pub(crate) rules: Rules,
+    pub(crate) alerting: Alerting,
 }
 
 /// `[server]`
@@ -39,6 +46,41 @@ impl Default for Server {
 pub(crate) struct Store {
     /// `postgres://…`; SQLite in the data directory where unset.
     pub(crate) url: Option<String>,
+}
+
+/// `[rules]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Rules {
+    /// Rule files as Prometheus has them, by path or pattern such as `rules/*.yml`; relative ones begin at the
+    /// configuration's own folder.
+    pub(crate) files: Vec<PathBuf>,
+    /// How often groups are evaluated that name no interval.
+    pub(crate) evaluation_interval: Span,
+    /// How far behind the clock groups look that name no offset.
+    pub(crate) query_offset: Span,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            evaluation_interval: Span::from_secs(60),
+            query_offset: Span::ZERO,
+        }
+    }
+}
+
+/// `[alerting]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Alerting {
+    /// Alertmanagers that take alerts (API v2), each all of them.
+    pub(crate) alertmanagers: Vec<Webhook>,
+    /// Labels added to every alert that leaves, unless it has them.
+    pub(crate) external_labels: BTreeMap<String, String>,
+    /// Where people reach this server; its own address where unset.
+    pub(crate) external_url: Option<String>,
 }
 
 /// `[notify]`
@@ -72,7 +114,18 @@ impl Config {
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("cannot read {}", file.display()))?;
-        toml::from_str(&text).with_context(|| format!("{} is not a configuration", file.display()))
+        let mut config: Self = toml::from_str(&text)
+            .with_context(|| format!("{} is not a configuration", file.display()))?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        for pattern in &mut config.rules.files {
+            *pattern = folder.join(&pattern);
+        }
+        ensure!(
+            config.rules.evaluation_interval > Span::ZERO,
+            "{}: rules.evaluation_interval of zero: give a time such as \"30s\"",
+            file.display()
+        );
+        Ok(config)
     }
 }
 

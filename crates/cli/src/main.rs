@@ -7,6 +7,7 @@
 //! ```
 
 mod admin;
+mod alerting;
 mod args;
 mod claims;
 mod client;

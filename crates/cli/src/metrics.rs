@@ -99,6 +99,8 @@ pub(crate) struct Monitoring {
     pub(crate) queries: PromQl,
     /// Writes what others send.
     pub(crate) intake: Intake,
+    /// What writes them.
+    pub(crate) writer: Writer,
     /// Targets whose own labels stand.
     pub(crate) targets: watch::Sender<Vec<Target>>,
     /// Routers: the labels of their samples stand.
@@ -160,7 +162,7 @@ pub(crate) fn start(clock: &Arc<dyn Clock>, stop: &CancellationToken) -> Monitor
         targets
     };
     let (targets, routers) = (scrape("mainstay", false), scrape("mainstay-routers", true));
-    let intake = Intake::new(writer, Arc::clone(clock), known.metadata.clone());
+    let intake = Intake::new(writer.clone(), Arc::clone(clock), known.metadata.clone());
     Monitoring {
         queries: PromQl {
             ekg: ekg.clone(),
@@ -168,6 +170,7 @@ pub(crate) fn start(clock: &Arc<dyn Clock>, stop: &CancellationToken) -> Monitor
         },
         ekg,
         intake,
+        writer,
         targets,
         routers,
         tasks,

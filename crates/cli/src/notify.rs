@@ -1,6 +1,6 @@
 //! Tells people what they should know at once: in the log, and by a JSON POST to each webhook.
 //!
-//! **Guarantees.** Told are: a change that becomes paused (stuck on its way back included) or rolled back, a
+//! **Guarantees.** Told are: an alert of the rules that begins to fire, and its end; a change that becomes paused (stuck on its way back included) or rolled back, a
 //! service that holds more than half of a router's connections, and an agent or a router that was not heard
 //! of for [`SILENT_AFTER`]; each once until it is otherwise again. A webhook that does not answer is tried
 //! again for [`post::GIVE_UP_AFTER`], the notes behind it wait in a bounded queue, and what has no room there
@@ -21,12 +21,14 @@ use mainstay_core::{
     change::{MOVED, Moved},
     ports::{Clock, Ledger, LedgerError, Tables},
 };
+use mainstay_ekg::adapter::Told;
 use mainstay_fleet::hub::FleetHub;
+use mainstay_rules::AlertState;
 use mainstay_store::ChangeSummary;
 use mainstay_traffic::hub::RouteHub;
 use serde::Serialize;
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -43,6 +45,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PAGE: usize = 256;
 /// Changes whose state is remembered, so that each state is told once; more are not open at a time.
 const REMEMBERED_MAX: usize = 10_000;
+/// The kind of a note on an alert.
+const ALERT: &str = "alert";
+/// Alerts of one round that are told one by one.
+const ALERTS_APART_MAX: usize = 20;
 /// Letters of a title.
 const TITLE_MAX: usize = 200;
 /// Letters of a reason: a verdict with its numbers is a few hundred.
@@ -52,7 +58,7 @@ const BECAUSE_MAX: usize = 2_000;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Note {
-    /// `change`, `hoarder`, `agent` or `router`.
+    /// `alert`, `change`, `hoarder`, `agent` or `router`.
     kind: &'static str,
     title: String,
     state: String,
@@ -94,6 +100,8 @@ pub(crate) struct Sources {
     pub(crate) newest: watch::Receiver<u64>,
     pub(crate) fleet: FleetHub,
     pub(crate) routes: RouteHub,
+    /// Alerts of rules that are news.
+    pub(crate) alerts: mpsc::Receiver<Vec<Told>>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The server's own address, for links.
     pub(crate) url: String,
@@ -133,6 +141,7 @@ pub(crate) async fn keep_notifying(
                     Vec::new()
                 }
             },
+            Some(round) = sources.alerts.recv() => alerts(&round, sources.clock.now()),
             _ = looks.tick() => {
                 let (fleet, routes) = (sources.fleet.view(), sources.routes.view());
                 heard.look(&fleet, &routes, sources.clock.now())
@@ -141,6 +150,7 @@ pub(crate) async fn keep_notifying(
         for mut note in notes {
             note.url = match &note.change {
                 Some(change) => format!("{}/api/v1/changes/{change}", sources.url),
+                None if note.kind == ALERT => format!("{}/api/v1/alerts", sources.url),
                 None => format!("{}/api/v1/views/status", sources.url),
             };
             tracing::warn!(
@@ -153,6 +163,41 @@ pub(crate) async fn keep_notifying(
             posts.send(&note);
         }
     }
+}
+
+/// A note for each alert of a round; one for all where they are many.
+fn alerts(round: &[Told], now: Time) -> Vec<Note> {
+    if round.len() <= ALERTS_APART_MAX {
+        return round.iter().map(|told| alert(told, now)).collect();
+    }
+    let firing = |told: &&Told| told.alert.state == AlertState::Firing;
+    let firing = round.iter().filter(firing).count();
+    let name = round[0].alert.labels.get("alertname").unwrap_or_default();
+    let because = format!("{firing} began to fire, {} ended", round.len() - firing);
+    let title = format!("{} alerts {name}", round.len());
+    let state = if firing > 0 { "firing" } else { "resolved" };
+    vec![Note::new(ALERT, &title, state, &because, now)]
+}
+
+fn alert(told: &Told, now: Time) -> Note {
+    let alert = &told.alert;
+    let state = match alert.state {
+        AlertState::Pending => "pending",
+        AlertState::Firing => "firing",
+        AlertState::Resolved => "resolved",
+    };
+    let name = alert.labels.get("alertname").unwrap_or_default();
+    let said = ["summary", "description", "message"];
+    let said = said.iter().find_map(|it| alert.annotations.get(*it));
+    let measured = format!("{} is {}", told.expr, alert.value);
+    let because = said.map_or(measured.clone(), |said| format!("{said} ({measured})"));
+    let title = format!("{name} {}", alert.labels);
+    let mut note = Note::new(ALERT, &title, state, &because, now);
+    let label = |name: &str| alert.labels.get(name);
+    note.service = label("service").and_then(|it| ServiceName::new(it).ok());
+    note.fabric = label("fabric").and_then(|it| FabricName::new(it).ok());
+    note.host = label("host").and_then(|it| HostName::new(it).ok());
+    note
 }
 
 /// The ledger's feed, up to where it was read.

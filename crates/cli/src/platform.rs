@@ -26,8 +26,8 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    claims,
-    config::Notify,
+    alerting, claims,
+    config::Config,
     hubs::{Agents, Routers},
     metrics::{self, Taking},
     notify,
@@ -55,8 +55,7 @@ pub(crate) struct Running {
 pub(crate) async fn start(
     store: Store,
     listen: SocketAddr,
-    require_token: bool,
-    notify: Notify,
+    config: Config,
 ) -> anyhow::Result<Running> {
     let tokens = store.list_tokens(None, 1).await?;
     if !listen.ip().is_loopback() && tokens.is_empty() {
@@ -65,7 +64,7 @@ pub(crate) async fn start(
              (`mainstay token create NAME --scope admin --data-dir DIR`), or listen on 127.0.0.1"
         );
     }
-    let open = listen.ip().is_loopback() && !require_token;
+    let open = listen.ip().is_loopback() && !config.server.require_token;
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}: choose another with --listen"))?;
@@ -105,22 +104,36 @@ pub(crate) async fn start(
     tasks.spawn(done(claims::keep_asking(engine.clone(), ending(&stop))));
     // A wildcard address is asked on the loopback it includes.
     let own = format!("http://127.0.0.1:{}", address.port());
+    // What people can follow from elsewhere, where there is such an address.
+    let url = if address.ip().is_unspecified() {
+        own.clone()
+    } else {
+        format!("http://{address}")
+    };
     tasks.spawn(metrics::watch(scraping, ending(&stop)));
+    let rules = alerting::start(
+        (config.rules, config.alerting),
+        &url,
+        (&ekg, monitoring.writer.clone()),
+        Arc::clone(&clock),
+        &stop,
+    )?;
+    tasks.spawn(metrics::watch(rules.tasks, ending(&stop)));
     let sources = notify::Sources {
         ledger: ports.clone(),
         tables: ports.clone(),
         newest: store.subscribe(),
         fleet: fleet.clone(),
         routes: routes.clone(),
+        alerts: rules.news,
         clock: Arc::clone(&clock),
-        // What people can follow from elsewhere, where there is such an address.
-        url: if address.ip().is_unspecified() {
-            own.clone()
-        } else {
-            format!("http://{address}")
-        },
+        url,
     };
-    tasks.spawn(notify::keep_notifying(notify, sources, ending(&stop)));
+    tasks.spawn(notify::keep_notifying(
+        config.notify,
+        sources,
+        ending(&stop),
+    ));
     tasks.spawn(done(keep_scraping(
         monitoring,
         hubs,
@@ -146,6 +159,7 @@ pub(crate) async fn start(
         views: desk,
         queries: Arc::new(queries),
         intake: Arc::new(Taking(intake)),
+        rules: rules.desk,
         agents: Arc::new(Agents(fleet)),
         routers: Arc::new(Routers(routes)),
     };

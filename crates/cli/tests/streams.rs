@@ -68,6 +68,7 @@ impl Server {
             views: Arc::new(Empty),
             queries: Arc::new(Empty),
             intake: Arc::new(Empty),
+            rules: Arc::new(Empty),
             agents: Arc::new(Agents(fleet.clone())),
             routers: Arc::new(Routers(routes.clone())),
         };

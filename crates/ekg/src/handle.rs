@@ -9,7 +9,7 @@ use std::{
 };
 
 use mainstay_core::{Span, Time};
-use mainstay_promql::{Engine, Query, QueryResult, ast::ExprKind, ast::Modifiers};
+use mainstay_promql::{Engine, Error, Query, QueryResult, ast::ExprKind, ast::Modifiers};
 use mainstay_tsdb::{AppendError, Head, Matcher, MatcherError};
 use serde_json::{Map, Value};
 
@@ -192,6 +192,12 @@ impl Ekg {
         let reader = Reader::dating(&self.head);
         let result = self.evaluated(expr, at, &reader)?;
         Ok((result, reader.as_of_ms().map(Time::from_millis)))
+    }
+
+    /// The value of a query that is parsed already.
+    pub(crate) fn ask(&self, query: &Query, at: Time) -> Result<QueryResult, Error> {
+        let reader = Reader::new(&self.head);
+        self.engine.instant(&reader, query, at.millis())
     }
 
     fn evaluated(

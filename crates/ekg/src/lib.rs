@@ -24,6 +24,7 @@ mod handle;
 pub mod metadata;
 pub mod protobuf;
 pub mod relabel;
+mod rules;
 mod storage;
 pub mod text;
 mod window;
@@ -31,5 +32,6 @@ mod wire;
 pub mod write;
 
 pub use handle::{Ekg, QueryError, Refusals};
+pub use rules::{GroupSeen, RuleFilter, RuleKind};
 pub use window::{Coverage, WindowCount};
 pub use wire::{WireError, WireErrorKind};

@@ -14,6 +14,7 @@ mod metrics;
 mod own;
 mod problem;
 mod resources;
+mod rules;
 mod streams;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use auth::{Access, Scope};
 pub use metrics::{Queries, Window, intake::Intake};
 pub use resources::{Applied, ApplyRequest, ApplyResponse, schema};
+pub use rules::{Rules, RulesAsked};
 pub use streams::{SILENT_MAX, Streams};
 
 /// Largest body of a request, in bytes: a whole site in one apply.
@@ -59,6 +61,8 @@ pub struct App {
     pub queries: Arc<dyn Queries>,
     /// Takes what others send.
     pub intake: Arc<dyn Intake>,
+    /// Evaluates rules.
+    pub rules: Arc<dyn Rules>,
     /// Attends to agents that connect.
     pub agents: Arc<dyn Streams>,
     /// Attends to routers that connect.
@@ -142,6 +146,16 @@ fn routes(app: App, open: streams::Open) -> Router {
         .route(
             "/api/v1/write",
             send(routing::post(metrics::intake::remote_write)),
+        )
+        .route("/api/v1/rules", read(routing::get(rules::groups)))
+        .route("/api/v1/alerts", read(routing::get(rules::alerts)))
+        .route(
+            "/api/v1/alertmanagers",
+            read(routing::get(rules::alertmanagers)),
+        )
+        .route(
+            "/-/reload",
+            write(routing::post(rules::reload).put(rules::reload)),
         )
         .route("/metrics", read(routing::get(own::metrics)))
         .route("/api/v1/streams/agent", host(routing::get(streams::agent)))

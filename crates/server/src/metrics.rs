@@ -11,7 +11,7 @@
 pub(crate) mod about;
 mod gzip;
 pub(crate) mod intake;
-mod params;
+pub(crate) mod params;
 pub(crate) mod status;
 
 use std::{sync::Arc, time::Instant};

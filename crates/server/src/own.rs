@@ -167,6 +167,10 @@ pub(crate) async fn metrics(
     for (way, outcome, count) in app.intake.received() {
         text.sample("", &[("by", way), ("outcome", outcome)], count as f64);
     }
+    for (name, kind, help, value) in app.rules.own() {
+        text.begin(name, kind, help);
+        text.sample("", &[], value);
+    }
     match spawn_blocking(process::Process::read).await {
         Ok(Ok(process)) => process.write(&mut text),
         Ok(Err(error)) => tracing::warn!(%error, "/proc/self cannot be read"),

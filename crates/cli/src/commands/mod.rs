@@ -11,6 +11,7 @@ mod query;
 mod resources;
 mod rollout;
 mod router;
+mod rules;
 mod serve;
 mod token;
 pub(crate) mod up;
@@ -90,6 +91,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             };
             query::query(&global, &question).await?;
         }
+        Command::Alerts => rules::alerts(&global).await?,
+        Command::Rules(command) => return rules::run(&global, command).await,
         Command::Changes {
             kind,
             state,

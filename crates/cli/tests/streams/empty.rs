@@ -11,7 +11,7 @@ use mainstay_core::{
         TokenHolder, Views,
     },
 };
-use mainstay_server::{Intake, Queries, Window};
+use mainstay_server::{Intake, Queries, Rules, RulesAsked, Window};
 use serde_json::{Value, json};
 
 /// The wall clock.
@@ -95,6 +95,21 @@ impl Changes for Empty {
 impl Views for Empty {
     fn view<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> BoxFuture<'a, Option<String>> {
         Box::pin(async { None })
+    }
+}
+
+impl Rules for Empty {
+    fn groups(&self, _: RulesAsked) -> Value {
+        Value::Null
+    }
+    fn alerts(&self) -> Value {
+        Value::Null
+    }
+    fn alertmanagers(&self) -> Value {
+        Value::Null
+    }
+    fn reload(&self) -> Result<(), String> {
+        Ok(())
     }
 }
 

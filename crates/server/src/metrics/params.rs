@@ -39,7 +39,8 @@ impl Params {
         self.all(name).next().unwrap_or("")
     }
 
-    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+    /// Each of this name, in order.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         let named = self.0.iter().filter(move |(known, _)| known == name);
         named.map(|(_, value)| value.as_str())
     }

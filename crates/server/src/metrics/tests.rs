@@ -93,6 +93,21 @@ impl Changes for Nothing {
     }
 }
 
+impl crate::Rules for Nothing {
+    fn groups(&self, asked: crate::RulesAsked) -> Value {
+        json!({ "kind": asked.kind, "rules": asked.rules })
+    }
+    fn alerts(&self) -> Value {
+        Value::Null
+    }
+    fn alertmanagers(&self) -> Value {
+        Value::Null
+    }
+    fn reload(&self) -> Result<(), String> {
+        Err("rules.yml:3:5: a group needs a name".to_owned())
+    }
+}
+
 impl Views for Nothing {
     fn view<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> BoxFuture<'a, Option<String>> {
         Box::pin(async { None })
@@ -221,6 +236,7 @@ fn server() -> Server {
             gate: Mutex::new(gate),
             waiting: wait,
         }),
+        rules: nothing.clone(),
         agents: nothing.clone(),
         routers: nothing,
     };
@@ -532,4 +548,18 @@ async fn what_tools_ask_beside_queries_has_prometheus_shape() {
             .is_some(),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn rules_are_asked_for_by_type_and_name_and_a_wrong_file_is_said_on_reload() {
+    let server = server();
+    let (status, answer) = ask(&server, "/api/v1/rules?type=alert&rule_name[]=Down").await;
+    assert_eq!((status, &answer["kind"]), (200, &json!("alert")));
+    assert_eq!(answer["rules"], json!(["Down"]));
+    let (status, answer) = ask(&server, "/api/v1/rules?type=both").await;
+    assert_eq!((status, &answer["errorType"]), (400, &json!("bad_data")));
+    let reload = Request::post("/-/reload").header("host", "127.0.0.1:7070");
+    let (status, text, _) = send(&server.router, reload.body(Body::empty()).unwrap()).await;
+    assert_eq!(status.as_u16(), 500);
+    assert!(text.contains("rules.yml:3:5"), "{text}");
 }

@@ -1,0 +1,259 @@
+//! Rules inside the server: their files, and the way of alerts to Alertmanagers and webhooks.
+//!
+//! **Guarantees.** Files are taken all or none: a wrong one is said with its line, and the rules go on as they
+//! were. An alert goes to each Alertmanager (API v2) on its own, 64 at once; what one does not
+//! take is counted, and told again within a minute anyway. **Never** makes the evaluation of rules wait.
+//!
+//! ```toml
+//! [rules]
+//! files = ["rules/*.yml"]
+//! [alerting]
+//! alertmanagers = ["http://127.0.0.1:9093"]
+//! ```
+
+mod carrier;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, bail};
+use mainstay_core::ports::Clock;
+use mainstay_ekg::{
+    Ekg, RuleFilter, RuleKind,
+    adapter::{AlertSink, NamedFile, Ruler, RulerConfig, Told, Writer},
+};
+use mainstay_rules::{External, RuleFile};
+use mainstay_server::RulesAsked;
+use serde_json::{Value, json};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::{JoinSet, spawn_blocking},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Alerting, Rules};
+use carrier::Carriers;
+
+/// Rounds of alerts that may wait for those who tell people; more are counted.
+const ROUNDS_MAX: usize = 256;
+/// Largest rule file read, in bytes.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Rules, as the server's API sees them.
+pub(crate) struct Desk {
+    rules: mainstay_ekg::adapter::Rules,
+    patterns: Vec<PathBuf>,
+    files: watch::Sender<Vec<NamedFile>>,
+    carriers: Arc<Carriers>,
+}
+
+/// What evaluates rules, and what is told of it.
+pub(crate) struct Started {
+    /// For the API.
+    pub(crate) desk: Arc<Desk>,
+    /// What should be told to people.
+    pub(crate) news: mpsc::Receiver<Vec<Told>>,
+    /// Runs until told to stop.
+    pub(crate) tasks: JoinSet<()>,
+}
+
+/// Gives each round of alerts to the Alertmanagers and to whoever tells people.
+struct Sink {
+    carriers: Arc<Carriers>,
+    news: mpsc::Sender<Vec<Told>>,
+}
+
+impl AlertSink for Sink {
+    fn take(&self, alerts: Vec<Told>) {
+        let news: Vec<Told> = alerts.iter().filter(|it| it.is_news).cloned().collect();
+        if !news.is_empty()
+            && let Err(mpsc::error::TrySendError::Full(lost)) = self.news.try_send(news)
+        {
+            tracing::error!(
+                alerts = lost.len(),
+                "too much to tell at once: these are not told"
+            );
+        }
+        self.carriers.send(&alerts);
+    }
+}
+
+/// Begins to evaluate the rules of `config`; `url` is the server's own address.
+pub(crate) fn start(
+    config: (Rules, Alerting),
+    url: &str,
+    (ekg, writer): (&Ekg, Writer),
+    clock: Arc<dyn Clock>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Started> {
+    let (rules, alerting) = config;
+    let files = read(&rules.files)?;
+    let external = External {
+        url: alerting.external_url.unwrap_or_else(|| url.to_owned()),
+        labels: alerting.external_labels,
+    };
+    let mut tasks = JoinSet::new();
+    let carriers = Carriers::start(alerting.alertmanagers, &external, &mut tasks, stop)?;
+    let carriers = Arc::new(carriers);
+    let (news, told) = mpsc::channel(ROUNDS_MAX);
+    let sink = Arc::new(Sink {
+        carriers: Arc::clone(&carriers),
+        news,
+    });
+    let config = RulerConfig {
+        interval: rules.evaluation_interval,
+        query_offset: rules.query_offset,
+        external,
+    };
+    let ruler = Ruler::new(ekg, writer, clock, sink, config);
+    let (files, followed) = watch::channel(files);
+    let desk = Arc::new(Desk {
+        rules: ruler.rules(),
+        patterns: rules.files,
+        files,
+        carriers,
+    });
+    tasks.spawn(ruler.run(followed, stop.clone()));
+    tasks.spawn(reload_when_told(Arc::clone(&desk), stop.clone()));
+    Ok(Started {
+        desk,
+        news: told,
+        tasks,
+    })
+}
+
+/// SIGHUP is how Prometheus is told to read its files again.
+async fn reload_when_told(desk: Arc<Desk>, stop: CancellationToken) {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => {
+            tracing::warn!(%error, "SIGHUP is not heard: reload with POST /-/reload");
+            return stop.cancelled().await;
+        }
+    };
+    while let Some(Some(())) = stop.run_until_cancelled(hangups.recv()).await {
+        let desk = Arc::clone(&desk);
+        let reloaded = spawn_blocking(move || mainstay_server::Rules::reload(&*desk)).await;
+        match reloaded {
+            Ok(Ok(())) => tracing::info!("rule files read again"),
+            Ok(Err(wrong)) => tracing::error!("the rules stay as they were: {wrong}"),
+            Err(error) => tracing::error!(%error, "reading rule files died"),
+        }
+    }
+}
+
+/// Every file that the patterns name, in order; a plain path has to be there.
+pub(crate) fn read(patterns: &[PathBuf]) -> anyhow::Result<Vec<NamedFile>> {
+    let mut files = Vec::new();
+    for pattern in patterns {
+        let text = pattern.to_string_lossy();
+        let mut found: Vec<PathBuf> = glob::glob(&text)
+            .with_context(|| format!("`{text}` is no pattern of files"))?
+            .collect::<Result<_, _>>()
+            .with_context(|| format!("`{text}` cannot be listed"))?;
+        if found.is_empty() && !text.contains(['*', '?', '[']) {
+            bail!("there is no rule file {text}");
+        }
+        found.sort();
+        for path in found {
+            files.push((path.display().to_string(), read_file(&path)?));
+        }
+    }
+    Ok(files)
+}
+
+/// One file; everything wrong with it, a line each.
+pub(crate) fn read_file(path: &Path) -> anyhow::Result<RuleFile> {
+    let name = path.display();
+    let size = std::fs::metadata(path)
+        .with_context(|| format!("cannot read {name}"))?
+        .len();
+    if size > FILE_BYTES_MAX {
+        bail!("{name} has {size} bytes; at most {FILE_BYTES_MAX} are read");
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    RuleFile::parse(&text).map_err(|wrongs| {
+        let lines: Vec<String> = wrongs.iter().map(|it| format!("{name}:{it}")).collect();
+        anyhow::anyhow!("{}", lines.join("\n"))
+    })
+}
+
+impl mainstay_server::Rules for Desk {
+    fn groups(&self, asked: RulesAsked) -> Value {
+        let kind = match asked.kind.as_str() {
+            "alert" => Some(RuleKind::Alert),
+            "record" => Some(RuleKind::Record),
+            _ => None,
+        };
+        self.rules.groups(&RuleFilter {
+            kind,
+            rules: asked.rules,
+            groups: asked.groups,
+            files: asked.files,
+            without_alerts: asked.without_alerts,
+        })
+    }
+
+    fn alerts(&self) -> Value {
+        self.rules.alerts()
+    }
+
+    fn alertmanagers(&self) -> Value {
+        let active: Vec<Value> = self
+            .carriers
+            .urls()
+            .map(|url| json!({ "url": url }))
+            .collect();
+        let data = json!({ "activeAlertmanagers": active, "droppedAlertmanagers": [] });
+        json!({ "status": "success", "data": data })
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        let files = read(&self.patterns).map_err(|error| format!("{error:#}"))?;
+        self.files.send_replace(files);
+        Ok(())
+    }
+
+    fn own(&self) -> Vec<(&'static str, &'static str, &'static str, f64)> {
+        let (rules, sent) = (self.rules.counts(), self.carriers.counts());
+        let counter = |name, help, count: u64| (name, "counter", help, count as f64);
+        vec![
+            counter(
+                "mainstay_rule_evaluations_total",
+                "Rules evaluated.",
+                rules.evaluations,
+            ),
+            counter(
+                "mainstay_rule_evaluation_failures_total",
+                "Evaluations that gave an error.",
+                rules.failures,
+            ),
+            counter(
+                "mainstay_rule_group_iterations_missed_total",
+                "Rounds of a group left out because the one before took too long.",
+                rules.missed,
+            ),
+            counter(
+                "mainstay_rule_samples_refused_total",
+                "Samples of rules that the metric engine refused.",
+                rules.refused,
+            ),
+            counter(
+                "mainstay_alerts_sent_total",
+                "Alerts that an Alertmanager took.",
+                sent.sent,
+            ),
+            counter(
+                "mainstay_alerts_dropped_total",
+                "Alerts that an Alertmanager did not take, or that had no room.",
+                sent.dropped,
+            ),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! The way of alerts to Alertmanagers, API v2.
+//!
+//! Guarantees: each Alertmanager has a queue of its own, and a slow one delays no other; a try has a deadline
+//! and is not repeated, since what fires is told again each minute. Never follows a redirect.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use mainstay_ekg::adapter::Told;
+use mainstay_rules::External;
+use reqwest::{Client, Url, redirect::Policy};
+use serde_json::{Value, json};
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Webhook;
+
+/// Alerts in one request.
+const BATCH: usize = 64;
+/// How long an Alertmanager may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Alerts that may wait for one Alertmanager, as with Prometheus.
+const WAITING_MAX: usize = 10_000;
+
+/// Alerts since the start, over all Alertmanagers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) sent: u64,
+    pub(super) dropped: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    sent: AtomicU64,
+    dropped: AtomicU64,
+}
+
+struct Desk {
+    url: Url,
+    to: mpsc::Sender<Value>,
+}
+
+/// One carrier for each Alertmanager.
+pub(super) struct Carriers {
+    desks: Vec<Desk>,
+    external: External,
+    counters: Arc<Counters>,
+}
+
+impl Carriers {
+    pub(super) fn start(
+        alertmanagers: Vec<Webhook>,
+        external: &External,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        // An error only means that a provider is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .timeout(ANSWER_WITHIN)
+            .redirect(Policy::none())
+            .no_proxy()
+            .build()
+            .context("no Alertmanager can be posted to")?;
+        let counters: Arc<Counters> = Arc::default();
+        let mut desks = Vec::new();
+        for Webhook(base) in alertmanagers {
+            let path = format!("{}/api/v2/alerts", base.as_str().trim_end_matches('/'));
+            let url = Url::parse(&path).with_context(|| format!("{path} is no address"))?;
+            let (to, waiting) = mpsc::channel(WAITING_MAX);
+            tasks.spawn(carry(
+                client.clone(),
+                url.clone(),
+                waiting,
+                Arc::clone(&counters),
+                stop.clone(),
+            ));
+            desks.push(Desk { url, to });
+        }
+        Ok(Self {
+            desks,
+            external: external.clone(),
+            counters,
+        })
+    }
+
+    pub(super) fn urls(&self) -> impl Iterator<Item = &str> {
+        self.desks.iter().map(|desk| desk.url.as_str())
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            sent: self.counters.sent.load(Ordering::Relaxed),
+            dropped: self.counters.dropped.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Puts alerts into every queue; what has no room is counted.
+    pub(super) fn send(&self, alerts: &[Told]) {
+        for alert in alerts {
+            let body = posted(alert, &self.external);
+            for desk in &self.desks {
+                if desk.to.try_send(body.clone()).is_err() {
+                    self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+async fn carry(
+    client: Client,
+    url: Url,
+    mut waiting: mpsc::Receiver<Value>,
+    counters: Arc<Counters>,
+    stop: CancellationToken,
+) {
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut is_down = false;
+    loop {
+        let next = stop.run_until_cancelled(waiting.recv_many(&mut batch, BATCH));
+        if !matches!(next.await, Some(1..)) {
+            return stop.cancelled().await;
+        }
+        let count = batch.len() as u64;
+        let posted = client.post(url.clone()).json(&batch).send().await;
+        let taken = posted.and_then(reqwest::Response::error_for_status);
+        match taken {
+            Ok(_) => {
+                counters.sent.fetch_add(count, Ordering::Relaxed);
+                is_down = false;
+            }
+            Err(error) => {
+                counters.dropped.fetch_add(count, Ordering::Relaxed);
+                if !std::mem::replace(&mut is_down, true) {
+                    let error = error.without_url();
+                    tracing::warn!(%url, %error, "an Alertmanager takes no alerts");
+                }
+            }
+        }
+        batch.clear();
+    }
+}
+
+/// An alert as API v2 takes it.
+fn posted(told: &Told, external: &External) -> Value {
+    let alert = &told.alert;
+    let mut labels: BTreeMap<&str, &str> = external
+        .labels
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    labels.extend(alert.labels.iter());
+    let expr = [("g0.expr", told.expr.as_str()), ("g0.tab", "1")];
+    let link = crate::client::parameters(&expr);
+    json!({
+        "labels": labels,
+        "annotations": alert.annotations,
+        "startsAt": alert.fired_at.unwrap_or(alert.active_at).to_string(),
+        "endsAt": told.ends_at.to_string(),
+        "generatorURL": format!("{}/graph{link}", external.url.trim_end_matches('/')),
+    })
+}

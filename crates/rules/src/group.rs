@@ -1,0 +1,534 @@
+//! Evaluation of a group: its rules one after another, so that each sees what those before it recorded.
+//!
+//! Guarantees: a series that a rule gave before and gives no more is ended with a marker; a rule that fails
+//! leaves its alerts and its series as they were, and says why. Writes nothing itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use mainstay_core::{Span, Time};
+use mainstay_promql::{Error, InstantSeries, Labels, METRIC_NAME, Query, QueryResult};
+
+use crate::{
+    Alert, AlertState, Alerts, External, Group, Kind, Rule, TemplateError,
+    alert::{Holding, own_labels, with},
+    template::{Filling, Template},
+};
+
+/// Name of the series that say which alerts are pending or fire.
+const ALERTS: &str = "ALERTS";
+/// Name of the series that say since when they hold, in seconds since the epoch.
+const ALERTS_SINCE: &str = "ALERTS_FOR_STATE";
+/// How far back alerts from before a start are looked for.
+const RESTORED_FROM: Span = Span::from_secs(3_600);
+/// An alert that waited when the server stopped waits at least so long again: its end may have been missed.
+const RESTORED_WAITS: Span = Span::from_secs(600);
+
+/// Answers queries.
+pub trait Source: Send + Sync {
+    /// The value of `query` at a time, in milliseconds since the epoch.
+    fn instant(&self, query: &Query, at_ms: i64) -> Result<QueryResult, Error>;
+}
+
+/// A sample to write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// The series.
+    pub labels: Labels,
+    /// Milliseconds since the epoch.
+    pub at_ms: i64,
+    /// The value; none says that the series ended.
+    pub value: Option<f64>,
+}
+
+/// Why a rule gave nothing.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RuleError {
+    /// The query failed.
+    #[error(transparent)]
+    Query(#[from] Error),
+    /// A text could not be filled in.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// Neither a vector nor a scalar.
+    #[error("the expression gives no vector and no scalar")]
+    NotAVector,
+    /// Two series of one label set.
+    #[error("two results have the labels {0} once the rule's are applied")]
+    Duplicate(Labels),
+    /// More than the group allows.
+    #[error("{found} results, the group's limit is {limit}")]
+    TooMany {
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+}
+
+/// What one evaluation of a rule gave.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Evaluation {
+    /// To be written, markers of ends included.
+    pub samples: Vec<Sample>,
+    /// Why the rule gave nothing, if so.
+    pub error: Option<RuleError>,
+}
+
+/// A rule and what is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleRun {
+    /// The rule.
+    pub rule: Rule,
+    /// Its alerts; none for a recording rule.
+    pub alerts: Alerts,
+    /// When it was evaluated last.
+    pub evaluated_at: Option<Time>,
+    /// Why the last evaluation gave nothing, if so.
+    pub error: Option<RuleError>,
+    /// The series that it gave last.
+    series: BTreeSet<Labels>,
+}
+
+/// A group and what is known of its rules.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupRun {
+    /// The file it stands in.
+    pub file: String,
+    /// Its name.
+    pub name: String,
+    /// How often it is evaluated.
+    pub interval: Span,
+    /// How far behind the clock it looks.
+    pub query_offset: Span,
+    /// Most results of one rule; 0 is no limit.
+    pub limit: usize,
+    /// Its rules.
+    pub rules: Vec<RuleRun>,
+}
+
+impl GroupRun {
+    /// A group that was never evaluated; `interval` and `query_offset` are those of the server.
+    pub fn new(file: &str, group: Group, interval: Span, query_offset: Span) -> Self {
+        let rules = group.rules.into_iter().map(|rule| RuleRun {
+            rule,
+            alerts: Alerts::default(),
+            evaluated_at: None,
+            error: None,
+            series: BTreeSet::new(),
+        });
+        Self {
+            file: file.to_owned(),
+            name: group.name,
+            interval: group.interval.unwrap_or(interval),
+            query_offset: group.query_offset.unwrap_or(query_offset),
+            limit: group.limit,
+            rules: rules.collect(),
+        }
+    }
+
+    /// Takes over what is known of the rules that `before` had too.
+    pub fn inherit(&mut self, before: &GroupRun) {
+        for run in &mut self.rules {
+            let same = before.rules.iter().find(|it| it.rule == run.rule);
+            if let Some(same) = same {
+                run.clone_from(same);
+            }
+        }
+    }
+
+    /// Evaluates the rule at place `rule` of the group.
+    pub fn evaluate(
+        &mut self,
+        rule: usize,
+        now: Time,
+        external: &External,
+        source: &Arc<dyn Source>,
+    ) -> Evaluation {
+        let (limit, offset) = (self.limit, self.query_offset);
+        let Some(run) = self.rules.get_mut(rule) else {
+            return Evaluation::default();
+        };
+        let context = Context {
+            now,
+            at_ms: (now - offset).millis(),
+            limit,
+            external,
+            source,
+        };
+        run.evaluated_at = Some(now);
+        let outcome = run.results(&context);
+        run.error = outcome.as_ref().err().cloned();
+        match outcome {
+            Ok(samples) => Evaluation {
+                samples: run.with_ends(samples, context.at_ms),
+                error: None,
+            },
+            Err(error) => Evaluation {
+                samples: Vec::new(),
+                error: Some(error),
+            },
+        }
+    }
+
+    /// Ends every series of the rules that `after`, the same group as it is from now on, does not have.
+    pub fn end(&self, after: Option<&GroupRun>, now: Time) -> Vec<Sample> {
+        let is_gone = |run: &&RuleRun| {
+            let others = after.iter().flat_map(|it| &it.rules);
+            !others.into_iter().any(|it| it.rule == run.rule)
+        };
+        let series = self.rules.iter().filter(is_gone).flat_map(|it| &it.series);
+        series
+            .map(|labels| Sample {
+                labels: labels.clone(),
+                at_ms: (now - self.query_offset).millis(),
+                value: None,
+            })
+            .collect()
+    }
+
+    /// Finds again since when alerts hold that waited, or fired, before the server started.
+    pub fn restore(&mut self, now: Time, source: &Arc<dyn Source>) -> Result<(), Error> {
+        for run in &mut self.rules {
+            run.restore(now, source)?;
+        }
+        Ok(())
+    }
+}
+
+struct Context<'a> {
+    now: Time,
+    at_ms: i64,
+    limit: usize,
+    external: &'a External,
+    source: &'a Arc<dyn Source>,
+}
+
+impl Context<'_> {
+    fn within_limit(&self, found: usize) -> Result<(), RuleError> {
+        let limit = self.limit;
+        if limit > 0 && found > limit {
+            return Err(RuleError::TooMany { found, limit });
+        }
+        Ok(())
+    }
+}
+
+impl RuleRun {
+    fn results(&mut self, context: &Context<'_>) -> Result<Vec<Sample>, RuleError> {
+        let found = context.source.instant(&self.rule.query, context.at_ms)?;
+        let found = match found {
+            QueryResult::Vector(series) => series,
+            QueryResult::Scalar(sample) => vec![InstantSeries {
+                labels: Labels::default(),
+                sample,
+            }],
+            QueryResult::String(_) | QueryResult::Matrix(_) => return Err(RuleError::NotAVector),
+        };
+        let kind = self.rule.kind.clone();
+        match kind {
+            Kind::Record(name) => self.recorded(&name, found, context),
+            Kind::Alert {
+                name,
+                hold,
+                keep_firing,
+                annotations,
+            } => {
+                let holding = found
+                    .into_iter()
+                    .map(|one| self.holding(&name, &annotations, one, context))
+                    .collect::<Result<Vec<_>, _>>()?;
+                unique(holding.iter().map(|it| &it.labels))?;
+                context.within_limit(holding.len())?;
+                self.alerts.observe(context.now, holding, hold, keep_firing);
+                Ok(self.told(context.at_ms))
+            }
+        }
+    }
+
+    fn recorded(
+        &self,
+        name: &str,
+        found: Vec<InstantSeries>,
+        context: &Context<'_>,
+    ) -> Result<Vec<Sample>, RuleError> {
+        context.within_limit(found.len())?;
+        let own = |one: &InstantSeries| {
+            let texts = self.rule.labels.iter();
+            let own = texts.map(|(name, text)| (name.as_str(), text.text()));
+            let own = [(METRIC_NAME, name)].into_iter().chain(own);
+            with(&one.labels, own)
+        };
+        let samples: Vec<Sample> = found
+            .iter()
+            .map(|one| Sample {
+                labels: own(one),
+                at_ms: context.at_ms,
+                value: Some(one.sample.value),
+            })
+            .collect();
+        unique(samples.iter().map(|it| &it.labels))?;
+        Ok(samples)
+    }
+
+    fn holding(
+        &self,
+        name: &str,
+        annotations: &BTreeMap<String, Template>,
+        one: InstantSeries,
+        context: &Context<'_>,
+    ) -> Result<Holding, TemplateError> {
+        let filling = Filling {
+            labels: &one.labels,
+            value: one.sample.value,
+            at_ms: context.at_ms,
+            external: context.external,
+            source: context.source,
+        };
+        let filled = |texts: &BTreeMap<String, Template>| {
+            let filled = texts
+                .iter()
+                .map(|(name, text)| Ok((name.clone(), text.fill(&filling)?)));
+            filled.collect::<Result<BTreeMap<String, String>, TemplateError>>()
+        };
+        let (labels, annotations) = (filled(&self.rule.labels)?, filled(annotations)?);
+        let own = labels.iter().map(|(name, it)| (name.as_str(), it.as_str()));
+        Ok(Holding {
+            labels: own_labels(&one.labels, name, own),
+            annotations,
+            value: one.sample.value,
+        })
+    }
+
+    /// The alerts as series.
+    fn told(&self, at_ms: i64) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        for alert in self.alerts.active() {
+            let state = [(METRIC_NAME, ALERTS), ("alertstate", alert.state.as_str())];
+            let series = [
+                (with(&alert.labels, state), 1.0),
+                (
+                    with(&alert.labels, [(METRIC_NAME, ALERTS_SINCE)]),
+                    (alert.active_at.millis() as f64 / 1e3).trunc(),
+                ),
+            ];
+            samples.extend(series.into_iter().map(|(labels, value)| Sample {
+                labels,
+                at_ms,
+                value: Some(value),
+            }));
+        }
+        samples
+    }
+
+    /// Adds the ends of the series that were given last time and are not now.
+    fn with_ends(&mut self, mut samples: Vec<Sample>, at_ms: i64) -> Vec<Sample> {
+        let now: BTreeSet<Labels> = samples.iter().map(|it| it.labels.clone()).collect();
+        let gone = std::mem::take(&mut self.series);
+        let gone = gone.into_iter().filter(|labels| !now.contains(labels));
+        samples.extend(gone.map(|labels| Sample {
+            labels,
+            at_ms,
+            value: None,
+        }));
+        self.series = now;
+        samples
+    }
+
+    fn restore(&mut self, now: Time, source: &Arc<dyn Source>) -> Result<(), Error> {
+        let Kind::Alert { name, hold, .. } = &self.rule.kind else {
+            return Ok(());
+        };
+        // One that waits less than that fires soon enough by itself.
+        if *hold < RESTORED_WAITS {
+            return Ok(());
+        }
+        let query = format!("{ALERTS_SINCE}{{alertname={name:?}}}[{RESTORED_FROM}]");
+        let QueryResult::Matrix(found) = source.instant(&Query::parse(query)?, now.millis())?
+        else {
+            return Ok(());
+        };
+        for series in found {
+            let Some(last) = series.samples.last() else {
+                continue;
+            };
+            let since = Time::from_millis((last.value * 1e3) as i64);
+            let down_at = Time::from_millis(last.timestamp_ms);
+            self.alerts.restore(Alert {
+                labels: with(&series.labels, [(METRIC_NAME, "")]),
+                annotations: BTreeMap::new(),
+                value: 0.0,
+                state: AlertState::Pending,
+                active_at: resumed(since, down_at, now, *hold),
+                fired_at: None,
+                resolved_at: None,
+                kept_since: None,
+                told_at: None,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Since when an alert counts as holding that held since `since` when the server stopped at `down_at`.
+fn resumed(since: Time, down_at: Time, now: Time, hold: Span) -> Time {
+    let waited = down_at.since(since);
+    if waited >= hold {
+        return since;
+    }
+    let left = hold.millis() - waited.millis();
+    if left < RESTORED_WAITS.millis() {
+        return now + RESTORED_WAITS - hold;
+    }
+    since + now.since(down_at)
+}
+
+fn unique<'a>(labels: impl Iterator<Item = &'a Labels>) -> Result<(), RuleError> {
+    let mut seen = BTreeSet::new();
+    for one in labels {
+        if !seen.insert(one) {
+            return Err(RuleError::Duplicate(one.clone()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::RuleFile;
+    use mainstay_promql::Sample as Point;
+    use std::sync::Mutex;
+
+    /// Gives to a query the values that were put there for its text.
+    #[derive(Default)]
+    pub(crate) struct Canned(Mutex<BTreeMap<String, QueryResult>>);
+
+    impl Canned {
+        /// One series a name, which carries it as the label `name`.
+        pub(crate) fn of<'a>(values: impl IntoIterator<Item = (&'a str, f64)>) -> Self {
+            let canned = Self::default();
+            for (name, value) in values {
+                canned.put(name, &[(&[("name", name)], value)]);
+            }
+            canned
+        }
+
+        fn put(&self, query: &str, series: &[(&[(&str, &str)], f64)]) {
+            let series = series.iter().map(|(labels, value)| InstantSeries {
+                labels: Labels::from_pairs(labels.iter().copied()),
+                sample: Point {
+                    timestamp_ms: 0,
+                    value: *value,
+                },
+            });
+            let result = QueryResult::Vector(series.collect());
+            self.0.lock().unwrap().insert(query.to_owned(), result);
+        }
+    }
+
+    impl Source for Canned {
+        fn instant(&self, query: &Query, _: i64) -> Result<QueryResult, Error> {
+            let known = self.0.lock().unwrap().get(query.text()).cloned();
+            Ok(known.unwrap_or(QueryResult::Vector(Vec::new())))
+        }
+    }
+
+    fn group(rules: &str) -> GroupRun {
+        let file = RuleFile::parse(&format!("groups:\n- name: g\n  rules:\n{rules}")).unwrap();
+        let group = file.groups.into_iter().next().unwrap();
+        GroupRun::new("f.yml", group, Span::from_secs(15), Span::ZERO)
+    }
+
+    fn evaluated(group: &mut GroupRun, secs: i64, source: &Arc<Canned>) -> Vec<String> {
+        let source: Arc<dyn Source> = Arc::clone(source) as Arc<dyn Source>;
+        let external = External::default();
+        let now = Time::from_millis(secs * 1_000);
+        let evaluation = group.evaluate(0, now, &external, &source);
+        let value = |value: Option<f64>| value.map_or("ends".to_owned(), |it| it.to_string());
+        let mut lines: Vec<String> = evaluation
+            .samples
+            .iter()
+            .map(|it| format!("{} {}", it.labels, value(it.value)))
+            .collect();
+        lines.extend(evaluation.error.map(|error| format!("error: {error}")));
+        lines
+    }
+
+    #[test]
+    fn a_recording_rule_names_its_series_and_ends_those_that_are_gone() {
+        let mut group = group("  - {record: r, expr: up, labels: {team: a, job: ''}}\n");
+        let source = Arc::new(Canned::default());
+        source.put(
+            "up",
+            &[(&[("__name__", "up"), ("job", "x"), ("i", "1")], 3.0)],
+        );
+        let one = r#"{__name__="r", i="1", team="a"}"#;
+        assert_eq!(evaluated(&mut group, 1, &source), [format!("{one} 3")]);
+        source.put("up", &[]);
+        assert_eq!(evaluated(&mut group, 2, &source), [format!("{one} ends")]);
+        assert_eq!(evaluated(&mut group, 3, &source), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_alert_is_told_as_series_and_its_change_of_state_ends_the_former_one() {
+        let mut group =
+            group("  - {alert: Down, expr: up == 0, for: 5s, labels: {s: '{{ $value }}'}}\n");
+        let source = Arc::new(Canned::default());
+        source.put("up == 0", &[(&[("__name__", "up"), ("i", "1")], 0.0)]);
+        let line = |state: &str, value: &str| {
+            format!(
+                r#"{{__name__="ALERTS", alertname="Down", alertstate="{state}", i="1", s="0"}} {value}"#
+            )
+        };
+        let since = r#"{__name__="ALERTS_FOR_STATE", alertname="Down", i="1", s="0"} 1"#;
+        let told = evaluated(&mut group, 1, &source);
+        assert_eq!(told, [line("pending", "1"), since.to_owned()]);
+        let told = evaluated(&mut group, 6, &source);
+        let expected = [
+            line("firing", "1"),
+            since.to_owned(),
+            line("pending", "ends"),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_rule_that_fails_says_why_and_leaves_its_alerts() {
+        let mut group = group("  - {alert: A, expr: up, labels: {i: same}}\n");
+        let source = Arc::new(Canned::default());
+        source.put("up", &[(&[("i", "1")], 1.0)]);
+        evaluated(&mut group, 1, &source);
+        source.put("up", &[(&[("i", "1")], 1.0), (&[("i", "2")], 1.0)]);
+        let told = evaluated(&mut group, 2, &source);
+        assert!(told[0].starts_with("error: two results"), "{told:?}");
+        assert_eq!(group.rules[0].alerts.active().count(), 1);
+        assert!(group.rules[0].error.is_some());
+    }
+
+    #[test]
+    fn more_results_than_the_limit_are_an_error() {
+        let text = "groups:\n- name: g\n  limit: 1\n  rules:\n  - {record: r, expr: up}\n";
+        let file = RuleFile::parse(text).unwrap();
+        let first = file.groups.into_iter().next().unwrap();
+        let mut group = GroupRun::new("f", first, Span::from_secs(1), Span::ZERO);
+        let source = Arc::new(Canned::default());
+        source.put("up", &[(&[("i", "1")], 1.0), (&[("i", "2")], 1.0)]);
+        let told = evaluated(&mut group, 1, &source);
+        assert_eq!(told, ["error: 2 results, the group's limit is 1"]);
+    }
+
+    #[test]
+    fn an_alert_from_before_a_start_goes_on_waiting_where_it_was() {
+        let at = |secs: i64| Time::from_millis(secs * 1_000);
+        let hold = Span::from_secs(3_600);
+        let waited_enough = resumed(at(0), at(3_600), at(9_000), hold);
+        assert_eq!(waited_enough, at(0));
+        let almost = resumed(at(0), at(3_500), at(4_000), hold);
+        assert_eq!(at(4_000).since(almost), Span::from_secs(3_000));
+        let half = resumed(at(0), at(1_800), at(2_000), hold);
+        assert_eq!(half, at(200));
+    }
+}

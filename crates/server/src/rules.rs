@@ -1,0 +1,103 @@
+//! Rules and alerts over HTTP, in the shapes of Prometheus's API.
+//!
+//! Guarantees: what is answered is what the last evaluation of each group left; a reload that finds a file
+//! wrong says where and changes nothing.
+//!
+//! ```text
+//! curl 'http://127.0.0.1:7070/api/v1/rules?type=alert'
+//! ```
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::Value;
+use tokio::task::spawn_blocking;
+
+use crate::{
+    App,
+    metrics::params::{Params, Wrong},
+};
+
+/// Which rules are asked for; an empty list asks for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RulesAsked {
+    /// `alert`, `record` or nothing for both.
+    pub kind: String,
+    /// Rules by name.
+    pub rules: Vec<String>,
+    /// Groups by name.
+    pub groups: Vec<String>,
+    /// Files.
+    pub files: Vec<String>,
+    /// Leave the alerts out.
+    pub without_alerts: bool,
+}
+
+/// What evaluates rules.
+pub trait Rules: Send + Sync {
+    /// `/api/v1/rules`.
+    fn groups(&self, asked: RulesAsked) -> Value;
+    /// `/api/v1/alerts`.
+    fn alerts(&self) -> Value;
+    /// `/api/v1/alertmanagers`.
+    fn alertmanagers(&self) -> Value;
+    /// Reads the files again; what is wrong with them if they cannot be taken. May block.
+    fn reload(&self) -> Result<(), String>;
+    /// Counters and gauges of its own, by name, with what they say: written into `/metrics`.
+    fn own(&self) -> Vec<(&'static str, &'static str, &'static str, f64)> {
+        Vec::new()
+    }
+}
+
+/// `/api/v1/rules`.
+pub(crate) async fn groups(State(app): State<App>, params: Params) -> Result<Json<Value>, Wrong> {
+    let kind = params.text("type").to_owned();
+    if !matches!(kind.as_str(), "" | "alert" | "record") {
+        let why = format!("{kind:?} is neither alert nor record");
+        return Err(Wrong::parameter("type", why));
+    }
+    let all = |name: &str| params.all(name).map(str::to_owned).collect();
+    Ok(Json(app.rules.groups(RulesAsked {
+        kind,
+        rules: all("rule_name[]"),
+        groups: all("rule_group[]"),
+        files: all("file[]"),
+        without_alerts: params.text("exclude_alerts") == "true",
+    })))
+}
+
+/// `/api/v1/alerts`.
+pub(crate) async fn alerts(State(app): State<App>) -> Json<Value> {
+    Json(app.rules.alerts())
+}
+
+/// `/api/v1/alertmanagers`.
+pub(crate) async fn alertmanagers(State(app): State<App>) -> Json<Value> {
+    Json(app.rules.alertmanagers())
+}
+
+/// `POST /-/reload`.
+pub(crate) async fn reload(State(app): State<App>) -> Response {
+    let rules = Arc::clone(&app.rules);
+    match spawn_blocking(move || rules.reload()).await {
+        Ok(Ok(())) => StatusCode::OK.into_response(),
+        Ok(Err(wrong)) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("failed to reload config: {wrong}\n"),
+        )
+            .into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the reload died");
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the reload died; the server's log says how\n",
+            )
+                .into_response()
+        }
+    }
+}
