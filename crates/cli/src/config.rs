@@ -1,13 +1,14 @@
 //! The server's configuration file: TOML, one struct a section, every field with a default.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, ensure};
 use mainstay_core::Span;
+use mainstay_ekg::job::{Job, JobError, Section};
 use serde::Deserialize;
 
 /// The whole file.
@@ -19,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) notify: Notify,
     pub(crate) rules: Rules,
     pub(crate) alerting: Alerting,
+    /// `[[scrape]]`: what is scraped beside what Mainstay runs.
+    pub(crate) scrape: Vec<ScrapeJob>,
 }
 
 /// `[server]`
@@ -109,6 +112,19 @@ impl TryFrom<String> for Webhook {
     }
 }
 
+/// A job that holds; what is wrong with it is told with its line.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Section")]
+pub(crate) struct ScrapeJob(pub(crate) Job);
+
+impl TryFrom<Section> for ScrapeJob {
+    type Error = JobError;
+
+    fn try_from(section: Section) -> Result<Self, JobError> {
+        Job::try_from(section).map(Self)
+    }
+}
+
 impl Config {
     /// Reads `file`; the error names line and field.
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
@@ -125,6 +141,15 @@ impl Config {
             "{}: rules.evaluation_interval of zero: give a time such as \"30s\"",
             file.display()
         );
+        let mut names = BTreeSet::new();
+        for ScrapeJob(job) in &config.scrape {
+            let name = job.name();
+            ensure!(
+                names.insert(name),
+                "{}: two scrape jobs are named `{name}`; rename one",
+                file.display()
+            );
+        }
         Ok(config)
     }
 }
@@ -143,6 +168,29 @@ mod tests {
             error.contains("line 2") && error.contains("listen_on"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_scrape_job_that_does_not_hold_is_refused_with_its_line() {
+        let read = |field: &str| {
+            let text = format!("[[scrape]]\njob_name = \"shop\"\n{field}\n");
+            toml::from_str::<Config>(&text)
+        };
+        let config = read("static_configs = [{ targets = [\"a:1\"] }]").unwrap();
+        assert_eq!(config.scrape[0].0.name(), "shop");
+        for (field, says) in [
+            ("kubernetes_sd_configs = []", "kubernetes_sd_configs"),
+            ("scheme = \"https\"", "`https` is not supported"),
+            ("scrape_interval = \"soon\"", "soon"),
+        ] {
+            let error = read(field).unwrap_err().to_string();
+            assert!(error.contains("line ") && error.contains(says), "{error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mainstay.toml");
+        std::fs::write(&file, "[[scrape]]\njob_name = \"a\"\n".repeat(2)).unwrap();
+        let error = Config::read(&file).unwrap_err().to_string();
+        assert!(error.contains("two scrape jobs are named `a`"), "{error}");
     }
 
     #[test]

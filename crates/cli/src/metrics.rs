@@ -16,8 +16,10 @@ use mainstay_core::{
 };
 use mainstay_ekg::{
     Ekg,
-    adapter::{Intake, Known, SampleRules, ScrapeConfig, Scraper, Target, Writer},
+    adapter::{Discovery, Intake, Known, SampleRules, ScrapeConfig, Scraper, Target, Writer},
+    job::Job,
 };
+
 use mainstay_server::{Queries, Window};
 use mainstay_tsdb::{Head, HeadLimits};
 use serde_json::Value;
@@ -140,28 +142,42 @@ pub(crate) async fn watch(mut tasks: JoinSet<()>, stop: CancellationToken) -> an
     Ok(())
 }
 
-/// Starts monitoring with no target, until `stop`.
-pub(crate) fn start(clock: &Arc<dyn Clock>, stop: &CancellationToken) -> Monitoring {
+/// Starts monitoring until `stop`: the jobs with what they find, everything else with no target.
+pub(crate) fn start(
+    clock: &Arc<dyn Clock>,
+    jobs: impl IntoIterator<Item = Job>,
+    stop: &CancellationToken,
+) -> Monitoring {
     let ekg = Ekg::over(Head::new(HeadLimits::default()));
     let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(writing);
     let known = Known::default();
-    let mut scrape = |pool: &str, honor_labels| {
-        let config = ScrapeConfig {
-            pool: pool.to_owned(),
-            samples: SampleRules {
-                honor_labels,
-                ..SampleRules::default()
-            },
-            ..ScrapeConfig::default()
-        };
+    let mut scrape = |config: ScrapeConfig| {
         let scraper = Scraper::new(writer.clone(), Arc::clone(clock), config, known.clone());
         let (targets, followed) = watch::channel(Vec::new());
         tasks.spawn(scraper.run(followed, stop.clone()));
         targets
     };
-    let (targets, routers) = (scrape("mainstay", false), scrape("mainstay-routers", true));
+    let own = |pool: &str, honor_labels| ScrapeConfig {
+        pool: pool.to_owned(),
+        samples: SampleRules {
+            honor_labels,
+            ..SampleRules::default()
+        },
+        ..ScrapeConfig::default()
+    };
+    let targets = scrape(own("mainstay", false));
+    let routers = scrape(own("mainstay-routers", true));
+    let mut discovering = Vec::new();
+    for job in jobs {
+        let targets = scrape(job.config().clone());
+        let discovery = Discovery::new(job, known.pools.clone());
+        discovering.push(discovery.run(targets, stop.clone()));
+    }
+    for discovery in discovering {
+        tasks.spawn(discovery);
+    }
     let intake = Intake::new(writer.clone(), Arc::clone(clock), known.metadata.clone());
     Monitoring {
         queries: PromQl {
@@ -220,7 +236,7 @@ mod tests {
     async fn instances_and_routers_are_scraped_into_one_head_each_with_its_own_labels() {
         let stop = CancellationToken::new();
         let clock: Arc<dyn Clock> = Arc::new(Wall);
-        let monitoring = start(&clock, &stop);
+        let monitoring = start(&clock, [], &stop);
         let mut sites = JoinSet::new();
         let shop = say("hits{version=\"claimed\"} 3\n", &mut sites).await;
         let router = say("routed{version=\"v1\",instance=\"shop-1\"} 4\n", &mut sites).await;

@@ -75,7 +75,8 @@ pub(crate) async fn start(
     let (fleet, unordered) = FleetHub::new(Arc::clone(&clock));
     let routes = RouteHub::new(Arc::clone(&clock));
     let hubs = Arc::new(Hubs::new(fleet.clone(), routes.clone()));
-    let mut monitoring = metrics::start(&clock, &stop);
+    let jobs = config.scrape.into_iter().map(|it| it.0);
+    let mut monitoring = metrics::start(&clock, jobs, &stop);
     let scraping = std::mem::take(&mut monitoring.tasks);
     let ekg = monitoring.ekg.clone();
     let intake = monitoring.intake.clone();

@@ -1,6 +1,7 @@
 //! Where monitoring touches the world: what scrapes, what writes, and what calls a value measured.
 
 mod batch;
+mod discovery;
 mod fetch;
 mod intake;
 mod pools;
@@ -12,6 +13,7 @@ mod target;
 mod writer;
 
 pub use batch::{SampleLimits, SampleRules};
+pub use discovery::Discovery;
 pub use fetch::{Asking, Format};
 pub use intake::Intake;
 pub use pools::Pools;

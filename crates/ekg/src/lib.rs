@@ -21,6 +21,7 @@ mod cardinality;
 mod delivery;
 mod federate;
 mod handle;
+pub mod job;
 pub mod metadata;
 pub mod protobuf;
 pub mod relabel;

@@ -17,7 +17,8 @@ use hyper_util::rt::TokioIo;
 use mainstay_core::{Span, Time, ports::Clock};
 use mainstay_ekg::{
     Ekg,
-    adapter::{Known, ScrapeConfig, Scraper, Target, Writer},
+    adapter::{Discovery, Known, Pools, ScrapeConfig, Scraper, Target, Writer},
+    job::{Job, Section},
 };
 use mainstay_tsdb::{Head, HeadLimits};
 use serde_json::{Value, json};
@@ -246,4 +247,40 @@ async fn samples_out_of_order_and_targets_above_the_limit_are_counted() {
     assert!(refused.out_of_order >= 1, "{refused:?}");
     assert_eq!(refused.targets, 1);
     world.end().await;
+}
+
+#[tokio::test]
+async fn a_jobs_targets_follow_its_files_and_a_broken_file_changes_nothing() {
+    let site = Site::serve(vec!["# TYPE a gauge\na 1\nb 2\n".to_owned()]).await;
+    let address = site.url.strip_prefix("http://").unwrap();
+    let address = address.strip_suffix("/metrics").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("shop.yml");
+    let list = |text: &str| std::fs::write(&file, text).unwrap();
+    list(&format!(
+        "- targets: [\"{address}\"]\n  labels: {{dc: lax}}\n"
+    ));
+    let section = json!({
+        "job_name": "shop", "scrape_interval": "20ms",
+        "file_sd_configs": [{ "files": [folder.path().join("*.yml")], "refresh_interval": "1s" }],
+        "metric_relabel_configs": [{ "source_labels": ["__name__"], "regex": "b", "action": "drop" }],
+    });
+    let job = Job::try_from(serde_json::from_value::<Section>(section).unwrap()).unwrap();
+    let world = World::new(Vec::new(), job.config().clone());
+    let pools = Pools::default();
+    let discovery = Discovery::new(job, pools).run(world.targets.clone(), world.stop.clone());
+    let discovering = tokio::spawn(discovery);
+    world.until("up{dc=\"lax\",job=\"shop\"}", &["1"]).await;
+    world.until("a", &["1"]).await;
+    assert_eq!(world.ask("b"), json!([]));
+    let seen = site.answered.load(Ordering::SeqCst);
+    list("- targets: {");
+    world
+        .until("count_over_time(up[1m]) > bool 60", &["1"])
+        .await;
+    assert!(site.answered.load(Ordering::SeqCst) > seen);
+    list("[]");
+    world.until("up", &[]).await;
+    world.end().await;
+    discovering.await.unwrap();
 }
