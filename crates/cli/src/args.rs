@@ -2,6 +2,7 @@
 
 mod kinds;
 mod orders;
+mod promql;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use mainstay_core::{ChangeId, FabricName, HostName, Kind, Name, ServiceName, Spa
 
 pub(crate) use kinds::Listed;
 pub(crate) use orders::{Act, LimitTest, RolloutCommand, RolloutStart, Shed, Steer};
+pub(crate) use promql::{Expressions, PromqlCommand};
 
 /// One ledger of every change to production, one guard for all of them.
 #[derive(Debug, Parser)]
@@ -232,6 +234,9 @@ pub(crate) enum Command {
                       Files are Prometheus's. The server evaluates those that its configuration names in [rules] files."
     )]
     Rules(RulesCommand),
+    /// Test, check and format PromQL, without a server.
+    #[command(subcommand)]
+    Promql(PromqlCommand),
     /// List changes, newest first.
     #[command(
         after_help = "Examples:\n  mainstay changes --limit 10\n  mainstay changes --kind rollout --state rolled-back\n  mainstay changes --service feed --output json"

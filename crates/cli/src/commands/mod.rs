@@ -7,6 +7,7 @@ mod demo;
 pub(crate) mod init;
 mod instances;
 mod ledger;
+mod promql;
 mod query;
 mod resources;
 mod rollout;
@@ -93,6 +94,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Alerts => rules::alerts(&global).await?,
         Command::Rules(command) => return rules::run(&global, command).await,
+        Command::Promql(command) => return promql::run(command),
         Command::Changes {
             kind,
             state,
