@@ -340,7 +340,7 @@ fn duration(ms: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (at, (unit, length)) in UNITS.iter().enumerate() {
         let length = length.unsigned_abs();
         let whole_only = at < 3;
-        if rest < length || (whole_only && rest % length != 0) {
+        if rest < length || (whole_only && !rest.is_multiple_of(length)) {
             continue;
         }
         write!(f, "{}{unit}", rest / length)?;
