@@ -136,10 +136,8 @@ mod tests {
             timestamp_ms: secs * 1_000,
             value: *secs as f64,
         });
-        let history = [RangeSeries {
-            labels: Labels::from_pairs([("__name__", "t"), ("host", "a")]),
-            samples: samples.collect(),
-        }];
+        let labels = Labels::from_pairs([("__name__", "t"), ("host", "a")]);
+        let history = [RangeSeries::floats(labels, samples.collect())];
         let steps = Steps {
             start: at(0),
             end: at(130),

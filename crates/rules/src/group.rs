@@ -221,10 +221,7 @@ impl RuleRun {
         let found = context.source.instant(&self.rule.query, context.at_ms)?;
         let found = match found {
             QueryResult::Vector(series) => series,
-            QueryResult::Scalar(sample) => vec![InstantSeries {
-                labels: Labels::default(),
-                sample,
-            }],
+            QueryResult::Scalar(sample) => vec![InstantSeries::float(Labels::default(), sample)],
             QueryResult::String(_) | QueryResult::Matrix(_) => return Err(RuleError::NotAVector),
         };
         let kind = self.rule.kind.clone();
@@ -417,12 +414,12 @@ pub(crate) mod tests {
         }
 
         fn put(&self, query: &str, series: &[(&[(&str, &str)], f64)]) {
-            let series = series.iter().map(|(labels, value)| InstantSeries {
-                labels: Labels::from_pairs(labels.iter().copied()),
-                sample: Point {
+            let series = series.iter().map(|(labels, value)| {
+                let sample = Point {
                     timestamp_ms: 0,
                     value: *value,
-                },
+                };
+                InstantSeries::float(Labels::from_pairs(labels.iter().copied()), sample)
             });
             let result = QueryResult::Vector(series.collect());
             self.0.lock().unwrap().insert(query.to_owned(), result);

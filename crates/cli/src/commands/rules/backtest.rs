@@ -78,7 +78,7 @@ async fn history(client: &Client, rule: &Rule, steps: Steps) -> anyhow::Result<V
     }
     let series = series.into_iter();
     Ok(series
-        .map(|(labels, samples)| RangeSeries { labels, samples })
+        .map(|(labels, samples)| RangeSeries::floats(labels, samples))
         .collect())
 }
 
