@@ -235,7 +235,10 @@ pub(crate) enum Command {
     )]
     Rules(RulesCommand),
     /// Test, check and format PromQL, without a server.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mainstay promql check 'rate(errors_total[5m])'\n  mainstay promql test alerts.test"
+    )]
     Promql(PromqlCommand),
     /// List changes, newest first.
     #[command(
