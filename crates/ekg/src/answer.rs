@@ -3,13 +3,33 @@
 //! Guarantees: times are seconds, values are texts, as there; an error's text begins with its line and
 //! column in the query.
 
-use mainstay_promql::{ErrorKind, Histogram, Labels, QueryResult, Sample};
+use mainstay_promql::{ErrorKind, Histogram, Labels, Note, QueryResult, Sample, Severity};
 use serde_json::{Map, Value, json};
 
 use crate::{QueryError, text::Number};
 
+/// Notes of each kind in one answer, as Prometheus has it.
+const NOTES_MAX: usize = 10;
+
 pub(crate) fn success(data: Value) -> Value {
     json!({ "status": "success", "data": data })
+}
+
+/// A success with what a reader should know of it, warnings apart from infos, as there.
+pub(crate) fn noted(data: Value, notes: &[Note]) -> Value {
+    let mut answer = success(data);
+    for (key, severity) in [("warnings", Severity::Warning), ("infos", Severity::Info)] {
+        let mut told = notes.iter().filter(|note| note.severity == severity);
+        let mut texts: Vec<String> = told.by_ref().take(NOTES_MAX).map(Note::to_string).collect();
+        let left_out = told.count();
+        if left_out > 0 {
+            texts.push(format!("{left_out} more {key} were left out"));
+        }
+        if !texts.is_empty() {
+            answer[key] = texts.into();
+        }
+    }
+    answer
 }
 
 pub(crate) fn failure(error: &QueryError) -> Value {

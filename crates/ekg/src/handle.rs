@@ -9,7 +9,9 @@ use std::{
 };
 
 use mainstay_core::{Span, Time};
-use mainstay_promql::{Engine, Error, Query, QueryResult, ast::ExprKind, ast::Modifiers};
+use mainstay_promql::{
+    Answer, Ask, Engine, Error, Query, QueryResult, When, ast::ExprKind, ast::Modifiers,
+};
 use mainstay_tsdb::{AppendError, Head, Matcher, MatcherError};
 use serde_json::{Map, Value};
 
@@ -112,26 +114,33 @@ impl Ekg {
 
     /// `/api/v1/query`.
     pub fn query(&self, expr: &str, at: Time) -> Value {
-        match self.evaluated(expr, at, &Reader::new(&self.head)) {
-            Ok(QueryResult::String(text)) => answer::success(answer::text(&text, at.millis())),
-            Ok(result) => answer::success(answer::result(result)),
-            Err(error) => answer::failure(&error),
+        match self.asked(expr, When::Instant(at.millis())) {
+            Ok(Answer {
+                result: QueryResult::String(text),
+                notes,
+            }) => answer::noted(answer::text(&text, at.millis()), &notes),
+            Ok(answer) => answer::noted(answer::result(answer.result), &answer.notes),
+            Err(error) => answer::failure(&error.into()),
         }
     }
 
     /// `/api/v1/query_range`: `start` to `end`, both included if the step reaches them.
     pub fn query_range(&self, expr: &str, start: Time, end: Time, step: Span) -> Value {
-        let step_ms = i64::try_from(step.millis()).unwrap_or(i64::MAX);
-        let reader = Reader::new(&self.head);
-        let result = Query::parse(expr).and_then(|query| {
-            let (start_ms, end_ms) = (start.millis(), end.millis());
-            self.engine
-                .range(&reader, &query, start_ms, end_ms, step_ms)
-        });
-        match result {
-            Ok(result) => answer::success(answer::result(result)),
+        let when = When::Range {
+            start_ms: start.millis(),
+            end_ms: end.millis(),
+            step_ms: i64::try_from(step.millis()).unwrap_or(i64::MAX),
+        };
+        match self.asked(expr, when) {
+            Ok(answer) => answer::noted(answer::result(answer.result), &answer.notes),
             Err(error) => answer::failure(&error.into()),
         }
+    }
+
+    fn asked(&self, expr: &str, when: When) -> Result<Answer, Error> {
+        let query = Query::parse(expr)?;
+        let reader = Reader::new(&self.head);
+        self.engine.ask(&reader, &query, &Ask::uninterrupted(when))
     }
 
     /// `/api/v1/series`: label sets with a sample in the window that satisfy any of the selectors.

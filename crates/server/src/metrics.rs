@@ -242,7 +242,11 @@ fn limit_to(answer: &mut Value, place: &str, limit: Option<usize>) {
     };
     if list.len() > limit {
         list.truncate(limit);
-        answer["warnings"] = json!(["results truncated due to limit"]);
+        let warning = json!("results truncated due to limit");
+        match answer["warnings"].as_array_mut() {
+            Some(warnings) => warnings.push(warning),
+            None => answer["warnings"] = json!([warning]),
+        }
     }
 }
 

@@ -52,11 +52,13 @@ pub(crate) async fn query(global: &Global, question: &Question) -> anyhow::Resul
         let error = answer["error"].as_str().unwrap_or("no reason was given");
         return Err(anyhow!("{}", marked(&question.expr, error)));
     }
-    for warning in answer["warnings"].as_array().unwrap_or(&Vec::new()) {
-        eprintln!(
-            "warning: {}",
-            style::clean(warning.as_str().unwrap_or_default())
-        );
+    for (key, word) in [("warnings", "warning"), ("infos", "info")] {
+        for note in answer[key].as_array().unwrap_or(&Vec::new()) {
+            eprintln!(
+                "{word}: {}",
+                style::clean(note.as_str().unwrap_or_default())
+            );
+        }
     }
     let data = &answer["data"];
     if output::value(global.output, data)? {

@@ -447,6 +447,22 @@ async fn what_dashboards_ask_first_is_answered() {
     assert_eq!(answer, json!({ "status": "success", "data": {} }));
 }
 
+#[tokio::test]
+async fn what_an_answer_may_hide_is_said_beside_it_with_its_place() {
+    let server = server();
+    let (_, answer) = ask(&server, "/api/v1/query?query=quantile(2,up)").await;
+    let said = "PromQL warning: quantile value should be between 0 and 1, got 2 (1:10)";
+    assert_eq!(answer["warnings"], json!([said]), "{answer}");
+    assert_eq!(answer["infos"], Value::Null);
+    let (_, answer) = ask(
+        &server,
+        "/api/v1/query_range?query=rate(up[1m])&start=40&end=100&step=60",
+    )
+    .await;
+    let said = answer["infos"][0].as_str().unwrap_or_default();
+    assert!(said.contains("might not be a counter"), "{answer}");
+}
+
 /// Field `number` of a message, holding bytes.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut field = vec![number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
