@@ -201,9 +201,10 @@ impl Ruler {
             self.end_gone(&kept, &wanted).await;
             let round = stop.child_token();
             let mut tasks = JoinSet::new();
+            let restore = std::mem::take(&mut first);
             for group in wanted {
                 let ruler = self.clone();
-                tasks.spawn(ruler.follow(group, std::mem::take(&mut first), round.clone()));
+                tasks.spawn(ruler.follow(group, restore, round.clone()));
             }
             kept.clear();
             loop {
@@ -425,55 +426,142 @@ mod tests {
         vec![("f.yml".to_owned(), RuleFile::parse(&text).unwrap())]
     }
 
+    /// A ruler over an engine of its own.
+    struct Stage {
+        writer: Writer,
+        clock: Arc<dyn Clock>,
+        rules: Rules,
+        files: watch::Sender<Vec<NamedFile>>,
+        told: mpsc::UnboundedReceiver<Vec<Told>>,
+        stop: CancellationToken,
+        tasks: JoinSet<()>,
+    }
+
+    impl Stage {
+        /// One that finds `before` in the engine when it starts.
+        async fn open(files: Vec<NamedFile>, before: Vec<NewSample>) -> Self {
+            let stop = CancellationToken::new();
+            let ekg = Ekg::over(Head::new(HeadLimits::default()));
+            let clock: Arc<dyn Clock> = Arc::new(Wall);
+            let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
+            let mut tasks = JoinSet::new();
+            tasks.spawn(writing);
+            writer.append(clock.now(), before).await.unwrap();
+            let (sent, told) = mpsc::unbounded_channel();
+            let config = RulerConfig::default();
+            let sink = Arc::new(Channel(sent));
+            let ruler = Ruler::new(&ekg, writer.clone(), Arc::clone(&clock), sink, config);
+            let rules = ruler.rules();
+            let (files, followed) = watch::channel(files);
+            tasks.spawn(ruler.run(followed, stop.clone()));
+            Self {
+                writer,
+                clock,
+                rules,
+                files,
+                told,
+                stop,
+                tasks,
+            }
+        }
+
+        async fn load(&self, value: f64) {
+            let now = self.clock.now();
+            let load = sample("load", &[("host", "a")], now, value);
+            self.writer.append(now, vec![load]).await.unwrap();
+        }
+
+        async fn until_listed(&self, wanted: impl Fn(&Value) -> bool) {
+            let listed = async {
+                while !wanted(&self.rules.alerts()["data"]["alerts"]) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let deadline = Duration::from_secs(20);
+            tokio::time::timeout(deadline, listed).await.unwrap();
+        }
+
+        async fn close(mut self) {
+            self.stop.cancel();
+            while let Some(ended) = self.tasks.join_next().await {
+                ended.unwrap();
+            }
+        }
+    }
+
+    fn sample(name: &str, labels: &[(&str, &str)], at: Time, value: f64) -> NewSample {
+        let all = [("__name__", name)]
+            .into_iter()
+            .chain(labels.iter().copied());
+        NewSample {
+            labels: Labels::from_pairs(all).unwrap(),
+            at_ms: at.millis(),
+            value,
+            born_from_zero: false,
+        }
+    }
+
     #[tokio::test]
     async fn an_alert_over_a_recorded_series_is_told_and_its_end_too() {
-        let stop = CancellationToken::new();
-        let ekg = Ekg::over(Head::new(HeadLimits::default()));
-        let clock: Arc<dyn Clock> = Arc::new(Wall);
-        let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(writing);
-        let (sent, mut told) = mpsc::unbounded_channel();
-        let sink = Arc::new(Channel(sent));
-        let ruler = Ruler::new(
-            &ekg,
-            writer.clone(),
-            Arc::clone(&clock),
-            sink,
-            RulerConfig::default(),
-        );
-        let rules = ruler.rules();
-        let (files, followed) = watch::channel(file("half > 3"));
-        tasks.spawn(ruler.run(followed, stop.clone()));
-        let now = clock.now();
-        let load = NewSample {
-            labels: Labels::from_pairs([("__name__", "load"), ("host", "a")]).unwrap(),
-            at_ms: now.millis(),
-            value: 8.0,
-            born_from_zero: false,
-        };
-        writer.append(now, vec![load]).await.unwrap();
-        let first = told.recv().await.unwrap();
+        let mut stage = Stage::open(file("half > 3"), Vec::new()).await;
+        stage.load(8.0).await;
+        let fires = stage.told.recv().await.unwrap().remove(0);
         assert_eq!(
-            first[0].alert.labels.to_string(),
+            fires.alert.labels.to_string(),
             r#"{alertname="Busy", host="a"}"#
         );
-        assert_eq!(first[0].alert.annotations["said"], "at 4");
-        let listed = rules.alerts();
-        assert_eq!(listed["data"]["alerts"][0]["state"], "firing", "{listed}");
-        files.send(file("half > 30")).unwrap();
-        // Another expression is another rule: its alerts are its own, and the former one's are gone.
-        let gone = async {
-            while rules.alerts()["data"]["alerts"] != serde_json::json!([]) {
-                tokio::task::yield_now().await;
-            }
+        assert_eq!(fires.alert.annotations["said"], "at 4");
+        assert!(fires.is_news && fires.ends_at > stage.clock.now());
+        stage
+            .until_listed(|alerts| alerts[0]["state"] == "firing")
+            .await;
+        // A later millisecond than the first sample's: the ruler has been round since.
+        stage.load(2.0).await;
+        let ended = stage.told.recv().await.unwrap().remove(0);
+        assert_eq!(Some(ended.ends_at), ended.alert.resolved_at);
+        stage.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_rule_that_changes_is_another_rule_without_the_alerts_of_the_one_before() {
+        let stage = Stage::open(file("half > 3"), Vec::new()).await;
+        stage.load(8.0).await;
+        stage
+            .until_listed(|alerts| alerts[0]["state"] == "firing")
+            .await;
+        stage.files.send(file("half > 30")).unwrap();
+        let none = Value::Array(Vec::new());
+        stage.until_listed(|alerts| *alerts == none).await;
+        stage.close().await;
+    }
+
+    #[tokio::test]
+    async fn alerts_of_every_group_go_on_waiting_after_a_start() {
+        let rule = |group: &str| {
+            format!(
+                "- name: {group}\n  interval: 10ms\n  rules:\n  - {{alert: {group}, expr: vector(1), for: 1h}}\n"
+            )
         };
-        tokio::time::timeout(Duration::from_secs(20), gone)
-            .await
-            .unwrap();
-        stop.cancel();
-        while let Some(ended) = tasks.join_next().await {
-            ended.unwrap();
-        }
+        let text = format!("groups:\n{}{}", rule("First"), rule("Second"));
+        let files = vec![("f.yml".to_owned(), RuleFile::parse(&text).unwrap())];
+        let now = Wall.now();
+        let since = now - Span::from_secs(1_800);
+        let waited = ["First", "Second"].map(|name| {
+            let value = (since.millis() as f64 / 1e3).trunc();
+            sample("ALERTS_FOR_STATE", &[("alertname", name)], now, value)
+        });
+        let stage = Stage::open(files, waited.into()).await;
+        let went_on = |alert: &Value| {
+            let at: Option<Time> = alert["activeAt"].as_str().and_then(|at| at.parse().ok());
+            alert["state"] == "pending"
+                && at.is_some_and(|at| now.since(at) > Span::from_secs(1_700))
+        };
+        stage
+            .until_listed(|alerts| {
+                let alerts = alerts.as_array();
+                alerts.is_some_and(|it| it.len() == 2 && it.iter().all(went_on))
+            })
+            .await;
+        stage.close().await;
     }
 }
