@@ -153,17 +153,19 @@ fn number(text: &str, span: Span) -> Outcome<Token> {
     }
 }
 
+/// Units of durations and their milliseconds, from the longest.
+pub(crate) const UNITS: [(&str, i64); 7] = [
+    ("y", 365 * 86_400_000),
+    ("w", 7 * 86_400_000),
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
+
 /// Milliseconds of a duration such as `1h30m`: units descend, none repeats.
 pub(crate) fn duration_ms(text: &str) -> Option<i64> {
-    const UNITS: [(&str, i64); 7] = [
-        ("y", 365 * 86_400_000),
-        ("w", 7 * 86_400_000),
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1_000),
-        ("ms", 1),
-    ];
     let mut rest = text;
     let mut from = 0;
     let mut total = 0_i64;

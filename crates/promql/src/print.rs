@@ -13,6 +13,7 @@ use crate::ast::{
     Aggregate, At, Binary, Duration, DurationExpr, DurationKind, DurationOp, Edges, Expr, ExprKind,
     Group, Matching, Modifiers, Selector,
 };
+use crate::lexer::UNITS;
 use crate::number::Plain;
 use crate::storage::METRIC_NAME;
 use crate::{MatchOp, Matcher};
@@ -22,17 +23,6 @@ use std::fmt::{self, Write as _};
 const WIDTH: usize = 100;
 
 const INDENT: &str = "  ";
-
-/// Units of durations, from the longest.
-const UNITS: [(&str, i64); 7] = [
-    ("y", 365 * 86_400_000),
-    ("w", 7 * 86_400_000),
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
 
 /// The expression, over several lines where one is too long.
 pub fn pretty(expr: &Expr) -> String {
