@@ -94,7 +94,8 @@ pub(crate) fn text(text: &str, at_ms: i64) -> Value {
     json!({ "resultType": "string", "result": [seconds(at_ms), text] })
 }
 
-fn metric(labels: &Labels) -> Map<String, Value> {
+/// The labels of a series.
+pub(crate) fn metric(labels: &Labels) -> Map<String, Value> {
     let pair = |(name, value): (&str, &str)| (name.to_owned(), Value::from(value));
     labels.iter().map(pair).collect()
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use mainstay_core::{Span, Time};
-use mainstay_promql::Labels;
 use mainstay_rules::{Alert, AlertState, GroupRun, Kind, RuleRun};
 use serde_json::{Map, Value, json};
+
+use crate::answer;
 
 /// Which rules are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -143,7 +144,7 @@ fn rule(run: &RuleRun, took: Duration, filter: &RuleFilter) -> Value {
 
 fn alert(alert: &Alert) -> Value {
     let mut told = json!({
-        "labels": labels(&alert.labels),
+        "labels": answer::metric(&alert.labels),
         "annotations": alert.annotations,
         "state": alert.state.as_str(),
         "activeAt": alert.active_at.to_string(),
@@ -153,11 +154,6 @@ fn alert(alert: &Alert) -> Value {
         told["keepFiringSince"] = since.to_string().into();
     }
     told
-}
-
-pub(crate) fn labels(labels: &Labels) -> Map<String, Value> {
-    let pair = |(name, value): (&str, &str)| (name.to_owned(), Value::from(value));
-    labels.iter().map(pair).collect()
 }
 
 fn seconds(span: Span) -> Value {
