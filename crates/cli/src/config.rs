@@ -142,10 +142,11 @@ impl Config {
             file.display()
         );
         let mut names = BTreeSet::new();
-        for ScrapeJob(job) in &config.scrape {
-            let name = job.name();
+        for ScrapeJob(job) in &mut config.scrape {
+            job.begin_at(folder);
+            let name = job.name().to_owned();
             ensure!(
-                names.insert(name),
+                names.insert(name.clone()),
                 "{}: two scrape jobs are named `{name}`; rename one",
                 file.display()
             );
@@ -188,6 +189,11 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mainstay.toml");
+        let files = "file_sd_configs = [{ files = [\"t/*.yml\"] }]";
+        std::fs::write(&file, format!("[[scrape]]\njob_name = \"a\"\n{files}\n")).unwrap();
+        let config = Config::read(&file).unwrap();
+        let found = &config.scrape[0].0.files()[0].files;
+        assert_eq!(*found, [folder.path().join("t/*.yml")]);
         std::fs::write(&file, "[[scrape]]\njob_name = \"a\"\n".repeat(2)).unwrap();
         let error = Config::read(&file).unwrap_err().to_string();
         assert!(error.contains("two scrape jobs are named `a`"), "{error}");

@@ -14,7 +14,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use mainstay_core::Span;
 use serde::Deserialize;
@@ -306,6 +311,14 @@ impl Job {
     /// The groups that stand in the configuration.
     pub fn fixed(&self) -> &[Group] {
         &self.section.static_configs
+    }
+
+    /// Relative paths of files of targets begin at `folder` from now on.
+    pub fn begin_at(&mut self, folder: &Path) {
+        let files = &mut self.section.file_sd_configs;
+        for path in files.iter_mut().flat_map(|it| &mut it.files) {
+            *path = folder.join(&path);
+        }
     }
 
     /// The files that list others.
