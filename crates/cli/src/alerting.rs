@@ -25,7 +25,7 @@ use mainstay_ekg::{
     adapter::{AlertSink, NamedFile, Ruler, RulerConfig, Told, Writer},
 };
 use mainstay_rules::{External, RuleFile};
-use mainstay_server::RulesAsked;
+use mainstay_server::{Counted, RulesAsked};
 use serde_json::{Value, json};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -72,6 +72,7 @@ impl AlertSink for Sink {
         if !news.is_empty()
             && let Err(mpsc::error::TrySendError::Full(lost)) = self.news.try_send(news)
         {
+            self.carriers.lose(lost.len());
             tracing::error!(
                 alerts = lost.len(),
                 "too much to tell at once: these are not told"
@@ -204,7 +205,7 @@ impl mainstay_server::Rules for Desk {
     fn alertmanagers(&self) -> Value {
         let active: Vec<Value> = self
             .carriers
-            .urls()
+            .names()
             .map(|url| json!({ "url": url }))
             .collect();
         let data = json!({ "activeAlertmanagers": active, "droppedAlertmanagers": [] });
@@ -217,9 +218,9 @@ impl mainstay_server::Rules for Desk {
         Ok(())
     }
 
-    fn own(&self) -> Vec<(&'static str, &'static str, &'static str, f64)> {
+    fn counted(&self) -> Vec<Counted> {
         let (rules, sent) = (self.rules.counts(), self.carriers.counts());
-        let counter = |name, help, count: u64| (name, "counter", help, count as f64);
+        let counter = |name, help, count| Counted { name, help, count };
         vec![
             counter(
                 "mainstay_rule_evaluations_total",
@@ -248,7 +249,7 @@ impl mainstay_server::Rules for Desk {
             ),
             counter(
                 "mainstay_alerts_dropped_total",
-                "Alerts that an Alertmanager did not take, or that had no room.",
+                "Alerts that an Alertmanager did not take, or that had no room on their way out.",
                 sent.dropped,
             ),
         ]

@@ -20,6 +20,7 @@ mod link;
 mod local;
 mod metrics;
 mod notify;
+mod outbound;
 mod output;
 mod platform;
 mod ports;

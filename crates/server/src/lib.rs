@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use auth::{Access, Scope};
 pub use metrics::{Queries, Window, intake::Intake};
 pub use resources::{Applied, ApplyRequest, ApplyResponse, schema};
-pub use rules::{Rules, RulesAsked};
+pub use rules::{Counted, Rules, RulesAsked};
 pub use streams::{SILENT_MAX, Streams};
 
 /// Largest body of a request, in bytes: a whole site in one apply.

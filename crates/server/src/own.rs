@@ -167,9 +167,9 @@ pub(crate) async fn metrics(
     for (way, outcome, count) in app.intake.received() {
         text.sample("", &[("by", way), ("outcome", outcome)], count as f64);
     }
-    for (name, kind, help, value) in app.rules.own() {
-        text.begin(name, kind, help);
-        text.sample("", &[], value);
+    for counted in app.rules.counted() {
+        text.begin(counted.name, "counter", counted.help);
+        text.sample("", &[], counted.count as f64);
     }
     match spawn_blocking(process::Process::read).await {
         Ok(Ok(process)) => process.write(&mut text),

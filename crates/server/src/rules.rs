@@ -38,6 +38,17 @@ pub struct RulesAsked {
     pub without_alerts: bool,
 }
 
+/// A counter of the server's own metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// The metric's name.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// Since the start.
+    pub count: u64,
+}
+
 /// What evaluates rules.
 pub trait Rules: Send + Sync {
     /// `/api/v1/rules`.
@@ -48,8 +59,8 @@ pub trait Rules: Send + Sync {
     fn alertmanagers(&self) -> Value;
     /// Reads the files again; what is wrong with them if they cannot be taken. May block.
     fn reload(&self) -> Result<(), String>;
-    /// Counters and gauges of its own, by name, with what they say: written into `/metrics`.
-    fn own(&self) -> Vec<(&'static str, &'static str, &'static str, f64)> {
+    /// What it counted since the start, for `/metrics`.
+    fn counted(&self) -> Vec<Counted> {
         Vec::new()
     }
 }

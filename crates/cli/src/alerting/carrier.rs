@@ -15,12 +15,12 @@ use std::{
 use anyhow::Context as _;
 use mainstay_ekg::adapter::Told;
 use mainstay_rules::External;
-use reqwest::{Client, Url, redirect::Policy};
+use reqwest::{Client, Url};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Webhook;
+use crate::{config::Webhook, outbound};
 
 /// Alerts in one request.
 const BATCH: usize = 64;
@@ -61,19 +61,15 @@ impl Carriers {
         tasks: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        // An error only means that a provider is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .timeout(ANSWER_WITHIN)
-            .redirect(Policy::none())
-            .no_proxy()
-            .build()
-            .context("no Alertmanager can be posted to")?;
+        let client = outbound::client(ANSWER_WITHIN).context("no Alertmanager can be posted to")?;
         let counters: Arc<Counters> = Arc::default();
         let mut desks = Vec::new();
         for Webhook(base) in alertmanagers {
-            let path = format!("{}/api/v2/alerts", base.as_str().trim_end_matches('/'));
-            let url = Url::parse(&path).with_context(|| format!("{path} is no address"))?;
+            let mut url = base.clone();
+            url.set_path(&format!(
+                "{}/api/v2/alerts",
+                base.path().trim_end_matches('/')
+            ));
             let (to, waiting) = mpsc::channel(WAITING_MAX);
             tasks.spawn(carry(
                 client.clone(),
@@ -91,8 +87,15 @@ impl Carriers {
         })
     }
 
-    pub(super) fn urls(&self) -> impl Iterator<Item = &str> {
-        self.desks.iter().map(|desk| desk.url.as_str())
+    /// Where they are, without the secrets of their addresses.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        self.desks.iter().map(|desk| outbound::named(&desk.url))
+    }
+
+    /// Alerts that somebody should have heard of and has not.
+    pub(super) fn lose(&self, alerts: usize) {
+        let dropped = &self.counters.dropped;
+        dropped.fetch_add(alerts as u64, Ordering::Relaxed);
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -140,8 +143,8 @@ async fn carry(
             Err(error) => {
                 counters.dropped.fetch_add(count, Ordering::Relaxed);
                 if !std::mem::replace(&mut is_down, true) {
-                    let error = error.without_url();
-                    tracing::warn!(%url, %error, "an Alertmanager takes no alerts");
+                    let (name, error) = (outbound::named(&url), error.without_url());
+                    tracing::warn!(name, %error, "an Alertmanager takes no alerts");
                 }
             }
         }

@@ -60,7 +60,7 @@ async fn a_firing_alert_reaches_an_alertmanager_and_a_wrong_reload_changes_nothi
             ..Rules::default()
         },
         toml::from_str::<Alerting>(&format!(
-            "alertmanagers = [\"http://{address}/am/\"]\nexternal_labels = {{fabric = \"lax\"}}\n"
+            "alertmanagers = [\"http://user:secret@{address}/am/\"]\nexternal_labels = {{fabric = \"lax\"}}\n"
         ))
         .unwrap(),
     );
@@ -83,6 +83,9 @@ async fn a_firing_alert_reaches_an_alertmanager_and_a_wrong_reload_changes_nothi
     assert_eq!(body[0]["generatorURL"], link);
 
     let desk = started.desk;
+    let named = mainstay_server::Rules::alertmanagers(&*desk);
+    let active = &named["data"]["activeAlertmanagers"];
+    assert_eq!(*active, json!([{ "url": format!("http://{address}") }]));
     rule_file(dir.path(), "groups: 3\n");
     assert!(mainstay_server::Rules::reload(&*desk).is_err());
     let alerts = mainstay_server::Rules::alerts(&*desk);

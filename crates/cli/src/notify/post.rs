@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use reqwest::{Client, Url, header::CONTENT_TYPE, redirect::Policy};
+use reqwest::{Client, Url, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::{
     sync::mpsc,
@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::Note;
-use crate::config::Webhook;
+use crate::{config::Webhook, outbound};
 
 /// How long a note is tried: whoever was away for longer reads the ledger.
 pub(super) const GIVE_UP_AFTER: Duration = Duration::from_mins(10);
@@ -83,14 +83,7 @@ impl Posts {
         stop: &CancellationToken,
         patience: Patience,
     ) -> anyhow::Result<Self> {
-        // An error only means that a provider is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .timeout(ANSWER_WITHIN)
-            .redirect(Policy::none())
-            .no_proxy()
-            .build()
-            .context("nobody can be posted to")?;
+        let client = outbound::client(ANSWER_WITHIN).context("nobody can be posted to")?;
         let mut posts = Self {
             desks: Vec::new(),
             tasks: JoinSet::new(),
@@ -100,12 +93,12 @@ impl Posts {
             let dropped = Arc::new(AtomicU64::new(0));
             posts.desks.push(Desk {
                 to,
-                name: named(&url),
+                name: outbound::named(&url),
                 dropped: Arc::clone(&dropped),
             });
             let carrier = Carrier {
                 client: client.clone(),
-                name: named(&url),
+                name: outbound::named(&url),
                 url,
                 dropped,
                 patience,
@@ -154,16 +147,6 @@ impl Posts {
         }
         Ok(())
     }
-}
-
-/// A webhook in the log, without what its path or query may hold of a secret.
-fn named(url: &Url) -> String {
-    let port = url.port().map_or(String::new(), |port| format!(":{port}"));
-    format!(
-        "{}://{}{port}",
-        url.scheme(),
-        url.host_str().unwrap_or_default()
-    )
 }
 
 struct Carrier {
