@@ -19,7 +19,6 @@ use mainstay_ekg::{
     adapter::{Discovery, Intake, Known, SampleRules, ScrapeConfig, Scraper, Target, Writer},
     job::Job,
 };
-
 use mainstay_server::{Queries, Window};
 use mainstay_tsdb::{Head, HeadLimits};
 use serde_json::Value;
@@ -36,11 +35,12 @@ pub(crate) struct PromQl {
 }
 
 impl Queries for PromQl {
-    fn query(&self, expr: &str, at: Time) -> Value {
-        self.ekg.query(expr, at)
+    fn query(&self, expr: &str, at: Time, within: Span) -> Value {
+        self.ekg.within(within).query(expr, at)
     }
-    fn query_range(&self, expr: &str, window: Window, step: Span) -> Value {
-        self.ekg.query_range(expr, window.start, window.end, step)
+    fn query_range(&self, expr: &str, window: Window, step: Span, within: Span) -> Value {
+        let Window { start, end } = window;
+        self.ekg.within(within).query_range(expr, start, end, step)
     }
     fn series(&self, selectors: &[&str], window: Window) -> Value {
         self.ekg.series(selectors, window.start, window.end)
@@ -259,7 +259,7 @@ mod tests {
         monitoring.follow(wanted());
         let queries = monitoring.queries.clone();
         let found = |expr: &str| {
-            let answer = queries.query(expr, clock.now());
+            let answer = queries.ekg.query(expr, clock.now());
             answer["data"]["result"]
                 .as_array()
                 .is_some_and(|found| found.len() == 1)

@@ -1,11 +1,12 @@
 //! The handle that everyone who asks holds.
 //!
 //! Guarantees: cheap to clone; an answer is Prometheus's JSON, errors included. Calls are synchronous and as
-//! long as the query is heavy: from an async context, ask on a blocking thread.
+//! long as the query is heavy, at most [`QUERY_WITHIN`]: from an async context, ask on a blocking thread.
 
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Instant,
 };
 
 use mainstay_core::{Span, Time};
@@ -51,16 +52,19 @@ pub struct Refusals {
     pub far_ahead: u64,
     /// Targets above the scraper's limit.
     pub targets: u64,
+    /// Native histograms of targets, which are not stored.
+    pub native_histograms: u64,
 }
 
 impl Refusals {
     /// Each with its reason, in a fixed order.
-    pub fn by_reason(&self) -> [(&'static str, u64); 7] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 8] {
         [
             ("duplicate-time", self.duplicate_time),
             ("far-ahead", self.far_ahead),
             ("label-limit", self.label_limit),
             ("labels", self.labels),
+            ("native-histograms", self.native_histograms),
             ("out-of-order", self.out_of_order),
             ("series-limit", self.series_limit),
             ("targets", self.targets),
@@ -91,8 +95,12 @@ impl Refusals {
         self.labels += other.labels;
         self.far_ahead += other.far_ahead;
         self.targets += other.targets;
+        self.native_histograms += other.native_histograms;
     }
 }
+
+/// How long one query may compute unless who asks says less, as in Prometheus.
+pub const QUERY_WITHIN: Span = Span::from_secs(120);
 
 /// Monitoring's samples, shared.
 #[derive(Clone, Debug)]
@@ -100,6 +108,7 @@ pub struct Ekg {
     pub(crate) head: Arc<RwLock<Head>>,
     pub(crate) refusals: Arc<Mutex<Refusals>>,
     engine: Engine,
+    within: Span,
 }
 
 impl Ekg {
@@ -109,6 +118,16 @@ impl Ekg {
             head: Arc::new(RwLock::new(head)),
             refusals: Arc::default(),
             engine: Engine::default(),
+            within: QUERY_WITHIN,
+        }
+    }
+
+    /// The same samples; a query that is asked here ends with an error after `within`, at most [`QUERY_WITHIN`].
+    #[must_use]
+    pub fn within(&self, within: Span) -> Self {
+        Self {
+            within: within.min(QUERY_WITHIN),
+            ..self.clone()
         }
     }
 
@@ -138,9 +157,17 @@ impl Ekg {
     }
 
     fn asked(&self, expr: &str, when: When) -> Result<Answer, Error> {
-        let query = Query::parse(expr)?;
-        let reader = Reader::new(&self.head);
-        self.engine.ask(&reader, &query, &Ask::uninterrupted(when))
+        self.answer(&Query::parse(expr)?, when, &Reader::new(&self.head))
+    }
+
+    fn answer(&self, query: &Query, when: When, reader: &Reader<'_>) -> Result<Answer, Error> {
+        let (began, within) = (Instant::now(), self.within.duration());
+        let interrupted = || began.elapsed() >= within;
+        let ask = Ask {
+            when,
+            interrupted: &interrupted,
+        };
+        self.engine.ask(reader, query, &ask)
     }
 
     /// `/api/v1/series`: label sets with a sample in the window that satisfy any of the selectors.
@@ -206,7 +233,8 @@ impl Ekg {
     /// The value of a query that is parsed already.
     pub(crate) fn ask(&self, query: &Query, at: Time) -> Result<QueryResult, Error> {
         let reader = Reader::new(&self.head);
-        self.engine.instant(&reader, query, at.millis())
+        let answer = self.answer(query, When::Instant(at.millis()), &reader)?;
+        Ok(answer.result)
     }
 
     fn evaluated(
@@ -216,7 +244,8 @@ impl Ekg {
         reader: &Reader<'_>,
     ) -> Result<QueryResult, QueryError> {
         let query = Query::parse(expr)?;
-        Ok(self.engine.instant(reader, &query, at.millis())?)
+        let answer = self.answer(&query, When::Instant(at.millis()), reader)?;
+        Ok(answer.result)
     }
 
     /// Like [`Ekg::counts`], with the time the counts are as old as.

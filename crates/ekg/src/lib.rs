@@ -32,7 +32,7 @@ mod window;
 mod wire;
 pub mod write;
 
-pub use handle::{Ekg, QueryError, Refusals};
+pub use handle::{Ekg, QUERY_WITHIN, QueryError, Refusals};
 pub use rules::{GroupSeen, RuleFilter, RuleKind};
 pub use window::{Coverage, WindowCount};
 pub use wire::{WireError, WireErrorKind};

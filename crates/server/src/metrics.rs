@@ -49,10 +49,10 @@ pub struct Window {
 /// Answers PromQL in Prometheus's JSON. Calls may compute for as long as a query is heavy: they are made on a
 /// thread that may block.
 pub trait Queries: Send + Sync {
-    /// `/api/v1/query`.
-    fn query(&self, expr: &str, at: Time) -> Value;
-    /// `/api/v1/query_range`.
-    fn query_range(&self, expr: &str, window: Window, step: Span) -> Value;
+    /// `/api/v1/query`; an error after `within`.
+    fn query(&self, expr: &str, at: Time, within: Span) -> Value;
+    /// `/api/v1/query_range`; an error after `within`.
+    fn query_range(&self, expr: &str, window: Window, step: Span, within: Span) -> Value;
     /// `/api/v1/series`.
     fn series(&self, selectors: &[&str], window: Window) -> Value;
     /// `/api/v1/labels`.
@@ -90,10 +90,10 @@ pub(crate) async fn query(
     params: Params,
 ) -> Result<Response, Wrong> {
     let at = params.time("time", app.clock.now())?;
-    let limit = params.limit()?;
+    let (limit, within) = (params.limit()?, params.timeout()?);
     let timed = Timed::new(&params);
     let compute = move || {
-        let mut answer = timed.took(|| app.queries.query(params.text("query"), at));
+        let mut answer = timed.took(|| app.queries.query(params.text("query"), at, within));
         limit_to(&mut answer, "/data/result", limit);
         answer
     };
@@ -110,7 +110,7 @@ pub(crate) async fn query_range(
     let (start, end) = (params.needed_time("start")?, params.needed_time("end")?);
     let window = window(start, end)?;
     let step = params.step()?;
-    let limit = params.limit()?;
+    let (limit, within) = (params.limit()?, params.timeout()?);
     if step == Span::ZERO {
         let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
         return Err(Wrong::parameter("step", why));
@@ -125,7 +125,7 @@ pub(crate) async fn query_range(
     let timed = Timed::new(&params);
     let compute = move || {
         let expr = params.text("query");
-        let mut answer = timed.took(|| app.queries.query_range(expr, window, step));
+        let mut answer = timed.took(|| app.queries.query_range(expr, window, step, within));
         limit_to(&mut answer, "/data/result", limit);
         answer
     };

@@ -114,10 +114,10 @@ impl Rules for Empty {
 }
 
 impl Queries for Empty {
-    fn query(&self, _: &str, _: Time) -> Value {
+    fn query(&self, _: &str, _: Time, _: Span) -> Value {
         json!({})
     }
-    fn query_range(&self, _: &str, _: Window, _: Span) -> Value {
+    fn query_range(&self, _: &str, _: Window, _: Span, _: Span) -> Value {
         json!({})
     }
     fn series(&self, _: &[&str], _: Window) -> Value {

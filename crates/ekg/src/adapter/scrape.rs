@@ -235,7 +235,10 @@ impl Scraper {
                 (None, Some(error.to_string()))
             }
         };
-        let mut refused = Refusals::default();
+        let mut refused = Refusals {
+            native_histograms: seen.map_or(0, |seen| seen.native_histograms),
+            ..Refusals::default()
+        };
         let written = memory.scraped(at, seconds, seen, &mut refused);
         if let Some(over) = written.over {
             tracing::warn!(url = %target.url(), error = %over, "a target says too much");
@@ -270,14 +273,6 @@ impl Scraper {
         }
         for (name, family) in seen.families() {
             self.known.metadata.learn(name, &family, at);
-        }
-        if seen.native_histograms > 0 {
-            let count = seen.native_histograms;
-            tracing::warn!(
-                count,
-                pool = self.config.pool,
-                "native histograms are not stored"
-            );
         }
     }
 }

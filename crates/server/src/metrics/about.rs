@@ -81,9 +81,12 @@ pub(crate) async fn exemplars(
     let start = params.time("start", Time::from_millis(i64::MIN))?;
     let end = params.time("end", Time::from_millis(i64::MAX))?;
     window(start, end)?;
+    let within = params.timeout()?;
     let compute = move || {
         // What is no query is told as such, also by who has nothing to answer.
-        let answer = app.queries.query(params.text("query"), app.clock.now());
+        let answer = app
+            .queries
+            .query(params.text("query"), app.clock.now(), within);
         if answer["errorType"] == "bad_data" {
             return answer;
         }

@@ -69,9 +69,21 @@ impl Params {
 
     /// The step; zero where it is not positive.
     pub(crate) fn step(&self) -> Result<Span, Wrong> {
-        let text = self.text("step");
-        let wrong =
-            || Wrong::parameter("step", format!("cannot parse {text:?} to a valid duration"));
+        self.span("step")
+    }
+
+    /// How long a query may compute; without end where nothing is said, so that the engine's own limit holds.
+    pub(crate) fn timeout(&self) -> Result<Span, Wrong> {
+        match self.text("timeout") {
+            "" => Ok(Span::from_millis(u64::MAX)),
+            _ => self.span("timeout"),
+        }
+    }
+
+    /// Seconds or a duration; zero where it is not positive.
+    fn span(&self, name: &str) -> Result<Span, Wrong> {
+        let text = self.text(name);
+        let wrong = || Wrong::parameter(name, format!("cannot parse {text:?} to a valid duration"));
         if let Ok(seconds) = text.parse::<f64>() {
             let ms = millis(seconds).ok_or_else(wrong)?;
             return Ok(Span::from_millis(u64::try_from(ms).unwrap_or(0)));

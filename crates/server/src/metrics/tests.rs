@@ -129,7 +129,7 @@ struct Asked {
 }
 
 impl Queries for Asked {
-    fn query(&self, expr: &str, at: Time) -> Value {
+    fn query(&self, expr: &str, at: Time, within: Span) -> Value {
         match expr {
             "wait" => {
                 self.waiting.send_modify(|waiting| *waiting += 1);
@@ -138,11 +138,12 @@ impl Queries for Asked {
                 self.ekg.query("1", at)
             }
             "die" => panic!("as asked"),
-            _ => self.ekg.query(expr, at),
+            _ => self.ekg.within(within).query(expr, at),
         }
     }
-    fn query_range(&self, expr: &str, window: Window, step: Span) -> Value {
-        self.ekg.query_range(expr, window.start, window.end, step)
+    fn query_range(&self, expr: &str, window: Window, step: Span, within: Span) -> Value {
+        let Window { start, end } = window;
+        self.ekg.within(within).query_range(expr, start, end, step)
     }
     fn series(&self, selectors: &[&str], window: Window) -> Value {
         self.ekg.series(selectors, window.start, window.end)
@@ -445,6 +446,26 @@ async fn what_dashboards_ask_first_is_answered() {
     assert_eq!(answer["data"]["version"], env!("CARGO_PKG_VERSION"));
     let (_, answer) = ask(&server, "/api/v1/metadata?limit=1").await;
     assert_eq!(answer, json!({ "status": "success", "data": {} }));
+}
+
+#[tokio::test]
+async fn a_query_ends_when_who_asks_waits_no_longer() {
+    let server = server();
+    let (status, answer) = ask(&server, "/api/v1/query?query=up&timeout=30s").await;
+    assert_eq!((status, &answer["status"]), (200, &json!("success")));
+    for path in [
+        "query?query=up",
+        "query_range?query=up&start=40&end=100&step=10",
+    ] {
+        let (status, answer) = ask(&server, &format!("/api/v1/{path}&timeout=0")).await;
+        assert_eq!(
+            (status, &answer["errorType"]),
+            (503, &json!("timeout")),
+            "{answer}"
+        );
+        let (status, answer) = ask(&server, &format!("/api/v1/{path}&timeout=soon")).await;
+        assert_eq!((status, &answer["errorType"]), (400, &json!("bad_data")));
+    }
 }
 
 #[tokio::test]
