@@ -28,6 +28,38 @@ fn an_unknown_service_is_refused_and_leaves_nothing_in_the_ledger() {
 }
 
 #[test]
+fn a_service_that_users_ask_for_is_neither_deleted_nor_let_go_until_its_requests_are_refused() {
+    let platform = Platform::start();
+    platform.build("v1", &[]);
+    let declared = platform.apply(&platform.service("v1", "careful"));
+    assert!(declared.status.success(), "{}", stderr(&declared));
+    platform.wait_for("shop", "done");
+    let observed = "apiVersion: mainstay/v1\nkind: Service\nmetadata: {name: shop}\nspec: {owner: shop, manage: observe}\n";
+    platform.until("letting it go is refused", || {
+        platform.ask("/shop/home");
+        let said = platform.dry(observed);
+        code(&said) == EXIT_ERROR && stderr(&said).contains("shop is asked for")
+    });
+    let said = platform.run(&["delete", "service", "shop"]);
+    assert_eq!(code(&said), EXIT_ERROR);
+    assert!(
+        stderr(&said).contains("service-serves") && stderr(&said).contains("mainstay shed"),
+        "{}",
+        stderr(&said)
+    );
+    assert_eq!(platform.pids().len(), 2, "everything runs on");
+    let shed = platform.run(&["shed", "shop", "100%", "--reason", "it is retired"]);
+    assert!(shed.status.success(), "{}", stderr(&shed));
+    platform.until("it is let go", || {
+        platform
+            .run(&["delete", "service", "shop"])
+            .status
+            .success()
+    });
+    platform.until("its processes are gone", || platform.pids().is_empty());
+}
+
+#[test]
 fn calls_in_a_circle_and_a_child_that_outlives_its_parent_are_refused_at_apply() {
     let platform = Platform::start();
     let service = |name: &str, calls: &str, timeout: &str| {

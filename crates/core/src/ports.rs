@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
-use crate::{Actor, Append, ChangeId, Entry, Measured, StreamId, Time, Verdict};
+use crate::{Actor, Append, ChangeId, Entry, Measured, ServiceName, StreamId, Time, Verdict};
 
 /// What an I/O port returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -206,6 +206,8 @@ pub trait Changes: Send + Sync {
         actor: Actor,
         reason: String,
     ) -> BoxFuture<'_, Result<String, Declined>>;
+    /// Whether every instance of these services may stop, which is what taking them out of the catalog does.
+    fn may_stop(&self, services: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>>;
 }
 
 /// Live views that are measured or folded, not stored: `instances`, `rollouts`, `status`.

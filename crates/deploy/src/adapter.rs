@@ -13,6 +13,7 @@ mod order;
 mod perform;
 mod propose;
 mod shadow;
+mod stop;
 mod trouble;
 mod verify;
 mod view;

@@ -16,7 +16,7 @@ use mainstay_core::{
 use crate::{
     desired::Desired,
     plan::ALL,
-    site::{REPORT_FRESH, Seen},
+    site::Seen,
     slots::{Slot, Slots},
 };
 
@@ -76,7 +76,7 @@ fn is_fresh(known: Known<'_>, now: Time) -> bool {
         .seen
         .fabrics
         .get(known.fabric)
-        .is_some_and(|it| it.connected && now.since(it.received_at) <= REPORT_FRESH)
+        .is_some_and(|it| it.is_fresh(now))
 }
 
 struct Row {

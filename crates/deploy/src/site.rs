@@ -41,6 +41,20 @@ pub struct SeenFabric {
     pub hoarder: Option<ServiceName>,
 }
 
+impl SeenHost {
+    /// Whether what it said holds for now.
+    pub fn is_fresh(&self, now: Time) -> bool {
+        self.connected && now.since(self.received_at) <= REPORT_FRESH
+    }
+}
+
+impl SeenFabric {
+    /// Whether what it said holds for now.
+    pub fn is_fresh(&self, now: Time) -> bool {
+        self.connected && now.since(self.received_at) <= REPORT_FRESH
+    }
+}
+
 /// All that was reported.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {

@@ -14,7 +14,7 @@ use mainstay_change::{
 use mainstay_core::{
     Actor, Append, BlastRadius, Change, ChangeId, ChangeKind, ChangeState, Expected, Hash, Kind,
     Name, NewEntry, Resource, ServiceName,
-    catalog::{FreezeSpec, Spec},
+    catalog::{FreezeSpec, Manage, Spec},
     change::{Plan, change_stream},
     graph::Catalog,
     resource::{API_VERSION, APPLIED, DELETED},
@@ -135,8 +135,10 @@ pub(crate) async fn delete(
         .await?
         .ok_or_else(|| unknown(kind, &name))?;
     let mut all = everything(&app).await?;
+    let before = all.clone();
     all.remove(&(kind, name.clone()));
     check_catalog(&all)?;
+    may_let_go(&app, &before, &all).await?;
     let change = opened(
         &app,
         &actor,
@@ -171,6 +173,7 @@ pub(crate) async fn apply(
         wanted.insert(key(resource), resource.clone());
     }
     check_catalog(&wanted)?;
+    may_let_go(&app, &current, &wanted).await?;
     let results: Vec<Applied> = request
         .resources
         .iter()
@@ -359,6 +362,31 @@ fn check_shape(request: &ApplyRequest) -> Result<(), Problem> {
         }
     }
     refuse(places)
+}
+
+/// Services that would run no more must serve nobody.
+async fn may_let_go(
+    app: &App,
+    before: &BTreeMap<(Kind, Name), Resource>,
+    after: &BTreeMap<(Kind, Name), Resource>,
+) -> Result<(), Problem> {
+    let stopped: Vec<ServiceName> = before
+        .iter()
+        .filter(|(key, resource)| runs(resource) && !after.get(key).is_some_and(runs))
+        .filter_map(|((_, name), _)| name.as_str().parse().ok())
+        .collect();
+    if stopped.is_empty() {
+        return Ok(());
+    }
+    Ok(app.changes.may_stop(stopped).await?)
+}
+
+/// Whether a resource is a service whose instances are run here.
+fn runs(resource: &Resource) -> bool {
+    match Spec::decode(resource.kind, &resource.spec) {
+        Ok(Spec::Service(service)) => service.manage == Manage::Full && service.run.is_some(),
+        _ => false,
+    }
 }
 
 fn check_catalog(all: &BTreeMap<(Kind, Name), Resource>) -> Result<(), Problem> {

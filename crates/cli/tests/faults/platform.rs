@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
-    net::TcpListener,
+    io::{BufRead, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -145,6 +145,22 @@ impl Platform {
             .args(["--server", &self.url])
             .output()
             .unwrap()
+    }
+
+    /// One request of a user, whatever becomes of it.
+    pub(crate) fn ask(&self, path: &str) {
+        let mut stream = TcpStream::connect(&self.router).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+    }
+
+    /// What an apply would do.
+    pub(crate) fn dry(&self, yaml: &str) -> Output {
+        let file = self.dir.path().join("dry.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        self.run(&["apply", "--dry-run", "-f", &file.display().to_string()])
     }
 
     pub(crate) fn apply(&self, yaml: &str) -> Output {

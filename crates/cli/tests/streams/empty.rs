@@ -5,7 +5,7 @@ use axum::{
     http::{Request, Response},
 };
 use mainstay_core::{
-    Actor, Append, ChangeId, Entry, Span, StreamId, Time,
+    Actor, Append, ChangeId, Entry, ServiceName, Span, StreamId, Time,
     ports::{
         BoxFuture, Changes, Clock, Declined, Identity, Ledger, LedgerError, No, Tables,
         TokenHolder, Views,
@@ -80,6 +80,9 @@ fn declined<'a>() -> BoxFuture<'a, Result<String, Declined>> {
 impl Changes for Empty {
     fn propose(&self, _: String, _: Actor, _: String) -> BoxFuture<'_, Result<String, Declined>> {
         declined()
+    }
+    fn may_stop(&self, _: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>> {
+        Box::pin(async { Ok(()) })
     }
     fn steer(
         &self,

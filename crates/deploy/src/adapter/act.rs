@@ -19,7 +19,7 @@ use crate::{
     action::{Effect, Input, Process, Processes, State, Task},
     capacity::Grant,
     moves::{Expected, Mover},
-    site::{REPORT_FRESH, Seen},
+    site::Seen,
     slots::Slots,
 };
 
@@ -357,7 +357,7 @@ fn others(
         let name = slot.instance(mover.service).ok();
         let found = name.and_then(|name| {
             let (host, report) = seen.instance(name.as_str())?;
-            let fresh = host.connected && now.since(host.received_at) <= REPORT_FRESH;
+            let fresh = host.is_fresh(now);
             Some(fresh && report.state == InstanceState::Running)
         });
         !leaving.contains(slot) && found == Some(true)

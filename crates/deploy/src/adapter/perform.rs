@@ -264,10 +264,7 @@ impl Engine {
         let mut silent = Vec::new();
         for (fabric, hosts) in &mover.hosts {
             for host in hosts {
-                let heard = seen
-                    .hosts
-                    .get(host)
-                    .is_some_and(|it| it.connected && now.since(it.received_at) <= REPORT_FRESH);
+                let heard = seen.hosts.get(host).is_some_and(|it| it.is_fresh(now));
                 if !heard {
                     silent.push(format!("host {host}"));
                 }
@@ -276,10 +273,7 @@ impl Engine {
                 .fabrics
                 .get(fabric)
                 .is_some_and(|it| it.listen.is_some());
-            let heard = seen
-                .fabrics
-                .get(fabric)
-                .is_some_and(|it| it.connected && now.since(it.received_at) <= REPORT_FRESH);
+            let heard = seen.fabrics.get(fabric).is_some_and(|it| it.is_fresh(now));
             if routed && !heard {
                 silent.push(format!("router {fabric}"));
             }

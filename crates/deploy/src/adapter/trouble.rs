@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     desired::Desired,
-    site::{REPORT_FRESH, Seen, SeenFabric},
+    site::{Seen, SeenFabric},
 };
 
 /// A larger share of bad instances than this, in per cent, is no matter of single instances: the router
@@ -27,7 +27,7 @@ pub(super) fn found(
 ) -> Vec<Value> {
     let mut found = Vec::new();
     for (fabric, it) in &seen.fabrics {
-        if !it.connected || now.since(it.received_at) > REPORT_FRESH {
+        if !it.is_fresh(now) {
             continue;
         }
         found.extend(hoarder(fabric, it));
@@ -99,6 +99,7 @@ mod tests {
     use mainstay_wire::router::{ClaimedHealth, HealthVerdict};
 
     use super::*;
+    use crate::site::REPORT_FRESH;
 
     fn backend(number: u32, measured: MeasuredHealth) -> BackendReport {
         BackendReport {

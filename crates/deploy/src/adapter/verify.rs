@@ -11,7 +11,7 @@ use mainstay_wire::agent::{InstanceReport, InstanceState};
 use super::{Engine, lock};
 use crate::{
     moves::Expected,
-    site::{REPORT_FRESH, Seen},
+    site::Seen,
     slots::{Slot, Slots},
 };
 
@@ -78,7 +78,7 @@ impl Engine {
         let Some((host, report)) = seen.instance(name.as_str()) else {
             return One::NotYet;
         };
-        if !host.connected || now.since(host.received_at) > REPORT_FRESH {
+        if !host.is_fresh(now) {
             return One::NotYet;
         }
         let expected = &Expected {
@@ -165,9 +165,7 @@ fn fresh<'a>(
     fabric: &FabricName,
     now: Time,
 ) -> Option<&'a crate::site::SeenFabric> {
-    seen.fabrics
-        .get(fabric)
-        .filter(|it| it.connected && now.since(it.received_at) <= REPORT_FRESH)
+    seen.fabrics.get(fabric).filter(|it| it.is_fresh(now))
 }
 
 fn router_sees(

@@ -17,7 +17,7 @@ use crate::{
     desired::{Desired, Wanted},
     limit,
     model::{Batch, Track},
-    site::{REPORT_FRESH, Seen},
+    site::Seen,
     slots::{Slot, Slots},
 };
 
@@ -158,7 +158,6 @@ impl Engine {
                 fabrics.filter_map(|fabric| self.service_row(looked, service, desired, fabric))
             })
             .collect();
-        let fresh = |connected: bool, at: Time| connected && now.since(at) <= REPORT_FRESH;
         // One that reports without being declared is shown too: somebody forgot to declare it.
         let hosts: BTreeSet<&HostName> = model.hosts.keys().chain(seen.hosts.keys()).collect();
         let hosts: Vec<Value> = hosts
@@ -168,7 +167,7 @@ impl Engine {
                 json!({
                     "name": name,
                     "declared": model.hosts.contains_key(name),
-                    "connected": it.is_some_and(|it| fresh(it.connected, it.received_at)),
+                    "connected": it.is_some_and(|it| it.is_fresh(now)),
                     "reportedAt": it.map(|it| it.received_at),
                 })
             })
@@ -184,7 +183,7 @@ impl Engine {
                 json!({
                     "fabric": fabric,
                     "declared": model.fabrics.contains_key(fabric),
-                    "connected": it.is_some_and(|it| fresh(it.connected, it.received_at)),
+                    "connected": it.is_some_and(|it| it.is_fresh(now)),
                     "reportedAt": it.map(|it| it.received_at),
                     "hoarder": it.and_then(|it| it.hoarder.clone()),
                 })

@@ -6,7 +6,7 @@ use axum::{
     http::Request,
 };
 use mainstay_core::{
-    Actor, Append, ChangeId, Entry, StreamId,
+    Actor, Append, ChangeId, Entry, ServiceName, StreamId,
     ports::{
         BoxFuture, Changes, Clock, Declined, Identity, Ledger, LedgerError, No, Tables,
         TokenHolder, Views,
@@ -81,6 +81,9 @@ impl Identity for Nothing {
 impl Changes for Nothing {
     fn propose(&self, _: String, _: Actor, _: String) -> BoxFuture<'_, Result<String, Declined>> {
         declined()
+    }
+    fn may_stop(&self, _: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>> {
+        Box::pin(async { Ok(()) })
     }
     fn steer(
         &self,
