@@ -24,7 +24,7 @@ use mainstay_ekg::{
     Ekg, RuleFilter, RuleKind,
     adapter::{AlertSink, NamedFile, Ruler, RulerConfig, Told, Writer},
 };
-use mainstay_rules::{External, RuleFile};
+use mainstay_rules::{External, FileError, RuleFile};
 use mainstay_server::{Counted, RulesAsked};
 use serde_json::{Value, json};
 use tokio::{
@@ -168,6 +168,11 @@ pub(crate) fn read(patterns: &[PathBuf]) -> anyhow::Result<Vec<NamedFile>> {
 
 /// One file; everything wrong with it, a line each.
 pub(crate) fn read_file(path: &Path) -> anyhow::Result<RuleFile> {
+    RuleFile::parse(&text(path)?).map_err(|wrongs| wrong(path, &wrongs))
+}
+
+/// The text of a file of rules, or of their tests.
+pub(crate) fn text(path: &Path) -> anyhow::Result<String> {
     let name = path.display();
     let size = std::fs::metadata(path)
         .with_context(|| format!("cannot read {name}"))?
@@ -175,11 +180,14 @@ pub(crate) fn read_file(path: &Path) -> anyhow::Result<RuleFile> {
     if size > FILE_BYTES_MAX {
         bail!("{name} has {size} bytes; at most {FILE_BYTES_MAX} are read");
     }
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-    RuleFile::parse(&text).map_err(|wrongs| {
-        let lines: Vec<String> = wrongs.iter().map(|it| format!("{name}:{it}")).collect();
-        anyhow::anyhow!("{}", lines.join("\n"))
-    })
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))
+}
+
+/// Everything wrong with a file, a line each.
+pub(crate) fn wrong(path: &Path, wrongs: &[FileError]) -> anyhow::Error {
+    let name = path.display();
+    let lines: Vec<String> = wrongs.iter().map(|it| format!("{name}:{it}")).collect();
+    anyhow::anyhow!("{}", lines.join("\n"))
 }
 
 impl mainstay_server::Rules for Desk {

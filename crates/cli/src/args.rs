@@ -385,6 +385,18 @@ pub(crate) enum RulesCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Run unit tests of rules in promtool's format; exit code 1 and both results where one fails.
+    #[command(
+        after_help = "Examples:\n  mainstay rules test tests/*.yml\n  mainstay rules test shop.test.yml --run 'burst.*'"
+    )]
+    Test {
+        /// The files of tests; the rule files that they name are looked for beside them.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Only tests whose whole name this regular expression matches.
+        #[arg(long, value_name = "REGEX")]
+        run: Option<String>,
+    },
     /// When the alerts of a file would have fired over the history that the server has.
     #[command(
         after_help = "Examples:\n  mainstay rules backtest rules/shop.yml --since 6h\n  \

@@ -144,7 +144,8 @@ pub struct Span(u64);
 pub struct SpanError(String);
 
 /// Unit letters and their length in milliseconds, longest first.
-const UNITS: [(&str, u64); 6] = [
+const UNITS: [(&str, u64); 7] = [
+    ("y", 31_536_000_000),
     ("w", 604_800_000),
     ("d", 86_400_000),
     ("h", 3_600_000),

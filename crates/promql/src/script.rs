@@ -21,7 +21,21 @@ mod points;
 mod runner;
 mod store;
 
+pub use judge::is_alike;
 pub use runner::run;
+pub use store::{Grid, Memory};
+
+use crate::{Histogram, Labels};
+
+/// Labels as scripts write them: `up{job="a"}`, `{}`, or nothing.
+pub fn read_labels(text: &str) -> Result<Labels, String> {
+    points::labels(text.trim())
+}
+
+/// A native histogram as scripts write it: `{{schema:1 count:3 sum:4 buckets:[1 2]}}`.
+pub fn read_histogram(text: &str) -> Result<Histogram, String> {
+    histogram::read(text.trim()).map(|(histogram, _)| histogram)
+}
 
 /// Samples one query of a script may hold, as in the reference's engine.
 const MAX_SAMPLES: u64 = 10_000;

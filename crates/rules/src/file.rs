@@ -130,10 +130,19 @@ struct RawRule {
 
 /// What was found wrong so far.
 #[derive(Default)]
-struct Wrongs(Vec<FileError>);
+pub(crate) struct Wrongs(Vec<FileError>);
 
 impl Wrongs {
-    fn add<T>(&mut self, at: &Spanned<T>, message: impl Into<String>) {
+    /// What was read, unless something is wrong with it.
+    pub(crate) fn or<T>(self, read: T) -> Result<T, Vec<FileError>> {
+        if self.0.is_empty() {
+            Ok(read)
+        } else {
+            Err(self.0)
+        }
+    }
+
+    pub(crate) fn add<T>(&mut self, at: &Spanned<T>, message: impl Into<String>) {
         self.0.push(FileError {
             line: at.referenced.line(),
             column: at.referenced.column(),
@@ -142,17 +151,20 @@ impl Wrongs {
     }
 }
 
+/// A file that is no YAML, or not of the fields that it should have.
+pub(crate) fn unreadable(error: &serde_saphyr::Error) -> Vec<FileError> {
+    let place = error.location();
+    vec![FileError {
+        line: place.map_or(1, |it| it.line()),
+        column: place.map_or(1, |it| it.column()),
+        message: error.without_snippet().to_string(),
+    }]
+}
+
 impl RuleFile {
     /// Reads a file's text.
     pub fn parse(text: &str) -> Result<Self, Vec<FileError>> {
-        let raw: RawFile = serde_saphyr::from_str(text).map_err(|error| {
-            let place = error.location();
-            vec![FileError {
-                line: place.map_or(1, |it| it.line()),
-                column: place.map_or(1, |it| it.column()),
-                message: error.without_snippet().to_string(),
-            }]
-        })?;
+        let raw: RawFile = serde_saphyr::from_str(text).map_err(|error| unreadable(&error))?;
         let mut wrongs = Wrongs::default();
         let mut names = BTreeSet::new();
         let mut groups = Vec::new();
@@ -171,11 +183,7 @@ impl RuleFile {
             }
             groups.push(checked_group(group, &mut wrongs));
         }
-        if wrongs.0.is_empty() {
-            Ok(Self { groups })
-        } else {
-            Err(wrongs.0)
-        }
+        wrongs.or(Self { groups })
     }
 }
 

@@ -21,6 +21,7 @@ mod external;
 mod file;
 mod group;
 mod template;
+mod unit;
 
 pub use alert::{Alert, AlertState, Alerts, RESOLVED_KEPT};
 pub use backtest::{Firing, Steps, backtest};
@@ -28,3 +29,4 @@ pub use external::External;
 pub use file::{FileError, Group, Kind, Rule, RuleFile};
 pub use group::{Evaluation, GroupRun, RuleError, RuleRun, Sample, Source};
 pub use template::{Template, TemplateError};
+pub use unit::{Missed, Tested, UnitFile};

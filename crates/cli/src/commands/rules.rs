@@ -1,6 +1,7 @@
-//! `rules check`, `rules list`, `rules backtest` and `alerts`.
+//! `rules check`, `rules list`, `rules test`, `rules backtest` and `alerts`.
 
 mod backtest;
+mod test;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,7 @@ use crate::{
 pub(crate) async fn run(global: &Global, command: RulesCommand) -> anyhow::Result<ExitCode> {
     match command {
         RulesCommand::List => list(global).await?,
+        RulesCommand::Test { files, run } => return test::run(global, &files, run.as_deref()),
         RulesCommand::Backtest(asked) => backtest::run(global, &asked).await?,
         RulesCommand::Check { files } => {
             let mut all_hold = true;

@@ -30,6 +30,11 @@ pub(super) fn almost(a: f64, b: f64) -> bool {
     difference / sum.min(f64::MAX) < EPSILON
 }
 
+/// Whether two histograms are the same, whatever they know of resets and of empty buckets.
+pub fn is_alike(wanted: &Histogram, found: &Histogram) -> bool {
+    alike(wanted, found, false)
+}
+
 fn alike(wanted: &Histogram, found: &Histogram, hint_given: bool) -> bool {
     let (wanted, found) = (wanted.clone().compact(), found.clone().compact());
     let same_slots = |a: &[crate::Slot], b: &[crate::Slot]| {

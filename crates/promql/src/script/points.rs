@@ -83,7 +83,7 @@ fn split_labels(text: &str) -> (&str, &str) {
     (&text[..end], &text[end..])
 }
 
-fn labels(text: &str) -> Result<Labels, String> {
+pub(super) fn labels(text: &str) -> Result<Labels, String> {
     if text.is_empty() || text.replace(' ', "") == "{}" {
         return Ok(Labels::default());
     }

@@ -3,7 +3,7 @@
 use super::command::{self, Command, Eval, Expected};
 use super::judge::{self, Difference};
 use super::pinned::{calls_any, has_duration_of_query, pinned};
-use super::store::Memory;
+use super::store::{Grid, Memory};
 use super::{Failure, MAX_SAMPLES, Report, ScriptError};
 use crate::engine::{Ask, Engine, EngineOptions, Query, When};
 use crate::{Answer, Error, InstantSeries, QueryResult};
@@ -27,7 +27,14 @@ pub fn run(text: &str) -> Result<Report, ScriptError> {
                 with_custom,
                 lines,
             } => memory
-                .load(step_ms, with_custom, &lines)
+                .load(
+                    Grid {
+                        start_ms: 0,
+                        step_ms,
+                    },
+                    with_custom,
+                    &lines,
+                )
                 .map_err(|message| ScriptError { line, message })?,
             Command::Eval(eval) => {
                 line = eval.line;

@@ -3,7 +3,7 @@
 //! Guarantees: what is known of resets is what that store knows: nothing of the first histogram of a chunk,
 //! no reset inside one. A chunk ends where the counter was reset, the layout changed, or a gauge begins.
 
-use super::points::{Line, Spot};
+use super::points::{self, Line, Spot};
 use crate::storage::METRIC_NAME;
 use crate::{
     CUSTOM_SCHEMA, Histogram, Labels, Matcher, ResetHint, Series, Slot, Storage, StorageError,
@@ -18,16 +18,49 @@ struct Sample {
     start_ms: i64,
 }
 
-/// A store in memory.
-#[derive(Default)]
-pub(super) struct Memory {
+/// A store in memory, for tests of queries and rules.
+#[derive(Debug, Default)]
+pub struct Memory {
     series: BTreeMap<Labels, BTreeMap<i64, Sample>>,
 }
 
+/// Times at equal distances, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grid {
+    /// The first.
+    pub start_ms: i64,
+    /// How far apart.
+    pub step_ms: i64,
+}
+
+impl Grid {
+    fn at(self, index: usize) -> i64 {
+        let offset = self.step_ms.saturating_mul(index as i64);
+        self.start_ms.saturating_add(offset)
+    }
+}
+
 impl Memory {
+    /// Takes a series such as `up{job="a"}` with points such as `1 0x3 _ stale`, one at each time of `grid`.
+    pub fn load_series(&mut self, grid: Grid, series: &str, points: &str) -> Result<(), String> {
+        let line = points::read(&format!("{series} {points}"))?;
+        self.load(grid, false, &[line])
+    }
+
+    /// Takes one sample; a later one of the same time stands.
+    pub fn write(&mut self, labels: &Labels, at_ms: i64, value: f64) {
+        let sample = Sample {
+            value,
+            histogram: None,
+            start_ms: 0,
+        };
+        let samples = self.series.entry(labels.clone()).or_default();
+        samples.insert(at_ms, sample);
+    }
+
     pub(super) fn load(
         &mut self,
-        step_ms: i64,
+        grid: Grid,
         with_custom: bool,
         lines: &[Line],
     ) -> Result<(), String> {
@@ -39,7 +72,7 @@ impl Memory {
                 continue;
             }
             if with_custom {
-                gather(step_ms, line, &mut classic);
+                gather(grid, line, &mut classic);
             }
             let starts = starts.take();
             if let Some(starts) = starts
@@ -49,7 +82,7 @@ impl Memory {
             }
             let samples = self.series.entry(line.labels.clone()).or_default();
             for (i, spot) in line.spots.iter().enumerate() {
-                let at_ms = step_ms * i as i64;
+                let at_ms = grid.at(i);
                 let start_ms = match starts.and_then(|starts| starts.spots.get(i)) {
                     Some(Spot::Float(seconds)) => at_ms + (seconds * 1000.0).round() as i64,
                     Some(Spot::Gap | Spot::Histogram { .. }) | None => 0,
@@ -179,7 +212,7 @@ impl Classic {
 }
 
 /// Collects what a line says of a classic histogram.
-fn gather(step_ms: i64, line: &Line, classic: &mut BTreeMap<Labels, BTreeMap<i64, Classic>>) {
+fn gather(grid: Grid, line: &Line, classic: &mut BTreeMap<Labels, BTreeMap<i64, Classic>>) {
     let name = line.labels.name();
     let (base, bound) = if let Some(base) = name.strip_suffix("_bucket") {
         let bound = line.labels.get("le").and_then(|le| le.parse::<f64>().ok());
@@ -196,7 +229,7 @@ fn gather(step_ms: i64, line: &Line, classic: &mut BTreeMap<Labels, BTreeMap<i64
     let times = classic.entry(others.with(METRIC_NAME, base)).or_default();
     for (i, spot) in line.spots.iter().enumerate() {
         let Spot::Float(value) = spot else { continue };
-        let one = times.entry(step_ms * i as i64).or_default();
+        let one = times.entry(grid.at(i)).or_default();
         match bound {
             Some(bound) => one.buckets.push((bound, *value)),
             None if name.ends_with("_count") => one.count = Some(*value),
