@@ -1,6 +1,11 @@
 //! `mainstay up`: the platform, the example site and its users on this machine, until stopped.
+//!
+//! **Guarantees.** A process of the platform that dies is started again, as a supervisor in production would
+//! do, and both are said: killing one by hand shows what users see of it. **Never** hides a process that
+//! cannot stay up: more than [`ENDS_MAX`] ends within [`ENDS_WITHIN`] end everything, with the log's end.
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -8,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
     ending,
@@ -20,6 +25,12 @@ use crate::{
 const FIRST_RELEASES_WITHIN: Duration = Duration::from_mins(2);
 /// How often the processes are looked at while nothing else happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// For how long a process that died is missing before it is started again: long enough to look around.
+const BACK_AFTER: Duration = Duration::from_secs(3);
+/// So many ends of processes are made good within [`ENDS_WITHIN`].
+const ENDS_MAX: usize = 5;
+/// The time in which ends of processes are counted.
+const ENDS_WITHIN: Duration = Duration::from_mins(1);
 /// Most users come in a wave as high as half of its middle, one in ten minutes.
 const DAY: &str = "0.4,600";
 /// People that requests are drawn from.
@@ -78,6 +89,22 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
 struct Run {
     cluster: Option<Cluster>,
     load: Option<Load>,
+    ends: Ends,
+}
+
+/// The ends of processes not long ago.
+#[derive(Default)]
+struct Ends(VecDeque<Instant>);
+
+impl Ends {
+    /// Counts one more; whether there were too many.
+    fn are_too_many(&mut self, now: Instant) -> bool {
+        while (self.0.front()).is_some_and(|&first| now.duration_since(first) > ENDS_WITHIN) {
+            self.0.pop_front();
+        }
+        self.0.push_back(now);
+        self.0.len() > ENDS_MAX
+    }
 }
 
 impl Run {
@@ -125,14 +152,14 @@ impl Run {
         self.watch().await
     }
 
-    /// Comes back, with an error, only when something has ended that should not.
+    /// Starts again what died. Comes back, with an error, only when something cannot be kept up.
     async fn watch(&mut self) -> anyhow::Result<()> {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             look.tick().await;
             if let Some(cluster) = &mut self.cluster {
-                cluster.check()?;
+                revive(cluster, &mut self.ends).await?;
             }
             if let Some(load) = &mut self.load {
                 load.check()?;
@@ -161,6 +188,22 @@ impl Run {
             }
         }
     }
+}
+
+async fn revive(cluster: &mut Cluster, ends: &mut Ends) -> anyhow::Result<()> {
+    for (role, how) in cluster.ended() {
+        if ends.are_too_many(Instant::now()) {
+            cluster.check()?;
+        }
+        eprintln!(
+            "{role} {how}; it is started again in {} s",
+            BACK_AFTER.as_secs()
+        );
+        tokio::time::sleep(BACK_AFTER).await;
+        cluster.restart(&role).await?;
+        eprintln!("{role} is back");
+    }
+    Ok(())
 }
 
 fn say(line: &str) -> anyhow::Result<()> {
@@ -203,4 +246,18 @@ fn welcome(server: &str, router: &str, dir: &Path) -> anyhow::Result<()> {
         dir.display()
     ))?;
     say("Ctrl-C stops everything.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sixth_end_within_a_minute_is_one_too_many_and_old_ones_are_forgotten() {
+        let mut ends = Ends::default();
+        let start = Instant::now();
+        assert!((0..5).all(|_| !ends.are_too_many(start)));
+        assert!(ends.are_too_many(start + ENDS_WITHIN));
+        assert!(!ends.are_too_many(start + 2 * ENDS_WITHIN + Duration::from_secs(1)));
+    }
 }

@@ -120,6 +120,17 @@ impl Cluster {
         Ok(())
     }
 
+    /// The processes of the platform that have ended, each with how.
+    pub(crate) fn ended(&mut self) -> Vec<(Role, String)> {
+        self.processes
+            .iter_mut()
+            .filter_map(|(role, process)| {
+                process.ended()?;
+                Some((role.clone(), process.state()))
+            })
+            .collect()
+    }
+
     /// Stops everything: agents first, which stop their instances. Gives what was still running afterwards,
     /// and was killed then.
     pub(crate) async fn stop(&mut self) -> Vec<Survivor> {

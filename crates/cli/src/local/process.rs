@@ -126,16 +126,21 @@ impl Process {
         true
     }
 
-    /// Its end in words, with the end of its log.
-    pub(crate) fn post_mortem(&mut self) -> String {
-        let state = match self.ended() {
+    /// Whether it runs, or how it ended, in words.
+    pub(crate) fn state(&mut self) -> String {
+        match self.ended() {
             None => "is still running".to_owned(),
             Some(status) => match (status.code(), status.signal()) {
                 (Some(code), _) => format!("ended with exit code {code}"),
                 (None, Some(signal)) => format!("was ended by signal {signal}"),
                 (None, None) => "ended".to_owned(),
             },
-        };
+        }
+    }
+
+    /// Its end in words, with the end of its log.
+    pub(crate) fn post_mortem(&mut self) -> String {
+        let state = self.state();
         let name = &self.program.name;
         let log = self.log.display();
         match self.tail() {
