@@ -142,22 +142,25 @@ pub(crate) async fn watch(mut tasks: JoinSet<()>, stop: CancellationToken) -> an
     Ok(())
 }
 
-/// Starts monitoring until `stop`: the jobs with what they find, everything else with no target.
+/// Starts monitoring until `stop`: the jobs with what they find, everything else with no target. An error names the
+/// job whose files of TLS cannot be read.
 pub(crate) fn start(
     clock: &Arc<dyn Clock>,
     jobs: impl IntoIterator<Item = Job>,
     stop: &CancellationToken,
-) -> Monitoring {
+) -> anyhow::Result<Monitoring> {
     let ekg = Ekg::over(Head::new(HeadLimits::default()));
     let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(writing);
     let known = Known::default();
     let mut scrape = |config: ScrapeConfig| {
-        let scraper = Scraper::new(writer.clone(), Arc::clone(clock), config, known.clone());
+        let pool = config.pool.clone();
+        let scraper = Scraper::new(writer.clone(), Arc::clone(clock), config, known.clone())
+            .with_context(|| format!("scrape job `{pool}`"))?;
         let (targets, followed) = watch::channel(Vec::new());
         tasks.spawn(scraper.run(followed, stop.clone()));
-        targets
+        anyhow::Ok(targets)
     };
     let own = |pool: &str, honor_labels| ScrapeConfig {
         pool: pool.to_owned(),
@@ -167,19 +170,21 @@ pub(crate) fn start(
         },
         ..ScrapeConfig::default()
     };
-    let targets = scrape(own("mainstay", false));
-    let routers = scrape(own("mainstay-routers", true));
+    let targets = scrape(own("mainstay", false))?;
+    let routers = scrape(own("mainstay-routers", true))?;
     let mut discovering = Vec::new();
     for job in jobs {
-        let targets = scrape(job.config().clone());
-        let discovery = Discovery::new(job, known.pools.clone());
+        let targets = scrape(job.config().clone())?;
+        let name = job.name().to_owned();
+        let discovery = Discovery::new(job, known.pools.clone())
+            .with_context(|| format!("scrape job `{name}`, http_sd_configs"))?;
         discovering.push(discovery.run(targets, stop.clone()));
     }
     for discovery in discovering {
         tasks.spawn(discovery);
     }
     let intake = Intake::new(writer.clone(), Arc::clone(clock), known.metadata.clone());
-    Monitoring {
+    Ok(Monitoring {
         queries: PromQl {
             ekg: ekg.clone(),
             known,
@@ -190,7 +195,7 @@ pub(crate) fn start(
         targets,
         routers,
         tasks,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -236,7 +241,7 @@ mod tests {
     async fn instances_and_routers_are_scraped_into_one_head_each_with_its_own_labels() {
         let stop = CancellationToken::new();
         let clock: Arc<dyn Clock> = Arc::new(Wall);
-        let monitoring = start(&clock, [], &stop);
+        let monitoring = start(&clock, [], &stop).unwrap();
         let mut sites = JoinSet::new();
         let shop = say("hits{version=\"claimed\"} 3\n", &mut sites).await;
         let router = say("routed{version=\"v1\",instance=\"shop-1\"} 4\n", &mut sites).await;

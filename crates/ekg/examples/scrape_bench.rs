@@ -82,7 +82,7 @@ async fn measure(port: &str) -> Result<(), Box<dyn Error>> {
         Arc::new(Wall),
         ScrapeConfig::default(),
         Known::default(),
-    );
+    )?;
     let tasks = [
         tokio::spawn(writing),
         tokio::spawn(scraper.run(followed, stop.clone())),

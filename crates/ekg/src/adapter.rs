@@ -1,6 +1,7 @@
 //! Where monitoring touches the world: what scrapes, what writes, and what calls a value measured.
 
 mod batch;
+mod credentials;
 mod discovery;
 mod fetch;
 mod intake;
@@ -10,10 +11,12 @@ mod ruler;
 mod scrape;
 mod signals;
 mod target;
+mod tls;
 mod writer;
 
 pub use batch::{SampleLimits, SampleRules};
-pub use discovery::Discovery;
+pub use credentials::{Credentials, CredentialsError, Held, Secret};
+pub use discovery::{Discovery, ListServer};
 pub use fetch::{Asking, Format};
 pub use intake::Intake;
 pub use pools::Pools;
@@ -21,4 +24,5 @@ pub use received::{Received, Way};
 pub use ruler::{AlertSink, NamedFile, RuleCounts, Ruler, RulerConfig, Rules, Told};
 pub use scrape::{Known, ScrapeConfig, Scraper};
 pub use target::{Target, TargetError};
+pub use tls::{Tls, TlsError};
 pub use writer::{NewSample, Writer, WriterGone};

@@ -1,7 +1,6 @@
 //! A scrape job as a configuration says it, in Prometheus's field names, and what it finds.
 //!
-//! Guarantees: a field that this program does not know is refused by its name; what is known but cannot be done is
-//! refused too, never ignored. From a target's address to its URL and labels everything is a pure function.
+//! Guarantees: what is known but cannot be done is refused, never ignored. From a target's address to its URL and labels everything is a pure function.
 //!
 //! ```
 //! use mainstay_ekg::job::{Group, Job, Section};
@@ -14,163 +13,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod section;
+
+use std::{fmt::Write as _, path::Path, sync::Arc};
 
 use mainstay_core::Span;
-use serde::Deserialize;
 
 use crate::{
-    adapter::{Asking, Format, SampleLimits, SampleRules, ScrapeConfig, Target},
+    adapter::{Asking, ListServer, SampleLimits, SampleRules, ScrapeConfig, Target},
     relabel::{self, Rule, RuleError, Set},
 };
+use section::Auth;
+pub use section::{Authorization, BasicAuth, Files, Group, HttpList, Scheme, Section, Size};
 
 /// Prometheus's default of `scrape_interval`.
 const INTERVAL: Span = Span::from_secs(60);
 /// Prometheus's default of `scrape_timeout`.
 const TIMEOUT: Span = Span::from_secs(10);
-/// How often files of targets are read again.
-const REFRESH: Span = Span::from_secs(5);
 /// Bytes of one answer, where the job names no limit: a scrape of a million samples.
 const BODY_BYTES: usize = 100 << 20;
 /// Targets of one job, where it names no limit.
 const TARGETS: usize = 20_000;
-
-/// `[[scrape]]`, or an entry of `scrape_configs`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Section {
-    /// The job's name: the label `job`, and the pool's name.
-    pub job_name: String,
-    /// Time between two scrapes of one target.
-    pub scrape_interval: Option<Span>,
-    /// Time an answer may take.
-    pub scrape_timeout: Option<Span>,
-    /// Formats, the most wanted first.
-    pub scrape_protocols: Option<Vec<Format>>,
-    /// The path of metrics.
-    #[serde(default = "metrics_path")]
-    pub metrics_path: String,
-    /// Only `http`.
-    #[serde(default = "scheme")]
-    pub scheme: String,
-    /// Parameters of the URL.
-    #[serde(default)]
-    pub params: BTreeMap<String, Vec<String>>,
-    /// Whether a sample's own label stands.
-    #[serde(default)]
-    pub honor_labels: bool,
-    /// Whether a sample's own time stands.
-    #[serde(default = "yes")]
-    pub honor_timestamps: bool,
-    /// Whether redirects are followed.
-    #[serde(default = "yes")]
-    pub follow_redirects: bool,
-    /// Whether packed answers are taken.
-    #[serde(default = "yes")]
-    pub enable_compression: bool,
-    /// Targets that are listed here.
-    #[serde(default)]
-    pub static_configs: Vec<Group>,
-    /// Targets that are listed in files.
-    #[serde(default)]
-    pub file_sd_configs: Vec<Files>,
-    /// What becomes of targets.
-    #[serde(default)]
-    pub relabel_configs: Vec<relabel::Section>,
-    /// What becomes of samples.
-    #[serde(default)]
-    pub metric_relabel_configs: Vec<relabel::Section>,
-    /// Samples of one scrape; zero is no limit, here and below.
-    #[serde(default)]
-    pub sample_limit: usize,
-    /// Labels of one sample.
-    #[serde(default)]
-    pub label_limit: usize,
-    /// Bytes of a label's name.
-    #[serde(default)]
-    pub label_name_length_limit: usize,
-    /// Bytes of a label's value.
-    #[serde(default)]
-    pub label_value_length_limit: usize,
-    /// Targets of the job.
-    #[serde(default)]
-    pub target_limit: usize,
-    /// Bytes of one answer, such as `10MB`.
-    #[serde(default)]
-    pub body_size_limit: Size,
-}
-
-fn metrics_path() -> String {
-    "/metrics".to_owned()
-}
-
-fn scheme() -> String {
-    "http".to_owned()
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// Addresses that share labels.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Group {
-    /// Hosts with ports.
-    #[serde(default)]
-    pub targets: Vec<String>,
-    /// Their labels.
-    #[serde(default)]
-    pub labels: Set,
-}
-
-/// Files that list groups, in JSON or YAML.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Files {
-    /// Their paths; the last part may hold `*`.
-    pub files: Vec<PathBuf>,
-    /// How often they are read again.
-    #[serde(default = "refresh")]
-    pub refresh_interval: Span,
-}
-
-fn refresh() -> Span {
-    REFRESH
-}
-
-/// A number of bytes, with `KB`, `MB` or `GB` (of 1,024) behind it; zero is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Size(pub usize);
-
-impl TryFrom<String> for Size {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a size such as `10MB`");
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let factor = match unit.replace('i', "").as_str() {
-            "" if number == "0" => 0,
-            "B" => 1,
-            "KB" => 1 << 10,
-            "MB" => 1 << 20,
-            "GB" => 1 << 30,
-            _ => return Err(wrong()),
-        };
-        let bytes = number
-            .parse::<usize>()
-            .ok()
-            .and_then(|it| it.checked_mul(factor));
-        bytes.map(Self).ok_or_else(wrong)
-    }
-}
 
 /// Why a section is no job.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -178,13 +41,23 @@ pub enum JobError {
     /// An empty name.
     #[error("a scrape job needs a `job_name`")]
     NoName,
-    /// A scheme that is not spoken.
-    #[error("scrape job `{job}`: scheme `{scheme}` is not supported, `http` is")]
-    Scheme {
+    /// Fields that say two things.
+    #[error("scrape job `{job}`: {fields} contradict each other: keep one")]
+    Credentials {
         /// The job.
         job: String,
-        /// The scheme.
-        scheme: String,
+        /// Which.
+        fields: &'static str,
+    },
+    /// A server of targets that cannot be asked.
+    #[error(
+        "scrape job `{job}`, http_sd_configs: `{url}` is not a URL like `https://host/targets`"
+    )]
+    ListServer {
+        /// The job.
+        job: String,
+        /// The URL.
+        url: String,
     },
     /// An answer may take longer than until the next question.
     #[error(
@@ -216,6 +89,7 @@ pub struct Job {
     section: Section,
     rules: Vec<Rule>,
     config: ScrapeConfig,
+    servers: Vec<ListServer>,
 }
 
 /// What a job makes of what was found.
@@ -237,10 +111,6 @@ impl TryFrom<Section> for Job {
         if job.is_empty() {
             return Err(JobError::NoName);
         }
-        if section.scheme != "http" {
-            let scheme = section.scheme;
-            return Err(JobError::Scheme { job, scheme });
-        }
         let interval = section.scrape_interval.unwrap_or(INTERVAL);
         let timeout = section.scrape_timeout.unwrap_or(TIMEOUT.min(interval));
         if timeout > interval {
@@ -258,8 +128,22 @@ impl TryFrom<Section> for Job {
         };
         let rules = compiled("relabel_configs", &section.relabel_configs)?;
         let relabel = compiled("metric_relabel_configs", &section.metric_relabel_configs)?;
-        let config = config(&section, interval, timeout, relabel.into());
+        let contradict = |fields| JobError::Credentials {
+            job: job.clone(),
+            fields,
+        };
+        let credentials = Auth {
+            basic_auth: &section.basic_auth,
+            authorization: &section.authorization,
+            bearer_token: &section.bearer_token,
+            bearer_token_file: &section.bearer_token_file,
+        };
+        let mut config = config(&section, interval, timeout, relabel.into());
+        config.asking.credentials = credentials.credentials().map_err(contradict)?;
+        let servers = section.http_sd_configs.iter();
+        let servers: Result<_, JobError> = servers.map(|list| list_server(&job, list)).collect();
         Ok(Self {
+            servers: servers?,
             section,
             rules,
             config,
@@ -280,8 +164,9 @@ fn config(section: &Section, interval: Span, deadline: Span, relabel: Arc<[Rule]
             formats: section.scrape_protocols.clone().unwrap_or(asking.formats),
             gzip: section.enable_compression,
             redirects: section.follow_redirects,
-            authorization: None,
+            credentials: None,
         },
+        tls: section.tls_config.clone(),
         samples: SampleRules {
             honor_labels: section.honor_labels,
             honor_timestamps: section.honor_timestamps,
@@ -295,6 +180,34 @@ fn config(section: &Section, interval: Span, deadline: Span, relabel: Arc<[Rule]
         },
         ..ScrapeConfig::default()
     }
+}
+
+fn list_server(job: &str, list: &HttpList) -> Result<ListServer, JobError> {
+    let credentials = Auth {
+        basic_auth: &list.basic_auth,
+        authorization: &list.authorization,
+        bearer_token: &list.bearer_token,
+        bearer_token_file: &list.bearer_token_file,
+    };
+    let url = list.url.parse().ok();
+    let url = url.filter(|url: &http::Uri| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some()
+    });
+    Ok(ListServer {
+        url: url.ok_or_else(|| JobError::ListServer {
+            job: job.to_owned(),
+            url: list.url.chars().take(200).collect(),
+        })?,
+        every: list.refresh_interval,
+        redirects: list.follow_redirects,
+        credentials: credentials
+            .credentials()
+            .map_err(|fields| JobError::Credentials {
+                job: job.to_owned(),
+                fields,
+            })?,
+        tls: list.tls_config.clone(),
+    })
 }
 
 impl Job {
@@ -313,12 +226,26 @@ impl Job {
         &self.section.static_configs
     }
 
-    /// Relative paths of files of targets begin at `folder` from now on.
+    /// Relative paths of files, of targets and of secrets, begin at `folder` from now on.
     pub fn begin_at(&mut self, folder: &Path) {
         let files = &mut self.section.file_sd_configs;
         for path in files.iter_mut().flat_map(|it| &mut it.files) {
             *path = folder.join(&path);
         }
+        let asking = &mut self.config.asking.credentials;
+        let servers = self.servers.iter_mut();
+        let spoken = servers.map(|server| (&mut server.credentials, &mut server.tls));
+        for (credentials, tls) in spoken.chain([(asking, &mut self.config.tls)]) {
+            tls.begin_at(folder);
+            if let Some(credentials) = credentials {
+                credentials.begin_at(folder);
+            }
+        }
+    }
+
+    /// The servers that list others.
+    pub fn servers(&self) -> &[ListServer] {
+        &self.servers
     }
 
     /// The files that list others.
@@ -349,7 +276,7 @@ impl Job {
         let own = [
             ("__address__", address),
             ("__metrics_path__", &self.section.metrics_path),
-            ("__scheme__", &self.section.scheme),
+            ("__scheme__", self.section.scheme.as_str()),
             ("__scrape_interval__", &self.config.interval.to_string()),
             ("__scrape_timeout__", &self.config.deadline.to_string()),
             ("job", self.name()),
@@ -466,9 +393,18 @@ mod tests {
                 "unknown field `kubernetes_sd_configs`",
             ),
             (r#"{"job_name": ""}"#, "needs a `job_name`"),
+            (r#"{"job_name": "a", "scheme": "ftp"}"#, "ftp"),
             (
-                r#"{"job_name": "a", "scheme": "https"}"#,
-                "`a`: scheme `https`",
+                r#"{"job_name": "a", "bearer_token": "x", "basic_auth": {"username": "u"}}"#,
+                "`a`: `basic_auth`, `authorization` and `bearer_token` contradict",
+            ),
+            (
+                r#"{"job_name": "a", "authorization": {"credentials": "x", "credentials_file": "y"}}"#,
+                "credentials_file` contradict",
+            ),
+            (
+                r#"{"job_name": "a", "http_sd_configs": [{"url": "targets.json"}]}"#,
+                "`targets.json` is not a URL",
             ),
             (
                 r#"{"job_name": "a", "scrape_interval": "5s", "scrape_timeout": "6s"}"#,

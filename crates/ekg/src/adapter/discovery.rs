@@ -1,89 +1,122 @@
-//! Follows a job's targets: those of its configuration, and those of its files, which are read again and again.
+//! Follows a job's targets: those of its configuration, those of its files, and those that servers list; files are
+//! read and servers asked again and again.
 //!
-//! Guarantees: a file that cannot be read, or is none, leaves what it listed before, and the log says so once for
-//! each new reason; a set of targets that did not change wakes nobody. Files are at most [`FILE_BYTES_MAX`].
+//! Guarantees: a list that cannot be read, or is none, leaves what it listed before, and the log says so once for
+//! each new reason; a set of targets that did not change wakes nobody. A list is at most [`LIST_BYTES_MAX`]. A
+//! server that hangs holds up its own list only.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+mod files;
+mod server;
+
+use std::{collections::BTreeMap, future::Future};
 
 use mainstay_core::Span;
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinSet, spawn_blocking},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{Pools, Target};
+use super::{Pools, Target, TlsError};
 use crate::job::{Group, Job};
+pub use server::ListServer;
 
-/// Bytes of one file: some hundred thousand targets.
-const FILE_BYTES_MAX: u64 = 16 << 20;
-/// The shortest time between two looks at the files.
+/// Bytes of one list: some hundred thousand targets.
+const LIST_BYTES_MAX: u64 = 16 << 20;
+/// The shortest time between two looks at a list.
 const LOOK_EVERY_MIN: Span = Span::from_secs(1);
-/// The label that says which file named a target.
-const FILE_LABEL: &str = "__meta_filepath";
+/// Lists that were read and wait to be learned.
+const WAITING_MAX: usize = 4;
 
-/// What a file listed, or why it lists nothing.
+/// What a list says, or why it says nothing.
 type Listed = Result<Vec<Group>, String>;
+/// All lists of one source, by name, as they were read together.
+type Read = (usize, BTreeMap<String, Listed>);
 
 /// Finds a job's targets.
 pub struct Discovery {
     job: Job,
     pools: Pools,
-    /// What each file listed when it last could be read.
-    known: BTreeMap<PathBuf, Vec<Group>>,
-    /// What was last said of each file that could not be.
-    said: BTreeMap<PathBuf, String>,
+    /// What each list of each source said when it last could be read.
+    known: BTreeMap<usize, BTreeMap<String, Vec<Group>>>,
+    /// What was last said of each list that could not be.
+    said: BTreeMap<String, String>,
+    /// What reads the lists; each ends when nobody learns any more.
+    sources: JoinSet<()>,
+    read: mpsc::Receiver<Read>,
 }
 
 impl Discovery {
-    /// One for `job`, which tells `pools` what relabeling dropped.
-    pub fn new(job: Job, pools: Pools) -> Self {
-        Self {
+    /// One for `job`, which tells `pools` what relabeling dropped; begins to read at once. None where TLS cannot be
+    /// spoken with a server of lists as the job wants.
+    pub fn new(job: Job, pools: Pools) -> Result<Self, TlsError> {
+        let mut sources = JoinSet::new();
+        let (found, read) = mpsc::channel(WAITING_MAX);
+        let mut number = 0;
+        let mut next = || {
+            number += 1;
+            number
+        };
+        for files in job.files().iter().cloned() {
+            let look = move || {
+                let patterns = files.files.clone();
+                async move {
+                    spawn_blocking(move || files::read_all(&patterns))
+                        .await
+                        .ok()
+                }
+            };
+            sources.spawn(keep_reading(
+                next(),
+                files.refresh_interval,
+                found.clone(),
+                look,
+            ));
+        }
+        for server in job.servers().iter().cloned() {
+            let client = server.tls.client()?;
+            let every = server.every;
+            let look = move || {
+                let (server, client) = (server.clone(), client.clone());
+                async move { Some(server.read(&client).await) }
+            };
+            sources.spawn(keep_reading(next(), every, found.clone(), look));
+        }
+        Ok(Self {
             job,
             pools,
             known: BTreeMap::new(),
             said: BTreeMap::new(),
-        }
+            sources,
+            read,
+        })
     }
 
     /// Keeps `targets` up to date until `stop`.
     pub async fn run(mut self, targets: watch::Sender<Vec<Target>>, stop: CancellationToken) {
-        let every = self.job.files().iter().map(|it| it.refresh_interval).min();
-        let Some(every) = every else {
-            self.follow(&targets);
-            return stop.cancelled().await;
-        };
-        let mut ticks = tokio::time::interval(every.max(LOOK_EVERY_MIN).duration());
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let paths: Vec<PathBuf> = self
-                .job
-                .files()
-                .iter()
-                .flat_map(|it| it.files.clone())
-                .collect();
-            match spawn_blocking(move || read_all(&paths)).await {
-                Ok(read) => self.learn(read),
-                Err(error) => tracing::error!(%error, "reading files of targets died"),
-            }
+        self.follow(&targets);
+        while let Some(Some(read)) = stop.run_until_cancelled(self.read.recv()).await {
+            self.learn(read);
             self.follow(&targets);
         }
+        self.sources.abort_all();
+        // Nothing lists others: what the configuration says stands.
+        stop.cancelled().await;
     }
 
-    fn learn(&mut self, read: BTreeMap<PathBuf, Listed>) {
-        self.known.retain(|path, _| read.contains_key(path));
-        for (path, listed) in read {
+    fn learn(&mut self, (source, read): Read) {
+        let known = self.known.entry(source).or_default();
+        known.retain(|list, _| read.contains_key(list));
+        for (list, listed) in read {
             match listed {
                 Ok(groups) => {
-                    self.said.remove(&path);
-                    self.known.insert(path, groups);
+                    self.said.remove(&list);
+                    known.insert(list, groups);
                 }
                 Err(error) => {
-                    if self.said.get(&path) != Some(&error) {
-                        let file = path.display();
-                        tracing::warn!(%file, error, "a file of targets cannot be read");
-                        self.said.insert(path, error);
+                    if self.said.get(&list) != Some(&error) {
+                        tracing::warn!(list, error, "a list of targets cannot be read");
+                        self.said.insert(list, error);
                     }
                 }
             }
@@ -91,8 +124,8 @@ impl Discovery {
     }
 
     fn follow(&self, targets: &watch::Sender<Vec<Target>>) {
-        let groups = self.job.fixed().iter().chain(self.known.values().flatten());
-        let found = self.job.targets(groups);
+        let listed = self.known.values().flat_map(BTreeMap::values).flatten();
+        let found = self.job.targets(self.job.fixed().iter().chain(listed));
         targets.send_if_modified(|now| {
             let differs = *now != found.targets;
             if differs {
@@ -107,52 +140,26 @@ impl Discovery {
     }
 }
 
-fn read_all(patterns: &[PathBuf]) -> BTreeMap<PathBuf, Listed> {
-    let paths = patterns.iter().flat_map(|pattern| matching(pattern));
-    paths.map(|path| (path.clone(), read(&path))).collect()
-}
-
-/// The files that a path names; where its last part holds a `*`, those that exist.
-fn matching(pattern: &Path) -> Vec<PathBuf> {
-    let name = pattern
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or("");
-    let Some((before, after)) = name.split_once('*') else {
-        return vec![pattern.to_owned()];
-    };
-    let folder = pattern.parent().filter(|it| !it.as_os_str().is_empty());
-    let entries = fs::read_dir(folder.unwrap_or(Path::new(".")))
-        .into_iter()
-        .flatten();
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let fits = |path: &PathBuf| {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or("");
-        let rest = name.strip_prefix(before);
-        rest.is_some_and(|rest| rest.ends_with(after))
-    };
-    paths.filter(fits).collect()
-}
-
-fn read(path: &Path) -> Listed {
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut text = String::new();
-    let mut bounded = file.take(FILE_BYTES_MAX + 1);
-    bounded
-        .read_to_string(&mut text)
-        .map_err(|error| error.to_string())?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("it is over the limit of {FILE_BYTES_MAX} bytes"));
+/// Reads a source's lists in its rhythm until nobody learns of them.
+async fn keep_reading<F>(
+    source: usize,
+    every: Span,
+    found: mpsc::Sender<Read>,
+    look: impl Fn() -> F,
+) where
+    F: Future<Output = Option<BTreeMap<String, Listed>>>,
+{
+    let mut ticks = tokio::time::interval(every.max(LOOK_EVERY_MIN).duration());
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match look().await {
+            Some(read) => {
+                if found.send((source, read)).await.is_err() {
+                    return;
+                }
+            }
+            None => tracing::error!("reading files of targets died"),
+        }
     }
-    // JSON is YAML.
-    let groups: Vec<Group> = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
-    let named = groups.into_iter().map(|mut group| {
-        let file = path.display().to_string();
-        group.labels.entry(FILE_LABEL.to_owned()).or_insert(file);
-        group
-    });
-    Ok(named.collect())
 }

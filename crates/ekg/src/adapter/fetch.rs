@@ -1,24 +1,26 @@
 //! One request to one target.
 //!
 //! Guarantees: bounded in time and in bytes, packed and unpacked; redirects are followed only where that is asked
-//! for, at most [`REDIRECTS_MAX`] of them, and never with the credentials to another host. Formats are offered as
+//! for, at most [`REDIRECTS_MAX`] of them, and never with the credentials to another host or out of TLS. Formats are offered as
 //! Prometheus offers them.
 
 use std::{io::Read as _, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 
+use super::credentials::{Credentials, CredentialsError};
 use crate::{
     protobuf,
     text::{self, Exposition, TextError, TextLimits},
     wire::WireError,
 };
 
-pub(super) type HttpClient = Client<HttpConnector, Empty<Bytes>>;
+pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
 /// Redirects of one request that are followed.
 const REDIRECTS_MAX: usize = 10;
@@ -32,8 +34,8 @@ pub struct Asking {
     pub gzip: bool,
     /// Whether redirects are followed.
     pub redirects: bool,
-    /// The value of `Authorization`, marked as sensitive.
-    pub authorization: Option<HeaderValue>,
+    /// Who asks.
+    pub credentials: Option<Credentials>,
 }
 
 impl Default for Asking {
@@ -48,7 +50,7 @@ impl Default for Asking {
             ],
             gzip: true,
             redirects: false,
-            authorization: None,
+            credentials: None,
         }
     }
 }
@@ -99,23 +101,14 @@ impl Asking {
         accept.join(",")
     }
 
-    fn request(&self, url: &Uri, deadline: Duration) -> Result<Request<Empty<Bytes>>, http::Error> {
-        let encoding = if self.gzip { "gzip" } else { "identity" };
-        let mut request = Request::get(url)
-            .header(header::ACCEPT, self.accept())
-            .header(header::ACCEPT_ENCODING, encoding)
-            .header(
-                header::USER_AGENT,
-                concat!("Mainstay/", env!("CARGO_PKG_VERSION")),
-            )
-            .header(
-                "x-prometheus-scrape-timeout-seconds",
-                deadline.as_secs_f64().to_string(),
-            );
-        if let Some(credentials) = &self.authorization {
-            request = request.header(header::AUTHORIZATION, credentials);
-        }
-        request.body(Empty::new())
+    /// What a request for metrics says beside who asks.
+    pub(super) fn headers(&self, deadline: Duration) -> Result<HeaderMap, http::Error> {
+        let deadline = deadline.as_secs_f64().to_string();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_str(&self.accept())?);
+        let scrape_timeout = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+        headers.insert(scrape_timeout, HeaderValue::from_str(&deadline)?);
+        Ok(headers)
     }
 }
 
@@ -128,6 +121,9 @@ pub(super) enum ScrapeError {
         /// The deadline.
         within_ms: u64,
     },
+    /// Nothing to say who asks with.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// The request could not be built.
     #[error("not a request: {0}")]
     Request(#[from] http::Error),
@@ -156,8 +152,8 @@ pub(super) enum ScrapeError {
 
 /// A body and the format it is in.
 pub(super) struct Answer {
-    body: Bytes,
-    content_type: String,
+    pub(super) body: Bytes,
+    pub(super) content_type: String,
 }
 
 /// Why a body says nothing.
@@ -188,8 +184,10 @@ impl Answer {
 /// What is asked, and how much of an answer is taken.
 pub(super) struct Ask<'a> {
     pub(super) url: &'a Uri,
-    pub(super) how: &'a Asking,
-    pub(super) deadline: Duration,
+    pub(super) headers: HeaderMap,
+    pub(super) credentials: Option<&'a Credentials>,
+    pub(super) gzip: bool,
+    pub(super) redirects: bool,
     pub(super) body_bytes: usize,
 }
 
@@ -197,20 +195,34 @@ impl Ask<'_> {
     pub(super) async fn fetch(&self, client: &HttpClient) -> Result<Answer, ScrapeError> {
         let mut url = self.url.clone();
         for _ in 0..=REDIRECTS_MAX {
-            let mut request = self.how.request(&url, self.deadline)?;
-            if url.authority() != self.url.authority() {
-                request.headers_mut().remove(header::AUTHORIZATION);
-            }
+            let request = self.request(&url).await?;
             let response = client.request(request).await?;
             match response.status() {
                 StatusCode::OK => return self.taken(response).await,
-                status if self.how.redirects && status.is_redirection() => {
+                status if self.redirects && status.is_redirection() => {
                     url = redirected(&url, response.headers())?;
                 }
                 status => return Err(ScrapeError::Status(status.as_u16())),
             }
         }
         Err(ScrapeError::Redirect(url.to_string()))
+    }
+
+    async fn request(&self, url: &Uri) -> Result<Request<Empty<Bytes>>, ScrapeError> {
+        let encoding = if self.gzip { "gzip" } else { "identity" };
+        let agent = concat!("Mainstay/", env!("CARGO_PKG_VERSION"));
+        let mut request = Request::get(url)
+            .header(header::ACCEPT_ENCODING, encoding)
+            .header(header::USER_AGENT, agent)
+            .body(Empty::new())?;
+        request.headers_mut().extend(self.headers.clone());
+        let is_asked_for =
+            url.authority() == self.url.authority() && url.scheme() == self.url.scheme();
+        if let Some(credentials) = self.credentials.filter(|_| is_asked_for) {
+            let value = credentials.header().await?;
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        Ok(request)
     }
 
     async fn taken(&self, response: Response<Incoming>) -> Result<Answer, ScrapeError> {
@@ -224,7 +236,7 @@ impl Ask<'_> {
         let content_type = value(header::CONTENT_TYPE);
         let packed = match value(header::CONTENT_ENCODING).as_str() {
             "" | "identity" => false,
-            "gzip" if self.how.gzip => true,
+            "gzip" if self.gzip => true,
             _ => return Err(ScrapeError::Encoding),
         };
         let limit = self.body_bytes;
@@ -274,7 +286,7 @@ fn redirected(from: &Uri, headers: &HeaderMap) -> Result<Uri, ScrapeError> {
         parts.authority = from.authority().cloned();
     }
     let to = Uri::from_parts(parts).map_err(|_| wrong())?;
-    if to.scheme_str() != Some("http") || !to.path().starts_with('/') {
+    if !matches!(to.scheme_str(), Some("http" | "https")) || !to.path().starts_with('/') {
         return Err(wrong());
     }
     Ok(to)
@@ -313,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_stays_in_http() {
+    fn a_redirect_stays_on_the_web() {
         let from: Uri = "http://a:1/metrics".parse().unwrap();
         let to = |location: &str| {
             let mut headers = HeaderMap::new();
@@ -321,8 +333,10 @@ mod tests {
             redirected(&from, &headers).map(|uri| uri.to_string()).ok()
         };
         assert_eq!(to("/other"), Some("http://a:1/other".to_owned()));
-        assert_eq!(to("http://b/x"), Some("http://b/x".to_owned()));
-        for wrong in ["https://b/x", "", "file:///etc/passwd", "relative"] {
+        for other in ["http://b/x", "https://b/x"] {
+            assert_eq!(to(other), Some(other.to_owned()));
+        }
+        for wrong in ["", "file:///etc/passwd", "relative"] {
             assert_eq!(to(wrong), None, "{wrong}");
         }
     }

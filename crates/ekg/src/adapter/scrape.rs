@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use mainstay_core::{Span, Time, ports::Clock};
 use mainstay_tsdb::Labels;
 use tokio::{
@@ -25,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Pools, Target, Writer,
     batch::{Memory, SampleRules},
-    fetch::{Ask, Asking, HttpClient, ScrapeError},
+    fetch::{Answer, Ask, Asking, HttpClient, ScrapeError},
     pools::Last,
+    tls::{Tls, TlsError},
 };
 use crate::{
     Refusals,
@@ -54,6 +54,8 @@ pub struct ScrapeConfig {
     pub targets: usize,
     /// How they are asked.
     pub asking: Asking,
+    /// How TLS is spoken with them.
+    pub tls: Tls,
     /// What becomes of their samples.
     pub samples: SampleRules,
     /// Limits of a body's content.
@@ -71,6 +73,7 @@ impl Default for ScrapeConfig {
             concurrent: 64,
             targets: 2_000,
             asking: Asking::default(),
+            tls: Tls::default(),
             samples: SampleRules::default(),
             text: TextLimits::default(),
         }
@@ -99,18 +102,22 @@ pub struct Known {
 type Key = (String, Labels);
 
 impl Scraper {
-    /// A scraper that writes through `writer` and dates samples by `clock`.
-    pub fn new(writer: Writer, clock: Arc<dyn Clock>, config: ScrapeConfig, known: Known) -> Self {
-        Self {
+    /// A scraper that writes through `writer` and dates samples by `clock`; none where TLS cannot be spoken as the
+    /// configuration wants.
+    pub fn new(
+        writer: Writer,
+        clock: Arc<dyn Clock>,
+        config: ScrapeConfig,
+        known: Known,
+    ) -> Result<Self, TlsError> {
+        Ok(Self {
             writer,
             clock,
             known,
-            client: Client::builder(TokioExecutor::new())
-                .pool_max_idle_per_host(1)
-                .build_http(),
+            client: config.tls.client()?,
             requests: Semaphore::new(config.concurrent.clamp(1, Semaphore::MAX_PERMITS)),
             config,
-        }
+        })
     }
 
     /// Follows the set of targets until `stop`; if nobody can change the set any more, it stays as it is.
@@ -210,16 +217,10 @@ impl Scraper {
         };
         let (at, started) = (self.clock.now(), Instant::now());
         let deadline = target.deadline(self.config.deadline);
-        let ask = Ask {
-            url: target.url(),
-            how: &self.config.asking,
-            deadline: deadline.duration(),
-            body_bytes: self.config.body_bytes,
-        };
         let late = ScrapeError::Deadline {
             within_ms: deadline.millis(),
         };
-        let answer = timeout(deadline.duration(), ask.fetch(&self.client));
+        let answer = timeout(deadline.duration(), self.ask(target, deadline.duration()));
         let answer = answer.await.unwrap_or(Err(late));
         drop(permit);
         let seconds = started.elapsed().as_secs_f64();
@@ -266,6 +267,19 @@ impl Scraper {
 }
 
 impl Scraper {
+    async fn ask(&self, target: &Target, deadline: Duration) -> Result<Answer, ScrapeError> {
+        let asking = &self.config.asking;
+        let ask = Ask {
+            url: target.url(),
+            headers: asking.headers(deadline)?,
+            credentials: asking.credentials.as_ref(),
+            gzip: asking.gzip,
+            redirects: asking.redirects,
+            body_bytes: self.config.body_bytes,
+        };
+        ask.fetch(&self.client).await
+    }
+
     /// Takes over what a target says its metrics are, if it is time for that.
     fn learn(&self, seen: &Exposition<'_>, memory: &mut Memory, at: Time) {
         if !memory.described(at, DESCRIBED_EVERY) {

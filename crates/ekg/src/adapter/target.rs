@@ -1,6 +1,6 @@
 //! What is scraped.
 //!
-//! Guarantees: a target's URL is plain HTTP with a host, and its label set has an `instance`.
+//! Guarantees: a target's URL is HTTP or HTTPS with a host, and its label set has an `instance`.
 
 use http::Uri;
 use mainstay_core::Span;
@@ -39,7 +39,7 @@ impl Target {
         let wrong = || TargetError::Url(url.chars().take(200).collect());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let instance = uri.authority().map(ToString::to_string);
-        let instance = instance.filter(|_| uri.scheme_str() == Some("http"));
+        let instance = instance.filter(|_| matches!(uri.scheme_str(), Some("http" | "https")));
         let instance = instance.ok_or_else(wrong)?;
         let mut pairs: Vec<(&str, &str)> = labels.into_iter().collect();
         if !pairs.iter().any(|(name, _)| *name == "instance") {

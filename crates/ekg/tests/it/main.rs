@@ -4,4 +4,6 @@
 
 mod answers;
 mod scraping;
+mod secured;
 mod signals;
+mod world;

@@ -6,7 +6,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -14,29 +13,18 @@ use http::Response;
 use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use mainstay_core::{Span, Time, ports::Clock};
+use mainstay_core::{Span, Time, ports::Clock as _};
 use mainstay_ekg::{
-    Ekg,
-    adapter::{Discovery, Known, Pools, ScrapeConfig, Scraper, Target, Writer},
+    adapter::{Discovery, Pools, ScrapeConfig, Target},
     job::{Job, Section},
 };
-use mainstay_tsdb::{Head, HeadLimits};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     net::TcpListener,
-    sync::watch,
     task::{JoinHandle, JoinSet},
 };
-use tokio_util::sync::CancellationToken;
 
-struct WallClock;
-
-impl Clock for WallClock {
-    fn now(&self) -> Time {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Time::from_millis(since.unwrap().as_millis() as i64)
-    }
-}
+use crate::world::{WallClock, World};
 
 /// Answers with each body in turn, then with the last one again and again.
 struct Site {
@@ -76,63 +64,6 @@ impl Site {
     async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
-    }
-}
-
-struct World {
-    ekg: Ekg,
-    targets: watch::Sender<Vec<Target>>,
-    stop: CancellationToken,
-    tasks: JoinSet<()>,
-}
-
-impl World {
-    fn new(targets: Vec<Target>, config: ScrapeConfig) -> Self {
-        let ekg = Ekg::over(Head::new(HeadLimits::default()));
-        let stop = CancellationToken::new();
-        let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
-        let (targets, seen) = watch::channel(targets);
-        let scraper = Scraper::new(writer, Arc::new(WallClock), config, Known::default());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(writing);
-        tasks.spawn(scraper.run(seen, stop.clone()));
-        Self {
-            ekg,
-            targets,
-            stop,
-            tasks,
-        }
-    }
-
-    fn ask(&self, expr: &str) -> Value {
-        let answer = self.ekg.query(expr, WallClock.now());
-        assert_eq!(answer["status"], "success", "{answer}");
-        answer["data"]["result"].clone()
-    }
-
-    /// Waits until `expr` has these values.
-    async fn until(&self, expr: &str, values: &[&str]) -> Value {
-        let mut ticks = tokio::time::interval(Duration::from_millis(5));
-        let holds = async {
-            loop {
-                ticks.tick().await;
-                let answer = self.ask(expr);
-                let list = answer.as_array().unwrap();
-                if list.iter().map(|s| &s["value"][1]).eq(values) {
-                    return answer;
-                }
-            }
-        };
-        let waited = tokio::time::timeout(Duration::from_secs(20), holds).await;
-        waited.unwrap_or_else(|_| panic!("{expr} is {}", self.ask(expr)))
-    }
-
-    /// Everything ends when told to.
-    async fn end(mut self) {
-        self.stop.cancel();
-        while let Some(ended) = self.tasks.join_next().await {
-            ended.unwrap();
-        }
     }
 }
 
@@ -268,7 +199,9 @@ async fn a_jobs_targets_follow_its_files_and_a_broken_file_changes_nothing() {
     let job = Job::try_from(serde_json::from_value::<Section>(section).unwrap()).unwrap();
     let world = World::new(Vec::new(), job.config().clone());
     let pools = Pools::default();
-    let discovery = Discovery::new(job, pools).run(world.targets.clone(), world.stop.clone());
+    let discovery = Discovery::new(job, pools)
+        .unwrap()
+        .run(world.targets.clone(), world.stop.clone());
     let discovering = tokio::spawn(discovery);
     world.until("up{dc=\"lax\",job=\"shop\"}", &["1"]).await;
     world.until("a", &["1"]).await;
