@@ -19,7 +19,7 @@ const GOODPUT_SHARE_MIN: f64 = 0.05;
 /// Fewer instances than this are replaced by surging.
 const BATCH_INSTANCES_MIN: usize = 10;
 /// No instance carries more; a larger figure is a broken measurement, and sums stay far from overflow.
-const INSTANCE_RPS_MAX: f64 = 1e9;
+pub(crate) const INSTANCE_RPS_MAX: f64 = 1e9;
 
 /// One instance that should serve, as measured; what is measured dead is listed too, with zeros.
 #[derive(Debug, Clone, PartialEq)]

@@ -50,7 +50,7 @@ pub fn check(freezes: &[(Name, FreezeSpec)], asked: Asked<'_>, now: Time) -> Fin
             && through(spec, asked).is_none()
     });
     let Some((name, spec)) = covering else {
-        return pass("none in force".to_owned());
+        return pass(excepted(freezes, asked, now).unwrap_or_else(|| "none in force".to_owned()));
     };
     if let Some(declared) = asked.emergency.filter(|it| it.waives_freeze()) {
         return pass(format!("`{name}` ({}); {declared}", spec.reason));
@@ -66,6 +66,22 @@ pub fn check(freezes: &[(Name, FreezeSpec)], asked: Asked<'_>, now: Time) -> Fin
         limit: "no freeze in force".to_owned(),
         remedy: remedy(spec),
     }
+}
+
+/// The exceptions by which the step passes, by name, if a freeze is in force that would hold it.
+fn excepted(freezes: &[(Name, FreezeSpec)], asked: Asked<'_>, now: Time) -> Option<String> {
+    let holding = freezes
+        .iter()
+        .filter(|(_, spec)| in_force(spec, now) && lists(&spec.services, asked.service));
+    let passed: Vec<String> = holding
+        .filter_map(|(name, spec)| {
+            let exception = &through(spec, asked)?.name;
+            Some(format!(
+                "exception `{exception}` of `{name}` lets it through"
+            ))
+        })
+        .collect();
+    (!passed.is_empty()).then(|| passed.join("; "))
 }
 
 fn in_force(spec: &FreezeSpec, now: Time) -> bool {

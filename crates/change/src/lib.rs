@@ -21,7 +21,7 @@ mod lease;
 mod machine;
 
 pub use capacity::{Arithmetic, Batch, Budget, CAPACITY, Serving, batch, safe_batch};
-pub use emergency::{Declared, EmergencyError, STATED_VALID_FOR, Stated};
+pub use emergency::{Declared, EmergencyError, STATED, STATED_VALID_FOR};
 pub use guards::{Direction, judge};
 pub use lease::{LEASE_EVENT, Lease, LeaseBook, LeaseError, LeaseEvent, lease_stream};
 pub use machine::{EffectId, Machine, Refusal};

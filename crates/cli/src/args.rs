@@ -12,6 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mainstay_core::{ChangeId, FabricName, HostName, Kind, Name, ServiceName, Span, Time};
 
 pub(crate) use kinds::Listed;
+#[cfg(test)]
+pub(crate) use orders::Emergency;
 pub(crate) use orders::{Act, LimitTest, RolloutCommand, RolloutStart, Shed, Steer};
 pub(crate) use promql::{Expressions, PromqlCommand};
 
@@ -180,17 +182,20 @@ pub(crate) enum Command {
     /// Restart an instance, or those of a service a few at a time; its version stays.
     #[command(
         after_help = "Examples:\n  mainstay restart feed-lax-1 --reason 'stuck on a lock'\n  \
-                      mainstay restart feed --fabric lax --watch"
+                      mainstay restart feed --fabric lax --watch\n  \
+                      mainstay restart feed --emergency blind --stated-demand 400 --reason 'no metrics'"
     )]
     Restart(Act),
     /// Take load off an instance, or off a service in a fabric, as far as the rest can carry it.
     #[command(
-        after_help = "Examples:\n  mainstay drain feed-lax-1\n  mainstay drain feed --fabric iad --reason 'power work'"
+        after_help = "Examples:\n  mainstay drain feed-lax-1\n  mainstay drain feed --fabric iad --reason 'power work'\n  \
+                      mainstay drain feed-iad-3 --emergency blind --stated-capacity 36 --reason 'no metrics'"
     )]
     Drain(Act),
     /// Kill the process of an instance at once; its agent starts it again.
     #[command(
-        after_help = "Examples:\n  mainstay kill feed-lax-1 --reason 'ignores its stop signal'"
+        after_help = "Examples:\n  mainstay kill feed-lax-1 --reason 'ignores its stop signal'\n  \
+                      mainstay kill feed-lax-1 --emergency blind --stated-demand 400 --reason 'no metrics'"
     )]
     Kill(Act),
     /// Refuse a share of a service's requests, to save the rest.

@@ -189,13 +189,12 @@ async fn walk(
     let ports = Ports(store.clone());
     let since = *store.subscribe().borrow();
     let leadership = lead(&ports, Actor::system(), now()).await?;
-    let epoch = leadership.version;
     let codecs = Codecs::new()
         .with::<Freeze>()
         .with::<Rollout>()
         .with::<Action>()
         .with::<LimitTest>();
-    let runtime = Runtime::new(codecs, Actor::system(), leadership);
+    let runtime = Runtime::new(codecs, Actor::system(), leadership.clone());
     let ledger: Arc<dyn Ledger> = Arc::new(ports);
     let shell = Shell {
         ledger,
@@ -206,7 +205,7 @@ async fn walk(
         since,
     };
     let leading = stop.child_token();
-    let ordering = engine.lead(epoch, leading.clone());
+    let ordering = engine.lead(leadership, leading.clone());
     let driving = async {
         let ended = drive(runtime, shell, stop.clone()).await;
         leading.cancel();

@@ -315,10 +315,10 @@ pub struct RolloutPolicySpec {
     pub bake: Span,
     /// Longest wait for evidence at one gate.
     pub max_evidence_wait: Span,
-    /// Longest exposure to a version from the verdict against it. In place it is not promised; blue-green flips routes
-    /// to a set that is still warm.
+    /// Longest exposure to a version from the verdict against it. A plan in place estimates it from replacements that
+    /// were measured; blue-green flips routes to a set that is still warm.
     pub rollback_within: Span,
-    /// Refuse a plan that cannot promise `rollbackWithin`: every one in place.
+    /// Refuse a plan in place whose rollback is not estimated to hold `rollbackWithin`, or cannot be estimated.
     pub enforce: bool,
     /// Emergencies that may be declared.
     pub emergencies: Vec<EmergencySpec>,
@@ -341,7 +341,8 @@ impl Default for RolloutPolicySpec {
     }
 }
 
-/// An emergency that may be declared: it may waive evidence, never the capacity floor.
+/// An emergency that may be declared: it may waive evidence, never the capacity floor. Whoever declares it may state
+/// demand and capacity in place of what is measured, for an hour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EmergencySpec {

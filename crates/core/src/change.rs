@@ -102,17 +102,24 @@ pub struct BlastRadius {
     pub instances: u32,
 }
 
-/// The emergency policy a change was opened under.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The emergency policy a change was opened under, and what its actor states in place of what is measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Emergency {
     /// The policy's name.
     pub policy: Name,
     /// Why; never empty.
     pub reason: String,
+    /// Requests per second asked of the service in each fabric, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated_demand_rps: Option<f64>,
+    /// Requests per second that one instance carries, at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated_capacity_rps: Option<f64>,
 }
 
 /// A change as it is opened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
     /// Its id.

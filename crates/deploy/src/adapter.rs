@@ -7,27 +7,28 @@
 mod act;
 mod ask;
 mod dead;
+mod lease;
 mod limit;
 mod load;
 mod order;
+mod outlook;
 mod perform;
 mod propose;
 mod shadow;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod trouble;
 mod verify;
 mod view;
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use mainstay_core::{
-    Actor, ChangeId, FabricName, HostName, ServiceName,
+    Actor, ChangeId, Expected, FabricName, HostName, ServiceName,
     catalog::Manage,
     ports::{Clock, Ledger, LedgerError, Signals},
 };
@@ -77,8 +78,9 @@ struct Ordered {
 
 struct Shared {
     ports: Ports,
-    /// Fences orders: those of an earlier leader are refused.
-    epoch: AtomicU64,
+    /// Where this server took the leadership, once it did. It fences orders, whose epoch it is, and appends: those
+    /// of an earlier leader are refused.
+    leadership: Mutex<Option<Expected>>,
     model: RwLock<Model>,
     folded: watch::Sender<u64>,
     ordered: Mutex<Ordered>,
@@ -115,7 +117,7 @@ impl Engine {
         let folded = watch::Sender::new(model.seq());
         Ok(Self(Arc::new(Shared {
             ports,
-            epoch: AtomicU64::new(0),
+            leadership: Mutex::default(),
             model: RwLock::new(model),
             folded,
             ordered: Mutex::default(),
@@ -142,9 +144,10 @@ impl Engine {
         }
     }
 
-    /// Orders, measures and opens first releases until `stop`, as the leader of `epoch`.
-    pub async fn lead(self, epoch: u64, stop: CancellationToken) {
-        self.0.epoch.store(epoch, Ordering::Release);
+    /// Orders, measures and opens first releases until `stop`, as the leader by `leadership`: where its
+    /// stream stood when this server took it.
+    pub async fn lead(self, leadership: Expected, stop: CancellationToken) {
+        *lock(&self.0.leadership) = Some(leadership);
         let ordering = self.clone().keep_ordering();
         let measuring = self.clone().keep_measuring();
         let opening = self.clone().keep_opening();
@@ -217,8 +220,9 @@ impl Engine {
 
     fn next_generation(&self, ordered: &mut Ordered) -> Generation {
         ordered.counter += 1;
+        let leadership = lock(&self.0.leadership);
         Generation {
-            epoch: self.0.epoch.load(Ordering::Acquire),
+            epoch: leadership.as_ref().map_or(0, |it| it.version),
             counter: ordered.counter,
         }
     }

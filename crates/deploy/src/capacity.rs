@@ -60,12 +60,18 @@ pub struct Grant {
     pub left: u32,
 }
 
-fn domain(known: Known<'_>, host: &HostName) -> Name {
-    let spec = known.hosts.get(host);
-    let text = match known.spec.failure_domain {
+/// What an instance on `host` of `fabric` fails together with.
+pub(crate) fn domain(
+    rule: FailureDomain,
+    hosts: &BTreeMap<HostName, HostSpec>,
+    fabric: &FabricName,
+    host: &HostName,
+) -> Name {
+    let spec = hosts.get(host);
+    let text = match rule {
         FailureDomain::Host => None,
         FailureDomain::Rack => spec.and_then(|spec| spec.rack.as_ref()).map(Name::as_str),
-        FailureDomain::Fabric => Some(known.fabric.as_str()),
+        FailureDomain::Fabric => Some(fabric.as_str()),
     };
     // A host without a rack fails alone.
     Name::new(text.unwrap_or(host.as_str())).expect("a host's name keeps to the rule of names")
@@ -105,7 +111,12 @@ fn rows(known: Known<'_>, now: Time) -> Vec<Row> {
             version: wanted.version.clone(),
             serving: Serving {
                 instance,
-                domain: domain(known, &wanted.host),
+                domain: domain(
+                    known.spec.failure_domain,
+                    known.hosts,
+                    known.fabric,
+                    &wanted.host,
+                ),
                 capacity_rps: seen.map_or(0.0, |_| carried.unwrap_or(0.0)),
                 offered_rps: seen.map_or(0.0, |it| it.goodput_rps + it.bad_rps),
                 goodput_rps: seen.map_or(0.0, |it| it.goodput_rps),

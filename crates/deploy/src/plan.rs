@@ -25,6 +25,9 @@ pub struct Terms {
     pub canary_steps: Vec<u32>,
     /// Largest share of a fabric's instances replaced at once.
     pub batch: Percent,
+    /// Share of a fabric's instances that may run the new version before a person is asked; none where nobody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expose: Option<Percent>,
     /// Difference in the share of bad requests that still counts as no worse.
     pub margin: Percent,
     /// How long the last version is watched before the rollout is done.
@@ -52,6 +55,7 @@ impl Terms {
             strategy: policy.strategy,
             canary_steps,
             batch: policy.batch,
+            expose: None,
             margin: policy.margin,
             bake: policy.bake,
             max_evidence_wait: policy.max_evidence_wait,

@@ -50,18 +50,6 @@ pub fn plan(
     now: Time,
 ) -> Result<RolloutPlan, Declined> {
     let (from, base) = base(model, service, spec, to)?;
-    // In place a rollback waits for old instances to serve again, and no plan knows how long that takes. A second
-    // set is one change of routes away, and a first release is unrouted.
-    if policy.enforce && policy.strategy == Strategy::Canary && from.is_some() {
-        return Err(invalid(
-            "rollback-unbounded",
-            format!(
-                "spec.enforce: in place nothing holds a rollback to rollbackWithin, {}",
-                policy.rollback_within
-            ),
-            "set spec.strategy to blue-green, or spec.enforce to false",
-        ));
-    }
     let plan = RolloutPlan {
         service: service.clone(),
         from,

@@ -15,6 +15,7 @@ mod decide;
 mod evolve;
 pub mod message;
 mod order;
+mod share;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -73,11 +74,13 @@ impl Machine for Rollout {
         let halted = state.is_halted();
         match &state.phase {
             Phase::Admitting if !halted => due.push(Effect::Admit),
-            Phase::Leasing(batch) if !halted => due.push(Effect::Lease {
-                batch: *batch,
-                direction: state.direction,
-                candidates: evolve::candidates(state),
-            }),
+            Phase::Leasing(batch) if !halted && state.stops().is_none() => {
+                due.push(Effect::Lease {
+                    batch: *batch,
+                    direction: state.direction,
+                    candidates: evolve::candidates(state),
+                });
+            }
             Phase::Settling => due.push(Effect::Settle {
                 deployment: state.deployment(),
             }),

@@ -466,6 +466,7 @@ impl RolloutWorld {
                 strategy,
                 canary_steps: vec![100, 2_500],
                 batch: Percent::new(batch).expect("a constant share"),
+                expose: None,
                 margin: Percent::new(1.0).expect("a constant share"),
                 bake: Span::from_secs(8),
                 max_evidence_wait: Span::from_secs(40),

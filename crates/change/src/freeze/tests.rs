@@ -55,6 +55,17 @@ fn restoring_steps_exceptions_and_hours_outside_the_freeze_pass() {
 }
 
 #[test]
+fn what_an_exception_lets_through_says_which_and_what_no_freeze_covers_says_so() {
+    let passed = ask("ballots", Direction::Forward, None, 150);
+    assert_eq!(
+        passed.value,
+        "exception `ballots` of `election` lets it through"
+    );
+    let after = ask("ballots", Direction::Forward, None, 200);
+    assert_eq!(after.value, "none in force");
+}
+
+#[test]
 fn only_an_emergency_that_waives_freezes_passes_one_and_the_finding_says_who() {
     for waives in [true, false] {
         let name = Name::new("down").unwrap();
@@ -66,8 +77,16 @@ fn only_an_emergency_that_waives_freezes_passes_one_and_the_finding_says_who() {
         let wanted = Emergency {
             policy: name,
             reason: "site down".into(),
+            stated_demand_rps: None,
+            stated_capacity_rps: None,
         };
-        let declared = Declared::new(&[policy], &wanted, &Actor::verified("ana")).unwrap();
+        let declared = Declared::new(
+            &[policy],
+            &wanted,
+            &Actor::verified("ana"),
+            Time::from_millis(0),
+        )
+        .unwrap();
         let said = ask("voyager", Direction::Forward, Some(&declared), 150);
         assert_eq!(said.outcome == Outcome::Pass, waives);
         assert_eq!(said.value.contains("ana: site down"), waives);

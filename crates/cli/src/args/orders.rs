@@ -1,7 +1,9 @@
 //! What orders to production take.
 
+use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 use mainstay_core::{FabricName, Name, ServiceName, Version};
+use serde_json::{Value, json};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RolloutCommand {
@@ -10,7 +12,9 @@ pub(crate) enum RolloutCommand {
         after_help = "Examples:\n  mainstay rollout start feed v2 --dry-run\n  \
                       mainstay rollout start feed v2 --reason 'fixes the cache' --watch\n  \
                       mainstay rollout start feed v2 --batch 5% --strategy blue-green\n  \
-                      mainstay rollout start feed v2 --emergency security --reason 'CVE in the parser'"
+                      mainstay rollout start feed v2 --expose 20%  # a person decides there\n  \
+                      mainstay rollout start feed v2 --emergency security --reason 'CVE in the parser'\n  \
+                      mainstay rollout start feed v2 --emergency blind --stated-demand 400 --reason 'no metrics'"
     )]
     Start(RolloutStart),
     /// Follow a rollout, or any change, until it ends or waits for a person.
@@ -80,12 +84,14 @@ pub(crate) struct RolloutStart {
     /// Why; kept in the ledger.
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
-    /// The emergency policy to open it under; needs a reason.
-    #[arg(long, value_name = "POLICY", requires = "reason")]
-    pub(crate) emergency: Option<Name>,
+    #[command(flatten)]
+    pub(crate) emergency: Emergency,
     /// Largest share of instances in one batch; what is measured may make it smaller.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub(crate) batch: Option<String>,
+    /// Share of a fabric's instances that may run the new version before a person is asked.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) expose: Option<String>,
     /// How it goes over the service; the service's policy decides where unset.
     #[arg(long, value_enum)]
     pub(crate) strategy: Option<Strategy>,
@@ -95,6 +101,40 @@ pub(crate) struct RolloutStart {
     /// Follow it until it ends or waits for a person.
     #[arg(long)]
     pub(crate) watch: bool,
+}
+
+/// The emergency to open a change under, and what is stated in it.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Emergency {
+    /// The emergency policy to open it under; needs a reason.
+    #[arg(long = "emergency", value_name = "POLICY", requires = "reason")]
+    pub(crate) policy: Option<Name>,
+    /// Requests per second asked of the service in each fabric, in place of what is measured; for an hour.
+    #[arg(long, value_name = "RPS", requires = "policy", value_parser = rps)]
+    pub(crate) stated_demand: Option<f64>,
+    /// Requests per second that one instance carries, in place of what is measured; for an hour.
+    #[arg(long, value_name = "RPS", requires = "policy", value_parser = rps)]
+    pub(crate) stated_capacity: Option<f64>,
+}
+
+impl Emergency {
+    /// As the API wants it; nothing where none is declared.
+    pub(crate) fn body(&self, reason: &str) -> anyhow::Result<Option<Value>> {
+        let Some(policy) = &self.policy else {
+            return Ok(None);
+        };
+        if reason.trim().is_empty() {
+            bail!("an emergency needs its reason: say it with --reason");
+        }
+        let mut body = json!({ "policy": policy, "reason": reason });
+        if let Some(rps) = self.stated_demand {
+            body["statedDemandRps"] = json!(rps);
+        }
+        if let Some(rps) = self.stated_capacity {
+            body["statedCapacityRps"] = json!(rps);
+        }
+        Ok(Some(body))
+    }
 }
 
 /// How a release goes over a service.
@@ -138,6 +178,8 @@ pub(crate) struct Act {
     /// Why; kept in the ledger.
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) emergency: Emergency,
     /// Follow it until it ends or waits for a person.
     #[arg(long)]
     pub(crate) watch: bool,
@@ -173,6 +215,14 @@ pub(crate) struct LimitTest {
     /// Follow it until it ends.
     #[arg(long)]
     pub(crate) watch: bool,
+}
+
+/// A number of requests per second.
+fn rps(text: &str) -> Result<f64, String> {
+    match text.trim().parse() {
+        Ok(rps) if (0.0..f64::INFINITY).contains(&rps) => Ok(rps),
+        _ => Err("requests per second are a number from 0 on, such as `400`".to_owned()),
+    }
 }
 
 /// `10`, `10%` or `10 %`, as the API writes it.

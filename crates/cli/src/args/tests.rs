@@ -59,6 +59,9 @@ fn what_cannot_be_meant_is_refused_before_it_is_sent() {
     assert!(refused("shed feed 120%").contains("from 0 to 100"));
     assert!(refused("rollout start feed v2 --batch half").contains("from 0 to 100"));
     assert!(refused("rollout start feed v2 --emergency security").contains("--reason"));
+    assert!(refused("restart feed --stated-demand 400 --reason r").contains("--emergency"));
+    let stated = "drain feed --emergency blind --reason r --stated-capacity";
+    assert!(refused(&format!("{stated} inf")).contains("a number from 0 on"));
     assert!(refused("rollout start feed v2 --dry-run --watch").contains("cannot be used with"));
     assert!(refused("get pods").contains("instances and rollouts"));
     assert!(refused("query up --step 15s").contains("--range"));

@@ -26,6 +26,9 @@ pub(crate) async fn act(global: &Global, kind: &str, act: &Act) -> anyhow::Resul
     if !act.reason.is_empty() {
         body["reason"] = json!(act.reason);
     }
+    if let Some(emergency) = act.emergency.body(&act.reason)? {
+        body["emergency"] = emergency;
+    }
     let answer: Value = client
         .post(&format!("/api/v1/actions/{kind}"), &body)
         .await?;

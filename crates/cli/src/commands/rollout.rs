@@ -13,7 +13,6 @@ mod watch;
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use mainstay_core::{Name, ServiceName};
 use serde_json::{Value, json};
 
@@ -56,14 +55,14 @@ fn order(order: &RolloutStart) -> anyhow::Result<Value> {
         "reason": order.reason,
         "dryRun": order.dry_run,
     });
-    if let Some(policy) = &order.emergency {
-        if order.reason.trim().is_empty() {
-            bail!("an emergency needs its reason: say it with --reason");
-        }
-        body["emergency"] = json!({ "policy": policy, "reason": order.reason });
+    if let Some(emergency) = order.emergency.body(&order.reason)? {
+        body["emergency"] = emergency;
     }
     if let Some(batch) = &order.batch {
         body["batch"] = json!(batch);
+    }
+    if let Some(share) = &order.expose {
+        body["expose"] = json!(share);
     }
     if let Some(strategy) = order.strategy {
         body["strategy"] = json!(strategy.as_str());

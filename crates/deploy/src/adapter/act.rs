@@ -4,16 +4,13 @@
 //! meant is read from the committed state of the generation that asks.
 
 use mainstay_change::{CAPACITY, Direction};
-use mainstay_core::{
-    Actor, Append, ChangeId, FabricName, Finding, Measured, Outcome, ServiceName, Verdict,
-};
+use mainstay_core::{ChangeId, FabricName, Finding, Measured, Outcome, ServiceName, Verdict};
 use mainstay_wire::agent::InstanceState;
 use tokio::time::Instant;
 
 use super::{
     Engine, dead, lock,
     perform::{LOOK_EVERY, OPEN_FOR, short},
-    propose::declared,
 };
 use crate::{
     action::{Effect, Input, Process, Processes, State, Task},
@@ -95,7 +92,7 @@ impl Engine {
         loop {
             let mut findings = match direction {
                 Direction::Forward => self.admission_findings(change, service).await?,
-                Direction::Restoring => Vec::new(),
+                Direction::Restoring => self.waived(change, service, Vec::new()),
             };
             let room = findings.iter().all(|it| it.outcome == Outcome::Pass);
             let mut taken = Slots::default();
@@ -144,12 +141,7 @@ impl Engine {
         let mut findings = vec![self.freeze_finding(change, service, now)?];
         findings.extend(self.presence(change, now)?);
         findings.extend(self.guard_findings(service, now).await);
-        let model = self.model();
-        let declared = declared(&model, service, model.change(change)?);
-        Some(match declared {
-            Some(declared) => findings.into_iter().map(|it| declared.apply(it)).collect(),
-            None => findings,
-        })
+        Some(self.waived(change, service, findings))
     }
 
     /// Where measurements of load are missing a restoring step takes the path that needs none: what has no
@@ -304,17 +296,13 @@ impl Engine {
     }
 
     /// Lets go of every lease, where no process was replaced.
-    async fn let_go(&self, change: &ChangeId, service: &ServiceName) -> Option<Input> {
+    pub(super) async fn let_go(&self, change: &ChangeId, service: &ServiceName) -> Option<Input> {
         let (expected, entries): (Vec<_>, Vec<_>) =
             self.releases(change, service).into_iter().unzip();
         if !entries.is_empty() {
-            let append = Append {
-                actor: Actor::system(),
-                at: self.now(),
-                expected,
-                entries,
-            };
-            let written = self.0.ports.ledger.append_restoring(append).await;
+            let written = self
+                .append_led(Direction::Restoring, expected, entries)
+                .await;
             if let Err(error) = written {
                 tracing::warn!(%change, %error, "leases were not released; it is tried again");
                 return None;

@@ -3,7 +3,7 @@
 //! Guarantees: which way an action leads follows from what is measured, never from what is asked; one change at
 //! a time replaces processes of a service. Never acts: that follows from the ledger.
 
-use mainstay_change::{Declared, Direction, Machine};
+use mainstay_change::{Direction, Machine};
 use mainstay_core::{
     Actor, Append, BlastRadius, Change, Emergency, Expected, FabricName, InstanceName, NewEntry,
     Percent, ServiceName, Span, Time,
@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{
     Engine,
-    propose::{REASON_BYTES_MAX, conflict, invalid, unavailable},
+    propose::{REASON_BYTES_MAX, check_emergency, conflict, invalid, unavailable},
 };
 use crate::{
     action::{
@@ -224,9 +224,14 @@ impl Engine {
             (Task::Restart | Task::Kill, None) => Direction::Forward,
         };
         let policy = policy(&model, spec);
-        if let Some(emergency) = &request.emergency {
-            Declared::new(&policy.emergencies, emergency, actor)
-                .map_err(|error| invalid("bad-emergency", error.to_string(), "see the policy"))?;
+        let emergency = check_emergency(&policy, request.emergency.as_ref(), actor, now)?;
+        let stated = emergency.as_ref().and_then(|it| it.stated(now));
+        if let (Some(stated), Task::Shed { .. }) = (&stated, task) {
+            let what = format!(
+                "a shed counts no capacity, and so not with {}",
+                stated.value
+            );
+            return Err(invalid("bad-emergency", what, "leave what is stated out"));
         }
         let fabrics: Vec<FabricName> = base
             .fabrics
@@ -256,7 +261,10 @@ impl Engine {
         let claims = task.replaces() && !beside;
         Ok(Planned {
             title: title(&plan, request),
-            lines: lines(&plan, dead.as_deref()),
+            lines: lines(&plan, dead.as_deref())
+                .into_iter()
+                .chain(stated.map(|it| it.value))
+                .collect(),
             claims: claims.then(|| {
                 model
                     .deployment_versions

@@ -3,14 +3,18 @@
 //! Guarantees: demand counts first attempts, not retries; its upper bound is three standard deviations of a
 //! Poisson count above the highest rate of the last minute. What an instance carries is declared by a load
 //! test, else found by a limit test of its version, else the most it was seen to answer within its service's
-//! objective.
+//! objective. A person who declares an emergency may state either for an hour: the arithmetic is then done on that,
+//! and says so.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
-use mainstay_core::{FabricName, ServiceName, Time, Version, catalog::ServiceSpec, ports::Growth};
+use mainstay_change::Declared;
+use mainstay_core::{
+    FabricName, Finding, ServiceName, Time, Version, catalog::ServiceSpec, ports::Growth,
+};
 
 use super::{Engine, lock};
 use crate::{model::AllTested, site::Seen};
@@ -18,10 +22,10 @@ use crate::{model::AllTested, site::Seen};
 /// How often demand is measured.
 const EVERY: Duration = Duration::from_secs(1);
 /// Seconds over which a rate is taken.
-const RATE_SECS: i64 = 5;
+pub(super) const RATE_SECS: i64 = 5;
 /// Rates below which nothing is said of the most that is asked for: users who come back after a gap do not
 /// come all in its first seconds.
-const RATES_MIN: usize = 8;
+pub(super) const RATES_MIN: usize = 8;
 /// Rates remembered: a minute of them.
 const RATES_MAX: usize = 60;
 /// Share of bad answers above which what an instance answers is not within an objective, where none is
@@ -85,7 +89,7 @@ impl Loads {
             .collect()
     }
 
-    fn offered(&mut self, growth: &Growth) {
+    pub(super) fn offered(&mut self, growth: &Growth) {
         let mut rates: BTreeMap<(ServiceName, FabricName), f64> = BTreeMap::new();
         for series in &growth.series {
             let label = |name: &str| series.labels.get(name);
@@ -104,7 +108,7 @@ impl Loads {
         }
     }
 
-    fn hold(&mut self, seen: &Seen) {
+    pub(super) fn hold(&mut self, seen: &Seen) {
         for (service, backends) in seen.fabrics.values().flat_map(|fabric| &fabric.backends) {
             for backend in backends {
                 let Some(version) = &backend.seen_version else {
@@ -120,6 +124,54 @@ impl Loads {
                 }
             }
         }
+    }
+}
+
+/// What capacity is counted with: what is measured, or what a person states in its place in an emergency.
+#[derive(Clone, Copy)]
+pub(super) struct Figures<'a> {
+    loads: &'a Loads,
+    emergency: Option<&'a Declared>,
+    now: Time,
+}
+
+impl<'a> Figures<'a> {
+    pub(super) fn new(loads: &'a Loads, emergency: Option<&'a Declared>, now: Time) -> Self {
+        Self {
+            loads,
+            emergency,
+            now,
+        }
+    }
+
+    /// Upper bound of first attempts per second; none where it was neither stated nor measured for a while.
+    pub(super) fn demand_upper(self, service: &ServiceName, fabric: &FabricName) -> Option<f64> {
+        let stated = self.emergency.and_then(|it| it.demand_rps(self.now));
+        stated.or_else(|| self.loads.demand_upper(service, fabric))
+    }
+
+    /// First attempts per second, as measured last.
+    pub(super) fn demand(self, service: &ServiceName, fabric: &FabricName) -> Option<f64> {
+        self.loads.demand(service, fabric)
+    }
+
+    /// Requests per second that one instance of each version of `service` carries, at least.
+    pub(super) fn carries(
+        self,
+        service: &ServiceName,
+        spec: &ServiceSpec,
+        tested: &AllTested,
+        versions: impl IntoIterator<Item = Version>,
+    ) -> BTreeMap<Version, f64> {
+        match self.emergency.and_then(|it| it.capacity_rps(self.now)) {
+            Some(rps) => versions.into_iter().map(|it| (it, rps)).collect(),
+            None => self.loads.carries(service, spec, tested, versions),
+        }
+    }
+
+    /// What is stated in place of what is measured, if anything is: it stands beside every verdict.
+    pub(super) fn stated(self) -> Option<Finding> {
+        self.emergency.and_then(|it| it.stated(self.now))
     }
 }
 

@@ -1,23 +1,19 @@
 //! What rollouts ask for, done.
 //!
 //! Each effect is a long question: it is answered as soon as there is something to say, and otherwise with
-//! what is known before the runtime asks again. Asking twice does nothing twice: a lease is held in place
-//! of the one before, a deployment is written once.
+//! what is known before the runtime asks again.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use mainstay_change::{Direction, LeaseBook, freeze, judge as judge_guard};
+use mainstay_change::{Direction, STATED, freeze, judge as judge_guard};
 use mainstay_core::{
-    Actor, Append, ChangeId, Expected as ExpectedVersion, FabricName, Finding, Measured, Name,
-    Outcome, ServiceName, Span, Time, Verdict, catalog::FreezeSpec, guard::Guard,
-    ports::LedgerError,
+    ChangeId, Finding, Measured, Name, Outcome, ServiceName, Span, Time, Verdict,
+    catalog::FreezeSpec, guard::Guard,
 };
 use tokio::time::Instant;
 
 use super::{Engine, Gathered, lock, propose::declared};
 use crate::{
-    capacity::{self, Known},
-    deployment::{Deployment, deployment_stream},
     evidence::{Arms, Bench},
     model::Model,
     moves::{Expected, Sighting},
@@ -28,8 +24,6 @@ use crate::{
 
 /// How long a question may stay open: less than the runtime waits before it asks again.
 pub(super) const OPEN_FOR: Duration = Duration::from_millis(4_500);
-/// How long the way back waits for capacity before it is told that there is none.
-const ROOM_AFTER: Duration = Duration::from_secs(1);
 /// How often is looked while instances move.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// One tick of the judge.
@@ -37,8 +31,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// Ticks not judged because the server was busy are judged together, up to this; older requests are not
 /// evidence any more.
 const TICK_MAX: Span = Span::from_secs(10);
-/// Tries to write a lease against others who write too.
-const LEASE_TRIES: usize = 5;
 /// Findings of one verdict in an entry, worst first.
 const FINDINGS_MAX: usize = 8;
 /// Longest value of a finding in an entry, in bytes.
@@ -217,8 +209,8 @@ impl Engine {
     }
 
     /// The findings as they count under the emergency that the change was opened under, if any: missing
-    /// evidence may pass, with the name of who let it; a measured failure stays one.
-    fn waived(
+    /// evidence may pass, with the name of who let it; a measured failure stays one. What is stated stands beside them.
+    pub(super) fn waived(
         &self,
         change: &ChangeId,
         service: &ServiceName,
@@ -230,7 +222,9 @@ impl Engine {
         let Some(declared) = declared else {
             return findings;
         };
-        findings.into_iter().map(|it| declared.apply(it)).collect()
+        let stated = declared.stated(self.now());
+        let findings = findings.into_iter().map(|it| declared.apply(it));
+        findings.chain(stated).collect()
     }
 
     pub(super) fn freeze_finding(
@@ -434,189 +428,15 @@ impl Engine {
         let verdict = short(Verdict::new(step, now, findings));
         Some((ruling, Measured::observe(verdict, now, "routers")))
     }
-
-    async fn lease(
-        &self,
-        change: &ChangeId,
-        service: &ServiceName,
-        batch: u32,
-        direction: Direction,
-        candidates: &Slots,
-    ) -> Option<Input> {
-        let open_for = match direction {
-            Direction::Forward => OPEN_FOR,
-            // On the way back room is made rather than waited for.
-            Direction::Restoring => ROOM_AFTER,
-        };
-        let deadline = Instant::now() + open_for;
-        loop {
-            let mut taken = Slots::default();
-            let mut left = BTreeMap::new();
-            let mut findings = Vec::new();
-            for fabric in candidates.fabrics() {
-                let grant = self
-                    .lease_in(change, service, fabric, direction, candidates)
-                    .await?;
-                taken.extend(grant.slots.iter().cloned());
-                left.insert(fabric.clone(), grant.left);
-                findings.push(grant.finding);
-            }
-            let overdue = Instant::now() >= deadline;
-            if !taken.is_empty() || overdue {
-                return Some(Input::Granted {
-                    batch,
-                    slots: taken,
-                    left,
-                    findings: short(Verdict::new("", self.now(), findings)).findings,
-                });
-            }
-            tokio::time::sleep(LOOK_EVERY * 5).await;
-        }
-    }
-
-    /// Takes what may be taken in one fabric, against others who may take at the same time.
-    pub(super) async fn lease_in(
-        &self,
-        change: &ChangeId,
-        service: &ServiceName,
-        fabric: &FabricName,
-        direction: Direction,
-        candidates: &Slots,
-    ) -> Option<capacity::Grant> {
-        for _ in 0..LEASE_TRIES {
-            let (grant, book) = self.grant(change, service, fabric, direction, candidates)?;
-            if grant.slots.is_empty() {
-                return Some(grant);
-            }
-            let entry = book
-                .take(change, direction, grant.rps)
-                .inspect_err(|error| tracing::warn!(%change, %error, "no lease"))
-                .ok()?;
-            let append = Append {
-                actor: Actor::system(),
-                at: self.now(),
-                expected: vec![book.expected()],
-                entries: vec![entry],
-            };
-            let written = match direction {
-                Direction::Forward => self.0.ports.ledger.append(append).await,
-                Direction::Restoring => self.0.ports.ledger.append_restoring(append).await,
-            };
-            match written {
-                Ok(_) => {
-                    // Read what was written, so that the next lease is decided on it.
-                    self.catch_up().await.ok()?;
-                    return Some(grant);
-                }
-                Err(LedgerError::Conflict { .. }) => self.catch_up().await.ok()?,
-                Err(error) => {
-                    tracing::warn!(%change, %error, "a lease was not written");
-                    return None;
-                }
-            }
-        }
-        None
-    }
-
-    fn grant(
-        &self,
-        change: &ChangeId,
-        service: &ServiceName,
-        fabric: &FabricName,
-        direction: Direction,
-        candidates: &Slots,
-    ) -> Option<(capacity::Grant, LeaseBook)> {
-        let now = self.now();
-        let seen = self.0.ports.site.seen();
-        let model = self.model();
-        let mover = model.mover(change)?;
-        let spec = model.services.get(service)?;
-        let book = model
-            .books
-            .get(&(service.clone(), fabric.clone()))
-            .cloned()
-            .unwrap_or_else(|| LeaseBook::new(service, fabric));
-        let loads = lock(&self.0.loads);
-        let carries = loads.carries(service, spec, &model.tested, mover.versions);
-        let known = Known {
-            service,
-            spec,
-            fabric,
-            desired: &mover.desired,
-            hosts: &model.hosts,
-            seen: &seen,
-            demand_upper_rps: loads.demand_upper(service, fabric),
-            carries: &carries,
-            leased_rps: book.leased_rps(change, direction),
-        };
-        let size = mover.sizes.get(fabric).copied().unwrap_or(0);
-        let mut grant = capacity::grant(known, candidates, direction, mover.batch, size, now);
-        if grant.slots.is_empty() && carries.is_empty() {
-            grant.finding.remedy = format!(
-                "no capacity of {service} is known: declare spec.capacityRps, or measure it with \
-                 `mainstay limit-test {service}`"
-            );
-        }
-        Some((grant, book))
-    }
-
-    /// Writes what runs now, and lets go of every lease, in one append; done before, it is done.
-    pub(super) async fn settle(
-        &self,
-        change: &ChangeId,
-        service: &ServiceName,
-        deployment: &Deployment,
-    ) -> Option<u64> {
-        let number = deployment.number;
-        let stream = deployment_stream(service);
-        let entries = self.0.ports.ledger.stream(&stream).await.ok()?;
-        let last = Deployment::fold(&entries).ok()?;
-        if last.is_none_or(|last| last.number < number) {
-            let entry = deployment
-                .entry(service)
-                .inspect_err(|error| tracing::error!(%change, %error, "cannot be written"))
-                .ok()?;
-            let mut expected = vec![ExpectedVersion {
-                stream,
-                version: entries.len() as u64,
-            }];
-            let mut all = vec![entry];
-            for (book, release) in self.releases(change, service) {
-                expected.push(book);
-                all.push(release);
-            }
-            let append = Append {
-                actor: Actor::system(),
-                at: self.now(),
-                expected,
-                entries: all,
-            };
-            // What runs already is written down even into what is kept for the way back.
-            let written = self.0.ports.ledger.append_restoring(append).await;
-            if let Err(error) = written {
-                tracing::warn!(%change, %error, "a deployment was not written; it is tried again");
-                return None;
-            }
-        }
-        lock(&self.0.evidence).remove(change);
-        Some(number)
-    }
-
-    pub(super) fn releases(
-        &self,
-        change: &ChangeId,
-        service: &ServiceName,
-    ) -> Vec<(ExpectedVersion, mainstay_core::NewEntry)> {
-        let model = self.model();
-        let of_service = model.books.iter().filter(|((name, _), _)| name == service);
-        of_service
-            .filter_map(|(_, book)| Some((book.expected(), book.release(change)?)))
-            .collect()
-    }
 }
 
-/// A verdict that fits an entry: the worst findings, values cut where they run on.
+/// A verdict that fits an entry: the worst findings, values cut where they run on. What a person stated is never
+/// left out.
 pub(super) fn short(mut verdict: Verdict) -> Verdict {
+    let stated = verdict.findings.iter().position(|it| it.signal == STATED);
+    if let Some(at) = stated.filter(|at| *at >= FINDINGS_MAX) {
+        verdict.findings.swap(at, FINDINGS_MAX - 1);
+    }
     verdict.findings.truncate(FINDINGS_MAX);
     for finding in &mut verdict.findings {
         for text in [&mut finding.value, &mut finding.limit, &mut finding.remedy] {

@@ -2,17 +2,19 @@
 
 use mainstay_change::{Declared, Machine};
 use mainstay_core::{
-    Actor, Append, BlastRadius, Change, ChangeId, ChangeKind, Emergency, Expected, FabricName,
-    InstanceName, NewEntry, Percent, ServiceName, Time, Verdict, Version,
-    catalog::{Manage, ServiceSpec, Strategy},
+    Actor, Append, BlastRadius, Change, ChangeId, ChangeKind, Emergency, Expected, InstanceName,
+    NewEntry, Percent, ServiceName, Time, Verdict, Version,
+    catalog::{Manage, RolloutPolicySpec, ServiceSpec, Strategy},
     change::{OPENED, Plan},
     ports::{Declined, LedgerError, No},
 };
-use mainstay_stats::sample_needed;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Engine, ask::steer_action, limit::steer_limit, lock, perform::short};
+use super::{
+    Engine, ask::steer_action, limit::steer_limit, load::Figures, lock, outlook::Outlook,
+    perform::short,
+};
 use crate::{
     capacity::{self, Known},
     deployment::deployment_stream,
@@ -26,10 +28,6 @@ use crate::{
 
 /// Longest reason, in bytes.
 pub(super) const REASON_BYTES_MAX: usize = 1_000;
-/// Share of bad requests assumed for the estimate that a plan prints.
-const BASELINE: f64 = 0.001;
-/// Level at which a version is shown to be no worse.
-const ALPHA_SAFE: f64 = 0.05;
 
 /// What is asked for.
 #[derive(Debug, Clone, Deserialize)]
@@ -46,6 +44,8 @@ pub(super) struct Request {
     #[serde(default)]
     strategy: Option<Strategy>,
     #[serde(default)]
+    expose: Option<Percent>,
+    #[serde(default)]
     dry_run: bool,
 }
 
@@ -58,6 +58,7 @@ impl Request {
             emergency: None,
             batch: None,
             strategy: None,
+            expose: None,
             dry_run: false,
         }
     }
@@ -204,17 +205,24 @@ impl Engine {
             strategy: request.strategy,
         };
         let policy = planning::policy(&model, spec, &overrides)?;
-        if let Some(emergency) = &request.emergency {
-            Declared::new(&policy.emergencies, emergency, actor)
-                .map_err(|error| invalid("bad-emergency", error.to_string(), "see the policy"))?;
-        }
+        let emergency = check_emergency(&policy, request.emergency.as_ref(), actor, now)?;
+        let loads = lock(&self.0.loads);
+        let figures = Figures::new(&loads, emergency.as_ref(), now);
         let mut plan = planning::plan(&model, service, spec, &request.version, &policy, now)?;
         plan.emergency.clone_from(&request.emergency);
+        plan.terms.expose = exposed(request, &plan)?;
         if request.batch.is_some() {
-            self.check_batch(&model, &plan, spec, now)?;
+            self.check_batch(&model, &plan, figures, now)?;
         }
-        let mut lines = self.lines(&plan, spec);
-        lines.extend(self.unmeasured(&model, &plan, spec));
+        let outlook = Outlook {
+            model: &model,
+            spec,
+            plan: &plan,
+            policy: &policy,
+            figures,
+        };
+        outlook.enforce()?;
+        let lines = outlook.lines();
         let claimed = model.deployment_versions.get(service).copied().unwrap_or(0);
         Ok((plan, lines, claimed))
     }
@@ -224,14 +232,16 @@ impl Engine {
         &self,
         model: &Model,
         plan: &RolloutPlan,
-        spec: &ServiceSpec,
+        figures: Figures<'_>,
         now: Time,
     ) -> Result<(), Declined> {
+        let Some(spec) = model.services.get(&plan.service) else {
+            return Ok(());
+        };
         let seen = self.0.ports.site.seen();
         let desired = Desired::from(&plan.base);
-        let loads = lock(&self.0.loads);
         let versions = plan.from.iter().cloned().chain([plan.to.clone()]);
-        let carries = loads.carries(&plan.service, spec, &model.tested, versions);
+        let carries = figures.carries(&plan.service, spec, &model.tested, versions);
         let mut findings = Vec::new();
         for fabric in plan.base.fabrics.keys() {
             let known = Known {
@@ -241,7 +251,7 @@ impl Engine {
                 desired: &desired,
                 hosts: &model.hosts,
                 seen: &seen,
-                demand_upper_rps: loads.demand_upper(&plan.service, fabric),
+                demand_upper_rps: figures.demand_upper(&plan.service, fabric),
                 carries: &carries,
                 leased_rps: 0.0,
             };
@@ -255,6 +265,7 @@ impl Engine {
             let taken = &names[..count.min(names.len())];
             findings.push(capacity::arithmetic(known, taken, now).finding());
         }
+        findings.extend(figures.stated());
         let verdict = short(Verdict::new(
             format!("batch {}", plan.terms.batch),
             now,
@@ -271,96 +282,6 @@ impl Engine {
         );
         declined.verdict = Some(Box::new(verdict));
         Err(declined)
-    }
-
-    /// The plan for people: what happens, and how long evidence takes at the present traffic.
-    fn lines(&self, plan: &RolloutPlan, spec: &ServiceSpec) -> Vec<String> {
-        let loads = lock(&self.0.loads);
-        let fabrics: Vec<&FabricName> = plan.base.fabrics.keys().collect();
-        let names: Vec<String> = fabrics.iter().map(ToString::to_string).collect();
-        let count = plan.base.slots().count();
-        let mut lines = vec![format!(
-            "{count} instances of {} in {}: {} → {}",
-            plan.service,
-            names.join(", "),
-            plan.from.as_ref().map_or("nothing", Version::as_str),
-            plan.to
-        )];
-        if plan.from.is_none() {
-            lines.push("uncontrolled: a first release has nothing to be compared with".to_owned());
-            return lines;
-        }
-        let rps: Option<f64> = fabrics
-            .iter()
-            .map(|fabric| loads.demand(&plan.service, fabric))
-            .sum();
-        for step in &plan.terms.canary_steps {
-            let share = f64::from(*step) / 10_000.0;
-            let needed = sample_needed(
-                BASELINE,
-                plan.terms.margin.fraction(),
-                ALPHA_SAFE,
-                (1.0 - share) / share,
-            );
-            lines.push(match (needed, rps) {
-                (Some(needed), Some(rps)) if rps > 0.0 => {
-                    let wait = needed as f64 / (rps * share);
-                    let limit = plan.terms.max_evidence_wait.secs_f64();
-                    let longer = if wait > limit {
-                        format!(
-                            "; longer than the {} allowed: a third of the way the canary gets its full share",
-                            plan.terms.max_evidence_wait
-                        )
-                    } else {
-                        String::new()
-                    };
-                    format!(
-                        "canary {} %: about {needed} requests, {:.1} min at {rps:.0} rps (estimate){longer}",
-                        share * 100.0,
-                        wait / 60.0
-                    )
-                }
-                (Some(needed), _) => format!(
-                    "canary {} %: about {needed} requests (estimate); traffic is not measured yet",
-                    share * 100.0
-                ),
-                (None, _) => format!("canary {} %: no sample shows this margin", share * 100.0),
-            });
-        }
-        lines.push(match plan.terms.strategy {
-            Strategy::Canary => format!(
-                "batches of at most {}, as measured capacity allows; failure domain: {:?}",
-                plan.terms.batch, spec.failure_domain
-            )
-            .to_lowercase(),
-            Strategy::BlueGreen => "a second set beside the first, then the routes".to_owned(),
-        });
-        if plan.terms.strategy == Strategy::Canary {
-            lines.push(
-                "a rollback in place lasts until old instances serve again; blue-green has them warm"
-                    .to_owned(),
-            );
-        }
-        lines.push(format!("bake for {}, then done", plan.terms.bake));
-        lines
-    }
-
-    /// Says where the capacity of what runs was neither declared nor measured, and how to measure it.
-    fn unmeasured(&self, model: &Model, plan: &RolloutPlan, spec: &ServiceSpec) -> Option<String> {
-        let (service, from) = (&plan.service, plan.from.as_ref()?);
-        let key = (service.clone(), from.clone());
-        if spec.capacity_rps.is_some() || model.tested.contains_key(&key) {
-            return None;
-        }
-        let carries = lock(&self.0.loads).carries(service, spec, &model.tested, [key.1]);
-        let known = carries.get(from).map_or_else(
-            || "nothing is known of it, so that no batch may begin".to_owned(),
-            |rps| format!("the most it was seen to hold counts, {rps:.1} rps"),
-        );
-        Some(format!(
-            "what an instance of {service} {from} carries was neither declared nor measured: {known}; measure it \
-             first with `mainstay limit-test {service}`"
-        ))
     }
 
     /// Plans and opens what `kind` names.
@@ -432,7 +353,21 @@ pub(super) fn declared(model: &Model, service: &ServiceName, change: &Change) ->
         .policy
         .as_ref()
         .and_then(|name| model.policies.get(name))?;
-    Declared::new(&policy.emergencies, emergency, &change.actor).ok()
+    let (by, at) = (&change.actor, change.opened_at);
+    Declared::new(&policy.emergencies, emergency, by, at).ok()
+}
+
+/// The emergency that is asked for, if one is, as `policy` has it.
+pub(super) fn check_emergency(
+    policy: &RolloutPolicySpec,
+    wanted: Option<&Emergency>,
+    actor: &Actor,
+    now: Time,
+) -> Result<Option<Declared>, Declined> {
+    let declared = wanted.map(|wanted| Declared::new(&policy.emergencies, wanted, actor, now));
+    declared
+        .transpose()
+        .map_err(|error| invalid("bad-emergency", error.to_string(), "see the policy"))
 }
 
 /// One change at a time moves the processes of a service.
@@ -452,6 +387,19 @@ pub(super) fn unavailable(error: LedgerError) -> Declined {
         error.to_string(),
         "see the server's log",
     )
+}
+
+/// The share that is asked for, where the new version comes in place of another one, instance by instance.
+fn exposed(request: &Request, plan: &RolloutPlan) -> Result<Option<Percent>, Declined> {
+    let in_place = plan.terms.strategy == Strategy::Canary && plan.from.is_some();
+    if request.expose.is_some() && !in_place {
+        return Err(invalid(
+            "bad-request",
+            "a share to stop at is for rollouts in place".to_owned(),
+            "leave expose out: a second set and a first release are taken back by the routes alone",
+        ));
+    }
+    Ok(request.expose)
 }
 
 fn check_spec(

@@ -254,7 +254,7 @@ fn granted(
     left: BTreeMap<FabricName, u32>,
     findings: Vec<Finding>,
 ) -> Vec<Event> {
-    if state.phase != Phase::Leasing(batch) || state.is_halted() {
+    if state.phase != Phase::Leasing(batch) || state.is_halted() || state.stops().is_some() {
         return vec![];
     }
     let movable = state.to_move();
@@ -367,6 +367,9 @@ fn tick(state: &State, now: Time) -> Vec<Event> {
             }
         },
         (Phase::Leasing(batch), Direction::Forward) => {
+            if let Some(because) = state.stops() {
+                return pause(because);
+            }
             let what = state.held.clone().unwrap_or_else(|| "no answer".to_owned());
             pause(format!(
                 "batch {batch} may not begin after {waited}: {what}"
@@ -433,6 +436,7 @@ fn longest(state: &State, gate: Gate) -> Span {
 pub(super) fn deadline(state: &State) -> Option<Time> {
     let terms = &state.plan.terms;
     let wait = match &state.phase {
+        Phase::Leasing(_) if state.stops().is_some() => Span::ZERO,
         Phase::Admitting | Phase::Leasing(_) => terms.max_evidence_wait,
         Phase::Placing | Phase::Replacing(..) => terms.verify_within,
         Phase::Judging(gate @ Gate::Canary { .. }) => {

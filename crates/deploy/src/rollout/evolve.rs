@@ -82,6 +82,8 @@ pub(super) fn evolve(state: &mut State, event: &Event) {
             });
         }
         Event::Resumed { at, .. } => {
+            let stopped = state.paused.as_ref().is_some_and(|it| !it.by_person);
+            state.widened |= stopped && state.stops().is_some();
             state.paused = None;
             state.held = None;
             state.ruling = Ruling::Insufficient;
@@ -347,8 +349,8 @@ fn go_back(state: &mut State, at: Time) {
 
 /// Instances that the next batch may be taken from.
 pub(super) fn candidates(state: &State) -> Slots {
-    match (state.direction, state.step) {
-        (Direction::Forward, Some(step)) => state.for_step(step),
-        (Direction::Forward, None) | (Direction::Restoring, _) => state.to_move(),
+    match state.direction {
+        Direction::Forward => state.within_share(state.next()),
+        Direction::Restoring => state.next(),
     }
 }

@@ -79,12 +79,11 @@ pub(super) fn order(
         (Verb::Abort | Verb::Rollback, _) => Event::Aborted { at, by, reason },
         (Verb::Promote, _) => {
             if !matches!(state.phase, Phase::Judging(_)) {
-                let value = state.phase_words();
-                return refuse(
-                    value,
-                    "waiting at a gate",
-                    "wait until it asks for evidence",
-                );
+                let remedy = match state.stops() {
+                    Some(_) => "resume it: no evidence is missing",
+                    None => "wait until it asks for evidence",
+                };
+                return refuse(state.phase_words(), "waiting at a gate", remedy);
             }
             if state.ruling == Ruling::SharedFailure {
                 return refuse(

@@ -125,6 +125,8 @@ pub struct State {
     /// The last verdict that was worth an entry.
     pub(crate) verdict: Option<Verdict>,
     pub(crate) paused: Option<Pause>,
+    /// Whether a person let it go beyond the share at which it stops for one.
+    pub(crate) widened: bool,
     /// Why it turned back.
     pub(crate) failure: Option<String>,
     pub(crate) stuck: Option<String>,
@@ -172,6 +174,7 @@ impl State {
             ruling: Ruling::Insufficient,
             verdict: None,
             paused: None,
+            widened: false,
             failure: None,
             stuck: None,
             held: None,
@@ -515,6 +518,9 @@ impl State {
             Phase::Judging(Gate::Bake) => "baking".to_owned(),
             Phase::Leasing(_) if self.retires() => {
                 "asking how many of the first set may go".to_owned()
+            }
+            Phase::Leasing(_) if self.stops().is_some() => {
+                "moved as many as may go before a person looks".to_owned()
             }
             Phase::Leasing(batch) => format!("batch {batch}: asking how many may be out"),
             Phase::Draining(batch, slots) => format!("batch {batch}: draining {}", slots.len()),

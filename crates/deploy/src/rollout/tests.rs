@@ -46,6 +46,7 @@ fn plan(strategy: Strategy, from: Option<&str>, count: u32) -> RolloutPlan {
             strategy,
             canary_steps: vec![100, 1_000],
             batch: Percent::new(10.0).unwrap(),
+            expose: None,
             margin: Percent::new(1.0).unwrap(),
             bake: Span::from_secs(30),
             max_evidence_wait: Span::from_secs(600),

@@ -33,13 +33,27 @@ pub(super) fn lines(change: &str, answer: &Value, style: Style) -> Vec<String> {
     ];
     if let Some(policy) = opened.pointer("/emergency/policy").and_then(Value::as_str) {
         let reason = output::cell(opened, "/emergency/reason");
-        lines.push(style.warn(&format!("  under emergency policy {policy}: {reason}")));
+        let stated = stated(&opened["emergency"]);
+        lines.push(style.warn(&format!(
+            "  under emergency policy {policy}: {reason}{stated}"
+        )));
     }
     let none = Vec::new();
     for entry in answer["entries"].as_array().unwrap_or(&none) {
         lines.extend(step(entry, style));
     }
     lines
+}
+
+/// What was stated in place of what is measured, if anything was.
+fn stated(emergency: &Value) -> String {
+    let said = |field: &str, of: &str| {
+        let rps = emergency[field].as_f64()?;
+        Some(format!("; states {rps} rps {of}"))
+    };
+    let demand = said("statedDemandRps", "of demand");
+    let capacity = said("statedCapacityRps", "an instance");
+    demand.into_iter().chain(capacity).collect()
 }
 
 fn author(opened: &Value) -> String {
@@ -190,7 +204,8 @@ mod tests {
             "verdict": {"step": "canary 1 %", "at": 3, "findings": [finding]}});
         let answer = json!({
             "summary": {"state": "rolled-back", "because": "errors", "change": {"title": "feed v1 → v2",
-                "actor": {"id": "ana", "verified": false}, "reason": "", "emergency": null}},
+                "actor": {"id": "ana", "verified": false}, "reason": "",
+                "emergency": {"policy": "blind", "reason": "no metrics", "statedDemandRps": 400.0}}},
             "entries": [
                 entry(1, "change.opened", "{\"title\":\"feed v1 → v2\"}"),
                 entry(2, "rollout.event",
@@ -210,6 +225,7 @@ mod tests {
             [
                 "chg-a: feed v1 → v2 (rolled-back: errors)".to_owned(),
                 "  by ana, unverified: no reason given".to_owned(),
+                "  under emergency policy blind: no metrics; states 400 rps of demand".to_owned(),
                 "  1970-01-01T00:00:01Z  #1  Opened: feed v1 → v2".to_owned(),
                 "  1970-01-01T00:00:02Z  #2  Batch began  number 1  instances a,b  began at \
                  1970-01-01T00:00:02Z"

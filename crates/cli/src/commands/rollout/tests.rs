@@ -8,7 +8,7 @@ use super::{
     watch,
 };
 use crate::{
-    args::RolloutStart,
+    args::{Emergency, RolloutStart},
     style::{self, Style},
 };
 
@@ -147,7 +147,12 @@ fn an_emergency_carries_its_policy_and_reason_and_is_nothing_without_one() {
         service: "feed".parse().unwrap(),
         version: "v2".parse().unwrap(),
         reason: "CVE".to_owned(),
-        emergency: Some("security".parse().unwrap()),
+        emergency: Emergency {
+            policy: Some("security".parse().unwrap()),
+            stated_demand: Some(400.0),
+            stated_capacity: None,
+        },
+        expose: Some("20%".to_owned()),
         batch: Some("5%".to_owned()),
         strategy: None,
         dry_run: false,
@@ -156,7 +161,8 @@ fn an_emergency_carries_its_policy_and_reason_and_is_nothing_without_one() {
     assert_eq!(
         order(&start).unwrap(),
         json!({"service": "feed", "version": "v2", "reason": "CVE", "dryRun": false,
-            "emergency": {"policy": "security", "reason": "CVE"}, "batch": "5%"})
+            "emergency": {"policy": "security", "reason": "CVE", "statedDemandRps": 400.0}, "batch": "5%",
+            "expose": "20%"})
     );
     start.reason = " ".to_owned();
     assert!(order(&start).unwrap_err().to_string().contains("--reason"));

@@ -192,3 +192,72 @@ fn a_service_without_instances_is_refused() {
     let refusal = Rollout::open(plan(Strategy::Canary, Some("v1"), 0), Time::from_millis(0));
     assert_eq!(refusal.unwrap_err().signal, "instances");
 }
+
+/// A canary rollout of fifty instances that stops for a person once a tenth runs the new version.
+fn exposing(share: f64) -> Walk {
+    let mut plan = plan(Strategy::Canary, Some("v1"), 50);
+    plan.terms.expose = Percent::new(share);
+    Walk::open(plan).placed()
+}
+
+#[test]
+fn at_the_share_that_was_asked_for_it_stops_for_a_person_and_resumed_it_goes_to_the_end() {
+    let mut walk = exposing(10.0);
+    walk.pass();
+    walk.batch(4, 0);
+    walk.pass();
+    let (_, _, candidates) = walk.leased().expect("a fifth instance may still go");
+    assert_eq!(candidates.len(), 1, "of forty-six that are left");
+    walk.batch(1, 0);
+    walk.pass();
+    assert_eq!(walk.leased(), None, "no headroom is asked for");
+    let events = walk.wake();
+    let because = paused(&events);
+    assert!(because.starts_with("5 of 50 instances run v2"), "{because}");
+    assert_eq!(walk.standing(), ChangeState::Paused);
+    assert_eq!(
+        walk.refused(Verb::Promote).remedy,
+        "resume it: no evidence is missing"
+    );
+    walk.order(Verb::Resume);
+    assert_eq!(walk.leased().map(|it| it.2.len()), Some(45));
+    while !matches!(walk.state.phase, Phase::Judging(Gate::Bake)) {
+        walk.batch(15, 0);
+        walk.pass();
+    }
+}
+
+#[test]
+fn what_waits_at_its_share_is_still_judged_and_harm_turns_it_back() {
+    let mut walk = exposing(0.0);
+    walk.pass();
+    assert!(paused(&walk.wake()).starts_with("0 of 50 instances run v2"));
+    let judged = |effect: &Effect| matches!(effect, Effect::Judge { .. });
+    assert!(walk.effects().iter().any(judged));
+    walk.rule(Ruling::Harm);
+    assert_eq!(walk.standing(), ChangeState::RollingBack);
+}
+
+#[test]
+fn a_lease_that_comes_too_late_moves_nothing_beyond_the_share() {
+    let mut walk = exposing(0.0);
+    let batch = 1;
+    walk.pass();
+    let late = Input::Granted {
+        batch,
+        slots: slots(1..=4),
+        left: BTreeMap::new(),
+        findings: vec![],
+    };
+    assert_eq!(walk.tell(late), []);
+}
+
+#[test]
+fn a_pause_by_a_person_on_the_way_there_is_not_taken_for_leave_to_go_beyond() {
+    let mut walk = exposing(0.0);
+    walk.pass();
+    walk.order(Verb::Pause);
+    walk.order(Verb::Resume);
+    assert_eq!(walk.leased(), None);
+    assert!(paused(&walk.wake()).starts_with("0 of 50"));
+}
