@@ -84,7 +84,8 @@ fn excepted(freezes: &[(Name, FreezeSpec)], asked: Asked<'_>, now: Time) -> Opti
     (!passed.is_empty()).then(|| passed.join("; "))
 }
 
-fn in_force(spec: &FreezeSpec, now: Time) -> bool {
+/// Whether its time has come and is not over.
+pub fn in_force(spec: &FreezeSpec, now: Time) -> bool {
     spec.from.is_none_or(|from| now >= from) && spec.until.is_none_or(|until| now < until)
 }
 
@@ -270,8 +271,8 @@ impl Machine for Freeze {
         match plan.until {
             Some(until) if until <= from => Err(Refusal {
                 signal: "until".to_owned(),
-                value: until.millis().to_string(),
-                limit: format!("> {} (from)", from.millis()),
+                value: until.to_string(),
+                limit: format!("later than {from} (from)"),
                 remedy: "give an end after the beginning".to_owned(),
             }),
             until => Ok(State::Scheduled { from, until }),

@@ -153,12 +153,17 @@ pub(crate) enum Command {
         name: Name,
     },
     /// Remove a resource; its history stays.
-    #[command(after_help = "Examples:\n  mainstay delete freeze holidays")]
+    #[command(
+        after_help = "Examples:\n  mainstay delete freeze holidays --reason 'the season is over'"
+    )]
     Delete {
         /// Kind.
         kind: Kind,
         /// Name.
         name: Name,
+        /// Why; kept in the ledger.
+        #[arg(long, default_value = "")]
+        reason: String,
     },
     /// The fields of a kind, as JSON Schema.
     #[command(after_help = "Examples:\n  mainstay explain service\n  mainstay explain freeze")]

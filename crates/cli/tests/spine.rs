@@ -432,12 +432,20 @@ fn a_freeze_is_walked_by_the_runtime_survives_a_kill_and_ends_with_its_resource(
     );
     assert!(
         server
-            .run(&["delete", "freeze", "holidays"])
+            .run(&["delete", "freeze", "holidays", "--reason", "back at work"])
             .status
             .success()
     );
-    wait_for(&server, "freeze-holidays-1", "done");
+    let lifted = wait_for(&server, "freeze-holidays-1", "done");
+    let because = lifted["summary"]["because"].as_str().unwrap();
+    assert!(because.ends_with(": back at work"), "{because}");
 
+    let nobody = server.apply(&freeze("typo", ", services: [voyger]"));
+    assert!(
+        stderr(&nobody).contains("there is no service `voyger`"),
+        "{}",
+        stderr(&nobody)
+    );
     let past = server.apply(&freeze("late", ", until: 1000"));
     assert!(stderr(&past).contains("spec.until"), "{}", stderr(&past));
     let soon = std::time::SystemTime::now()

@@ -362,10 +362,10 @@ pub struct EmergencySpec {
 pub struct FreezeSpec {
     /// Why; shown with each refusal.
     pub reason: String,
-    /// From when, in milliseconds since the Unix epoch; at once where unset.
+    /// From when, such as `2026-11-05T18:00:00Z`; at once where unset.
     #[serde(default)]
     pub from: Option<Time>,
-    /// Until when, in milliseconds since the Unix epoch; until deleted where unset.
+    /// Until when; until deleted where unset.
     #[serde(default)]
     pub until: Option<Time>,
     /// Services it covers; all where empty.

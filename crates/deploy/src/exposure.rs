@@ -392,8 +392,9 @@ impl Estimate {
         let (flip, arithmetic) = (seconds(FLIP), &point.arithmetic);
         match (point.takes, point.waves, &self.pace) {
             (Some(takes), Some(waves), Some(pace)) if waves > 0 => format!(
-                "{}: {flip} for the routes, then {waves} waves of {} and {} between them, as {arithmetic}",
+                "{}: {flip} for the routes, then {waves} {} of {} and {} to the next, as {arithmetic}",
                 seconds(takes),
+                if waves == 1 { "wave" } else { "waves" },
                 seconds(pace.replaced_within),
                 seconds(pace.between)
             ),

@@ -25,11 +25,11 @@ use crate::{
 /// Largest order, in bytes.
 const ORDER_BYTES_MAX: usize = 64 * 1024;
 
-/// Why somebody steers a change.
+/// Why somebody steers a change, or removes a resource.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Reason {
-    reason: String,
+    pub(crate) reason: String,
 }
 
 /// `POST /api/v1/actions/KIND`: plans and opens a change.

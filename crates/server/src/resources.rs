@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 
 use crate::{
     App,
+    actions::Reason,
     changes::{moved_entry, open_entry},
     extract::{Asked, Sent},
     problem::{Place, Problem, unreadable},
@@ -129,7 +130,9 @@ pub(crate) async fn delete(
     State(app): State<App>,
     Asked(Path((kind, name))): Asked<Path<(String, Name)>>,
     Extension(actor): Extension<Actor>,
+    Sent(reason): Sent<Option<Json<Reason>>>,
 ) -> Result<Json<Value>, Problem> {
+    let reason = reason.map(|Json(it)| it.reason).unwrap_or_default();
     let kind = parse_kind(&kind)?;
     let row = row(&app, kind, &name)
         .await?
@@ -143,7 +146,7 @@ pub(crate) async fn delete(
         &app,
         &actor,
         format!("delete {kind} {name}"),
-        String::new(),
+        reason.clone(),
         std::slice::from_ref(&row.resource),
     );
     let mut entries = vec![entry_of(DELETED, &row.resource)];
@@ -152,7 +155,7 @@ pub(crate) async fn delete(
         version: row.version,
     }];
     if kind == Kind::Freeze {
-        let (lifted, seen) = lift(&app, &name, row.version, &actor).await?;
+        let (lifted, seen) = lift(&app, &row, &actor, &reason).await?;
         entries.extend(lifted);
         expected.extend(seen);
     }
@@ -173,6 +176,7 @@ pub(crate) async fn apply(
         wanted.insert(key(resource), resource.clone());
     }
     check_catalog(&wanted)?;
+    check_named(&request.resources, &wanted)?;
     may_let_go(&app, &current, &wanted).await?;
     let results: Vec<Applied> = request
         .resources
@@ -287,20 +291,24 @@ fn freeze(resource: &Resource, version: u64, apply: &Change) -> Result<Change, P
     })
 }
 
-/// What ends the freeze `name` in its own stream, and the version of that stream it was read at.
+/// What ends the freeze of `row` in its own stream, and the version of that stream it was read at.
 async fn lift(
     app: &App,
-    name: &Name,
-    version: u64,
+    row: &Row,
     actor: &Actor,
+    reason: &str,
 ) -> Result<(Vec<NewEntry>, Option<Expected>), Problem> {
-    let Ok(id) = freeze::change_id(name, version) else {
+    let Ok(id) = freeze::change_id(&row.resource.metadata.name, row.version) else {
         return Ok((Vec::new(), None));
     };
     let stream = change_stream(&id);
     let entries = app.ledger.stream(&stream).await?;
-    let lifted = freeze::lift_entries(&entries, app.clock.now(), actor, "its resource was deleted")
-        .map_err(|refusal| {
+    let reason = match reason.trim() {
+        "" => "its resource was deleted",
+        given => given,
+    };
+    let lifted =
+        freeze::lift_entries(&entries, app.clock.now(), actor, reason).map_err(|refusal| {
             Problem::new(
                 StatusCode::CONFLICT,
                 "freeze",
@@ -417,6 +425,37 @@ fn check_catalog(all: &BTreeMap<(Kind, Name), Resource>) -> Result<(), Problem> 
         remedy: flaw.remedy,
     });
     refuse(places.collect())
+}
+
+/// A freeze or a guard that is declared names services there are: one for a service that is not would hold nothing.
+fn check_named(
+    declared: &[Resource],
+    all: &BTreeMap<(Kind, Name), Resource>,
+) -> Result<(), Problem> {
+    let mut places = Vec::new();
+    for resource in declared {
+        let named = match Spec::decode(resource.kind, &resource.spec) {
+            Ok(Spec::Freeze(spec)) => {
+                let excepted = spec.exceptions.into_iter().flat_map(|it| it.services);
+                spec.services.into_iter().chain(excepted).collect()
+            }
+            Ok(Spec::Guard(spec)) => spec.services,
+            Ok(Spec::Fabric(_) | Spec::Host(_) | Spec::Service(_) | Spec::RolloutPolicy(_))
+            | Err(_) => continue,
+        };
+        let is_known = |service: &ServiceName| {
+            let name = Name::new(service.as_str());
+            name.is_ok_and(|name| all.contains_key(&(Kind::Service, name)))
+        };
+        let unknown = named.into_iter().filter(|it| !is_known(it));
+        places.extend(unknown.map(|service| Place {
+            resource: label(resource),
+            field: "spec.services".to_owned(),
+            what: format!("there is no service `{service}`"),
+            remedy: "correct the name, or declare the service with it".to_owned(),
+        }));
+    }
+    refuse(places)
 }
 
 fn refuse(places: Vec<Place>) -> Result<(), Problem> {

@@ -67,7 +67,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Diff { files } => return resources::diff(&global, &files).await,
         Command::Get { kind, name } => get(&global, kind, name).await?,
         Command::Describe { kind, name } => describe(&global, kind, &name).await?,
-        Command::Delete { kind, name } => resources::delete(&global, kind, &name).await?,
+        Command::Delete { kind, name, reason } => {
+            resources::delete(&global, kind, &name, &reason).await?;
+        }
         Command::Explain { kind } => output::print(&serde_json::to_string_pretty(
             &mainstay_server::schema(kind),
         )?)?,

@@ -213,9 +213,15 @@ pub(crate) async fn describe(global: &Global, kind: Kind, name: &Name) -> anyhow
     Ok(())
 }
 
-pub(crate) async fn delete(global: &Global, kind: Kind, name: &Name) -> anyhow::Result<()> {
+pub(crate) async fn delete(
+    global: &Global,
+    kind: Kind,
+    name: &Name,
+    reason: &str,
+) -> anyhow::Result<()> {
     let path = format!("/api/v1/resources/{}/{name}/delete", kind.plural());
-    let response: Value = Client::new(global)?.post(&path, &json!({})).await?;
+    let body = json!({ "reason": reason });
+    let response: Value = Client::new(global)?.post(&path, &body).await?;
     if !output::value(global.output, &response)? {
         let change = response["change"].as_str().unwrap_or_default();
         output::print(&format!(

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use mainstay_change::{Direction, LeaseBook};
 use mainstay_core::{
-    Actor, Append, ChangeId, Expected, FabricName, NewEntry, ServiceName, Verdict,
+    Actor, Append, ChangeId, Expected, FabricName, NewEntry, Outcome, ServiceName, Verdict,
     ports::LedgerError,
 };
 use tokio::time::Instant;
@@ -91,6 +91,12 @@ impl Engine {
             // On the way back room is made rather than waited for.
             Direction::Restoring => ROOM_AFTER,
         };
+        if direction == Direction::Forward
+            && self.freeze_finding(change, service, self.now())?.outcome != Outcome::Pass
+        {
+            // The gate before it holds too; here a freeze came while a batch waited for room.
+            return None;
+        }
         let deadline = Instant::now() + open_for;
         loop {
             let mut taken = Slots::default();

@@ -343,7 +343,7 @@ impl Engine {
             let decided = match ruling {
                 Ruling::Harm | Ruling::SharedFailure => true,
                 Ruling::Pass => verdict.observed_at() >= since + dwell,
-                Ruling::Insufficient => false,
+                Ruling::Insufficient | Ruling::Frozen => false,
             };
             if decided || Instant::now() + TICK >= deadline {
                 return Some(Input::Verdict { ruling, verdict });
@@ -399,7 +399,7 @@ impl Engine {
         }
     }
 
-    async fn ruled(
+    pub(super) async fn ruled(
         &self,
         change: &ChangeId,
         service: &ServiceName,
@@ -416,9 +416,15 @@ impl Engine {
             ruling = Ruling::Insufficient;
         }
         findings.extend(guards);
-        let findings = self.waived(change, service, findings);
+        let mut findings = self.waived(change, service, findings);
         if ruling == Ruling::Insufficient && findings.iter().all(|it| it.outcome == Outcome::Pass) {
             ruling = Ruling::Pass;
+        }
+        let freeze = self.freeze_finding(change, service, now)?;
+        if freeze.outcome != Outcome::Pass && matches!(ruling, Ruling::Pass | Ruling::Insufficient)
+        {
+            ruling = Ruling::Frozen;
+            findings.insert(0, freeze);
         }
         let step = self
             .model()

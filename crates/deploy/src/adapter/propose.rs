@@ -3,7 +3,7 @@
 use mainstay_change::{Declared, Machine};
 use mainstay_core::{
     Actor, Append, BlastRadius, Change, ChangeId, ChangeKind, Emergency, Expected, InstanceName,
-    NewEntry, Percent, ServiceName, Time, Verdict, Version,
+    NewEntry, Outcome, Percent, ServiceName, Time, Verdict, Version,
     catalog::{Manage, RolloutPolicySpec, ServiceSpec, Strategy},
     change::{OPENED, Plan},
     ports::{Declined, LedgerError, No},
@@ -318,6 +318,9 @@ impl Engine {
             let what = format!("`{verb}` is not pause, resume, abort, rollback or promote");
             Declined::new(No::Unknown, "unknown-verb", what, "use one of those")
         })?;
+        if verb == Verb::Promote {
+            self.check_freeze(change)?;
+        }
         let model = self.model();
         if let Some(track) = model.actions.get(change) {
             return steer_action(&track.state, verb, actor, reason, self.now());
@@ -342,6 +345,21 @@ impl Engine {
         Rollout::decide(&track.state, self.now(), input.clone()).map_err(refused)?;
         serde_json::to_string(&input)
             .map_err(|error| invalid("bad-request", error.to_string(), "shorten the reason"))
+    }
+
+    /// A person's word stands in for evidence, never for a freeze's end.
+    fn check_freeze(&self, change: &ChangeId) -> Result<(), Declined> {
+        let service = self.model().service_of(change).cloned();
+        let finding = service.and_then(|it| self.freeze_finding(change, &it, self.now()));
+        match finding.filter(|it| it.outcome != Outcome::Pass) {
+            None => Ok(()),
+            Some(held) => Err(Declined::new(
+                No::Denied,
+                "frozen",
+                format!("{}: {}", held.signal, held.value),
+                &held.remedy,
+            )),
+        }
     }
 }
 

@@ -287,7 +287,7 @@ fn would(ruling: Ruling) -> &'static str {
         Ruling::Pass => "pass",
         Ruling::Harm => "fail",
         Ruling::SharedFailure => "wait: both versions fail alike",
-        Ruling::Insufficient => "wait for evidence",
+        Ruling::Insufficient | Ruling::Frozen => "wait for evidence",
     }
 }
 
@@ -310,7 +310,9 @@ fn words(service: &ServiceName, news: &News) -> (String, String) {
         } => {
             let wanted = match ruling {
                 Ruling::Harm => Outcome::Fail,
-                Ruling::Pass | Ruling::SharedFailure | Ruling::Insufficient => Outcome::Pass,
+                Ruling::Pass | Ruling::SharedFailure | Ruling::Insufficient | Ruling::Frozen => {
+                    Outcome::Pass
+                }
             };
             let decisive = findings.iter().filter(|it| it.outcome == wanted);
             let values: Vec<&str> = decisive.map(|it| it.value.as_str()).collect();

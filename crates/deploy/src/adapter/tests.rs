@@ -27,7 +27,8 @@ use super::{
 };
 use crate::{
     Deployment, Slots, Terms,
-    rollout::Input,
+    evidence::Bench,
+    rollout::{Input, message::Ruling},
     site::{Seen, SeenFabric},
 };
 
@@ -383,4 +384,50 @@ async fn what_is_stated_is_counted_with_for_an_hour_and_then_what_is_measured_or
         counted.contains("demand 103 rps") && !counted.contains("220 rps"),
         "{counted}"
     );
+}
+
+#[tokio::test]
+async fn a_freeze_that_comes_while_a_rollout_runs_holds_its_gates_its_batches_and_a_persons_word() {
+    let world = World::new(json!({"capacityRps": 40.0})).await;
+    world.leads_by(world.lead().await);
+    measure(&world, 100.0);
+    let waives = Emergency {
+        stated_demand_rps: None,
+        stated_capacity_rps: None,
+        ..blind()
+    };
+    let change = world.opened(Some(waives)).await;
+    let bench = Bench::new(mainstay_core::Percent::new(1.0).unwrap()).unwrap();
+    let ruled = async || {
+        let ruled = world.engine.ruled(&change, &voyager(), &bench).await;
+        ruled.unwrap()
+    };
+    assert_eq!(ruled().await.0, Ruling::Pass, "missing evidence is waived");
+
+    let exception = json!([{"name": "restarts", "kinds": ["restart"]}]);
+    let election = json!({"reason": "the election", "exceptions": exception});
+    world
+        .write(vec![applied(Kind::Freeze, "election", &election)])
+        .await;
+    let (ruling, verdict) = ruled().await;
+    assert_eq!(ruling, Ruling::Frozen);
+    let findings = &verdict.value().findings;
+    assert!(value(findings, "freeze `election`").contains("the election"));
+    assert!(world.asked(&change, Direction::Forward).await.is_none());
+    assert!(world.asked(&change, Direction::Restoring).await.is_some());
+    let promoted = async || {
+        let (ana, why) = (Actor::verified("ana"), "it is good".to_owned());
+        let told = world.engine.steer(&change, "promote", ana, why).await;
+        told.unwrap_err().code
+    };
+    assert_eq!(promoted().await, "frozen");
+
+    let exception = json!([{"name": "hotfixes", "kinds": ["rollout"], "services": ["voyager"]}]);
+    let election = json!({"reason": "the election", "exceptions": exception});
+    world
+        .write(vec![applied(Kind::Freeze, "election", &election)])
+        .await;
+    assert_eq!(ruled().await.0, Ruling::Pass);
+    assert!(world.asked(&change, Direction::Forward).await.is_some());
+    assert_eq!(promoted().await, "refused", "it is at no gate yet");
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mainstay_change::freeze::in_force;
 use mainstay_core::{
     ChangeId, FabricName, HostName, Outcome, ServiceName, Time, Version, resource::API_VERSION,
 };
@@ -137,10 +138,14 @@ impl Engine {
                 }));
             }
         }
-        for (name, freeze) in &model.freezes {
+        let freezes = model.freezes.iter();
+        for (name, freeze) in freezes.filter(|(_, spec)| in_force(spec, now)) {
             blocked.push(json!({
                 "what": format!("freeze {name}"),
-                "because": freeze.reason,
+                "because": match freeze.until {
+                    Some(until) => format!("{}, until {until}", freeze.reason),
+                    None => freeze.reason.clone(),
+                },
                 "remedy": "wait, or delete it with a reason",
             }));
         }

@@ -395,12 +395,16 @@ enum Raise {
 fn raise(state: &State, gate: Gate, now: Time) -> Raise {
     let waited = now.since(state.since);
     let limit = longest(state, gate);
-    let share = full_share(state);
     match gate {
-        Gate::Canary { .. } if waited < limit && state.weight < share => Raise::To(share),
+        Gate::Canary { .. } if waited < limit && may_raise(state) => Raise::To(full_share(state)),
         Gate::Canary { .. } | Gate::Batch { .. } | Gate::Bake if waited < limit => Raise::Wait,
         Gate::Canary { .. } | Gate::Batch { .. } | Gate::Bake => Raise::Exhausted,
     }
+}
+
+/// Whether a canary has less than its part, and nothing but evidence keeps it there.
+fn may_raise(state: &State) -> bool {
+    state.weight < full_share(state) && state.ruling != Ruling::Frozen
 }
 
 /// Share of requests at which no instance of the new version carries more than its part, in hundredths of
@@ -441,7 +445,7 @@ pub(super) fn deadline(state: &State) -> Option<Time> {
         Phase::Placing | Phase::Replacing(..) => terms.verify_within,
         Phase::Judging(gate @ Gate::Canary { .. }) => {
             let whole = longest(state, *gate);
-            if state.weight < full_share(state) {
+            if may_raise(state) {
                 Span::from_millis(whole.millis() / RAISE_AFTER)
             } else {
                 whole

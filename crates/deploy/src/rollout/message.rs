@@ -40,6 +40,8 @@ pub enum Ruling {
     SharedFailure,
     /// Not measured well enough to say.
     Insufficient,
+    /// A freeze holds what would come next, whatever was measured.
+    Frozen,
 }
 
 /// What a rollout is told.

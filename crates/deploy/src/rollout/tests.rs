@@ -220,7 +220,7 @@ impl Walk {
     fn rule(&mut self, ruling: Ruling) -> Vec<Event> {
         let outcome = match ruling {
             Ruling::Pass => Outcome::Pass,
-            Ruling::Harm => Outcome::Fail,
+            Ruling::Harm | Ruling::Frozen => Outcome::Fail,
             Ruling::SharedFailure | Ruling::Insufficient => Outcome::InsufficientEvidence,
         };
         let verdict = Verdict::new("canary", self.now, vec![finding(outcome)]);

@@ -256,17 +256,19 @@ impl RolloutWorld {
             {
                 ruling = Ruling::Pass;
             }
-            Ruling::SharedFailure | Ruling::Insufficient => {}
+            Ruling::SharedFailure | Ruling::Insufficient | Ruling::Frozen => {}
         }
         let decided = match ruling {
             Ruling::Harm | Ruling::SharedFailure => true,
             Ruling::Pass => now >= since + dwell,
-            Ruling::Insufficient => false,
+            Ruling::Insufficient | Ruling::Frozen => false,
         };
         let outcome = match ruling {
             Ruling::Pass => Outcome::Pass,
             Ruling::Harm => Outcome::Fail,
-            Ruling::SharedFailure | Ruling::Insufficient => Outcome::InsufficientEvidence,
+            Ruling::SharedFailure | Ruling::Insufficient | Ruling::Frozen => {
+                Outcome::InsufficientEvidence
+            }
         };
         (decided || overdue).then(|| Input::Verdict {
             ruling,

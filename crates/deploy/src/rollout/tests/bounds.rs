@@ -261,3 +261,25 @@ fn a_pause_by_a_person_on_the_way_there_is_not_taken_for_leave_to_go_beyond() {
     assert_eq!(walk.leased(), None);
     assert!(paused(&walk.wake()).starts_with("0 of 50"));
 }
+
+#[test]
+fn while_a_freeze_holds_its_gate_it_neither_passes_nor_grows_and_harm_still_turns_it_back() {
+    let mut walk = Walk::canary().placed();
+    walk.wait(DWELL);
+    walk.rule(Ruling::Frozen);
+    let weight = walk.weight();
+    assert!(paused(&walk.wake()).contains("not enough evidence after 10m"));
+    assert_eq!(walk.weight(), weight, "it was not raised on the way");
+
+    let mut walk = Walk::canary().placed();
+    walk.wait(DWELL);
+    walk.rule(Ruling::Frozen);
+    let passed = walk.rule(Ruling::Pass);
+    assert!(
+        matches!(passed[..], [Event::Passed { .. }]),
+        "lifted, it goes on where it was: {passed:?}"
+    );
+    walk.rule(Ruling::Frozen);
+    walk.rule(Ruling::Harm);
+    assert_eq!(walk.standing(), ChangeState::RollingBack);
+}
