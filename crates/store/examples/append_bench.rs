@@ -1,14 +1,21 @@
-//! Appends a second on SQLite, flushed to disk, with 128 writers at once.
+//! Appends a second on SQLite, flushed to disk, by writers that keep every commit full.
 //!
 //! `cargo run --release -p mainstay-store --example append_bench [FOLDER]`
+//!
+//! There are four writers for each place in a group: while some read their answer, others fill the next group.
 
 use std::{error::Error, path::PathBuf, time::Instant};
 
-use mainstay_core::{Actor, Append, Expected, NewEntry, StreamId, Time, ports::Ledger};
-use mainstay_store::{Options, Store};
+use mainstay_core::{
+    Actor, Append, Expected, NewEntry, StreamId, Time,
+    ports::{Ledger, LedgerError},
+};
+use mainstay_store::{GROUP_APPENDS_MAX, Options, Store};
 
-const WRITERS: u64 = 128;
-const APPENDS_EACH: u64 = 200;
+const WRITERS: u64 = 4 * GROUP_APPENDS_MAX as u64;
+const APPENDS_EACH: u64 = 300;
+/// A disk's speed differs from one second to the next.
+const ROUNDS: usize = 3;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -17,6 +24,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .nth(1)
         .map_or_else(|| place.path().to_owned(), PathBuf::from);
     let store = Store::sqlite(folder.join("append_bench.db"), Options::default()).await?;
+    let mut rates = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        rates.push(round(&store).await?);
+    }
+    rates.sort_by(f64::total_cmp);
+    println!(
+        "figure ledger_appends_per_s {:.0} appends/s",
+        rates[ROUNDS / 2]
+    );
+    let started = Instant::now();
+    let (entries, _) = store.verify().await?;
+    let took = started.elapsed().as_secs_f64();
+    println!("{entries} entries verified in {took:.2} s");
+    println!(
+        "figure ledger_verify_per_s {:.0} entries/s",
+        entries as f64 / took
+    );
+    store.close().await;
+    Ok(())
+}
+
+async fn round(store: &Store) -> Result<f64, Box<dyn Error>> {
     let already = *store.subscribe().borrow();
     let started = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
@@ -27,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 let stream = StreamId::new(format!("bench/{already}/{writer}"));
                 store.append(append(stream, version)).await?;
             }
-            Ok::<(), mainstay_core::ports::LedgerError>(())
+            Ok::<(), LedgerError>(())
         });
     }
     while let Some(task) = tasks.join_next().await {
@@ -37,14 +66,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let appends = WRITERS * APPENDS_EACH;
     let rate = appends as f64 / took;
     println!("{appends} appends by {WRITERS} writers in {took:.2} s: {rate:.0} appends/s");
-    let started = Instant::now();
-    let (entries, _) = store.verify().await?;
-    println!(
-        "{entries} entries verified in {:.2} s",
-        started.elapsed().as_secs_f64()
-    );
-    store.close().await;
-    Ok(())
+    Ok(rate)
 }
 
 fn append(stream: StreamId, version: u64) -> Append {

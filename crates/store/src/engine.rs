@@ -17,6 +17,7 @@ use sqlx::{
 
 use crate::{
     error::StoreError,
+    many::{Many, list, texts, tuples},
     rows::{self, EntryRow, big},
 };
 
@@ -105,6 +106,22 @@ const SINCE: &str = "SELECT seq, stream, version, at, actor, verified, kind, sch
                      hash FROM entry WHERE seq > $1 ORDER BY seq LIMIT $2";
 const STREAM: &str = "SELECT seq, stream, version, at, actor, verified, kind, schema, body, prev, \
                       hash FROM entry WHERE stream = $1 ORDER BY version";
+
+static VERSIONS: Many = Many::new(|| {
+    texts(|streams| {
+        let streams = list(1, streams);
+        format!("SELECT stream, MAX(version) FROM entry WHERE stream IN {streams} GROUP BY stream")
+    })
+});
+static INSERT: Many = Many::new(|| {
+    texts(|rows| {
+        format!(
+            "INSERT INTO entry (seq, stream, version, at, actor, verified, kind, schema, body, prev, \
+             hash) VALUES {}",
+            tuples(rows, 11)
+        )
+    })
+});
 
 /// A database.
 #[derive(Debug, Clone)]
@@ -291,36 +308,48 @@ impl Tx {
         Ok(())
     }
 
-    pub(crate) async fn version(&mut self, stream: &StreamId) -> Result<u64, sqlx::Error> {
-        let version: i64 = within!(self, connection => {
-            sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM entry WHERE stream = $1")
-                .bind(stream.as_str())
-                .fetch_one(connection)
-                .await?
-        });
-        Ok(u64::try_from(version).unwrap_or(0))
+    /// The versions of those of `streams` that have entries.
+    pub(crate) async fn versions(
+        &mut self,
+        streams: &[&StreamId],
+    ) -> Result<Vec<(StreamId, u64)>, sqlx::Error> {
+        let mut versions = Vec::with_capacity(streams.len());
+        for (text, run) in VERSIONS.runs(streams) {
+            let rows: Vec<(String, i64)> = within!(self, connection => {
+                let mut query = sqlx::query_as(text);
+                for stream in run {
+                    query = query.bind(stream.as_str());
+                }
+                query.fetch_all(connection).await?
+            });
+            versions.extend(rows.into_iter().map(|(stream, version)| {
+                (StreamId::new(stream), u64::try_from(version).unwrap_or(0))
+            }));
+        }
+        Ok(versions)
     }
 
-    pub(crate) async fn insert(&mut self, entry: &Entry) -> Result<(), sqlx::Error> {
-        within!(self, connection => {
-            sqlx::query(
-                "INSERT INTO entry (seq, stream, version, at, actor, verified, kind, schema, body, \
-                 prev, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-            )
-            .bind(big(entry.seq))
-            .bind(entry.stream.as_str())
-            .bind(big(entry.version))
-            .bind(entry.at.millis())
-            .bind(&entry.actor.id)
-            .bind(i64::from(entry.actor.verified))
-            .bind(&entry.kind)
-            .bind(i64::from(entry.schema))
-            .bind(&entry.body)
-            .bind(entry.prev.to_string())
-            .bind(entry.hash.to_string())
-            .execute(connection)
-            .await?;
-        });
+    pub(crate) async fn insert(&mut self, entries: &[&Entry]) -> Result<(), sqlx::Error> {
+        for (text, run) in INSERT.runs(entries) {
+            within!(self, connection => {
+                let mut query = sqlx::query(text);
+                for entry in run {
+                    query = query
+                        .bind(big(entry.seq))
+                        .bind(entry.stream.as_str())
+                        .bind(big(entry.version))
+                        .bind(entry.at.millis())
+                        .bind(&entry.actor.id)
+                        .bind(i64::from(entry.actor.verified))
+                        .bind(&entry.kind)
+                        .bind(i64::from(entry.schema))
+                        .bind(&entry.body)
+                        .bind(entry.prev.to_string())
+                        .bind(entry.hash.to_string());
+                }
+                query.execute(connection).await?;
+            });
+        }
         Ok(())
     }
 

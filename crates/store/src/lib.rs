@@ -39,14 +39,17 @@
 mod changes;
 mod engine;
 mod error;
+mod group;
 mod leases;
 mod limits;
+mod many;
 mod projection;
 mod resources;
 mod rows;
 mod store;
 mod timers;
 mod tokens;
+mod versions;
 mod writer;
 
 pub use changes::{ChangeProjection, ChangeSummary, NewestProjection};

@@ -15,6 +15,7 @@ use crate::{
     engine::{Engine, Tx, reading, within},
     error::StoreError,
     limits::{LIST_ROWS_MAX, PAGE_ENTRIES_MAX},
+    many::{Many, list, texts, tuples},
     rows::{big, page},
 };
 
@@ -39,83 +40,117 @@ pub struct Projected {
     pub seq: u64,
 }
 
-/// The rows touched in one transaction, written once at its end.
-#[derive(Default)]
-pub(crate) struct Folds {
-    rows: BTreeMap<(&'static str, String), (Option<String>, u64)>,
+/// A row of a projection as a transaction leaves it, and the entry that touched it last.
+type Row = (Option<String>, u64);
+
+/// Folds `entries` into all rows they touch: each is read once, and written once.
+pub(crate) async fn fold(
+    tx: &mut Tx,
+    projections: &[Arc<dyn Projection>],
+    entries: &[&Entry],
+) -> Result<(), sqlx::Error> {
+    for projection in projections {
+        let touched: Vec<(String, &Entry)> = entries
+            .iter()
+            .flat_map(|entry| {
+                let keys = projection.keys(entry).into_iter();
+                keys.map(move |key| (key, *entry))
+            })
+            .collect();
+        if touched.is_empty() {
+            continue;
+        }
+        let mut rows: BTreeMap<String, Row> = touched
+            .iter()
+            .map(|(key, _)| (key.clone(), (None, 0)))
+            .collect();
+        let name = projection.name();
+        let keys: Vec<&String> = rows.keys().collect();
+        for (key, body) in tx.projected(name, &keys).await? {
+            rows.insert(key, (Some(body), 0));
+        }
+        for (key, entry) in touched {
+            let (body, seq) = rows.entry(key.clone()).or_default();
+            *body = projection.fold(&key, body.as_deref(), entry);
+            *seq = entry.seq;
+        }
+        let (kept, gone): (Vec<_>, Vec<_>) = rows.iter().partition(|(_, (body, _))| body.is_some());
+        tx.put_projected(name, &kept).await?;
+        let gone: Vec<&String> = gone.into_iter().map(|(key, _)| key).collect();
+        tx.delete_projected(name, &gone).await?;
+    }
+    Ok(())
 }
 
-impl Folds {
-    pub(crate) async fn apply(
-        &mut self,
-        tx: &mut Tx,
-        projection: &dyn Projection,
-        entry: &Entry,
-    ) -> Result<(), sqlx::Error> {
-        for key in projection.keys(entry) {
-            let row = (projection.name(), key);
-            let current = match self.rows.get(&row) {
-                Some((body, _)) => body.clone(),
-                None => tx.projected(row.0, &row.1).await?,
-            };
-            let body = projection.fold(&row.1, current.as_deref(), entry);
-            self.rows.insert(row, (body, entry.seq));
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn flush(self, tx: &mut Tx) -> Result<(), sqlx::Error> {
-        for ((name, key), (body, seq)) in self.rows {
-            match body {
-                Some(body) => tx.put_projected(name, &key, &body, seq).await?,
-                None => tx.delete_projected(name, &key).await?,
-            }
-        }
-        Ok(())
-    }
-}
+static SELECT: Many = Many::new(|| {
+    texts(|keys| {
+        let keys = list(2, keys);
+        format!("SELECT key, body FROM projection WHERE name = $1 AND key IN {keys}")
+    })
+});
+static UPSERT: Many = Many::new(|| {
+    texts(|rows| {
+        format!(
+            "INSERT INTO projection (name, key, body, seq) VALUES {} \
+             ON CONFLICT (name, key) DO UPDATE SET body = excluded.body, seq = excluded.seq",
+            tuples(rows, 4)
+        )
+    })
+});
+static DELETE: Many = Many::new(|| {
+    texts(|keys| {
+        let keys = list(2, keys);
+        format!("DELETE FROM projection WHERE name = $1 AND key IN {keys}")
+    })
+});
 
 impl Tx {
-    async fn projected(&mut self, name: &str, key: &str) -> Result<Option<String>, sqlx::Error> {
-        within!(self, connection => {
-            sqlx::query_scalar("SELECT body FROM projection WHERE name = $1 AND key = $2")
-                .bind(name)
-                .bind(key)
-                .fetch_optional(connection)
-                .await
-        })
+    async fn projected(
+        &mut self,
+        name: &str,
+        keys: &[&String],
+    ) -> Result<Vec<(String, String)>, sqlx::Error> {
+        let mut found = Vec::new();
+        for (text, run) in SELECT.runs(keys) {
+            let rows: Vec<(String, String)> = within!(self, connection => {
+                let mut query = sqlx::query_as(text).bind(name);
+                for key in run {
+                    query = query.bind(key.as_str());
+                }
+                query.fetch_all(connection).await?
+            });
+            found.extend(rows);
+        }
+        Ok(found)
     }
 
     async fn put_projected(
         &mut self,
         name: &str,
-        key: &str,
-        body: &str,
-        seq: u64,
+        rows: &[(&String, &Row)],
     ) -> Result<(), sqlx::Error> {
-        within!(self, connection => {
-            sqlx::query(
-                "INSERT INTO projection (name, key, body, seq) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (name, key) DO UPDATE SET body = $3, seq = $4",
-            )
-            .bind(name)
-            .bind(key)
-            .bind(body)
-            .bind(big(seq))
-            .execute(connection)
-            .await?;
-        });
+        for (text, run) in UPSERT.runs(rows) {
+            within!(self, connection => {
+                let mut query = sqlx::query(text);
+                for (key, (body, seq)) in run {
+                    query = query.bind(name).bind(key.as_str()).bind(body).bind(big(*seq));
+                }
+                query.execute(connection).await?;
+            });
+        }
         Ok(())
     }
 
-    async fn delete_projected(&mut self, name: &str, key: &str) -> Result<(), sqlx::Error> {
-        within!(self, connection => {
-            sqlx::query("DELETE FROM projection WHERE name = $1 AND key = $2")
-                .bind(name)
-                .bind(key)
-                .execute(connection)
-                .await?;
-        });
+    async fn delete_projected(&mut self, name: &str, keys: &[&String]) -> Result<(), sqlx::Error> {
+        for (text, run) in DELETE.runs(keys) {
+            within!(self, connection => {
+                let mut query = sqlx::query(text).bind(name);
+                for key in run {
+                    query = query.bind(key.as_str());
+                }
+                query.execute(connection).await?;
+            });
+        }
         Ok(())
     }
 }
@@ -174,14 +209,14 @@ impl Engine {
                     .await?
             });
             if known.is_none() {
-                self.rebuild(projection.as_ref()).await?;
+                self.rebuild(projection).await?;
             }
         }
         Ok(())
     }
 
     /// Empties the projection and folds every entry again, while all writers wait.
-    pub(crate) async fn rebuild(&self, projection: &dyn Projection) -> Result<(), StoreError> {
+    pub(crate) async fn rebuild(&self, projection: &Arc<dyn Projection>) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         tx.lock_head().await?;
         within!(&mut tx, connection => {
@@ -201,11 +236,8 @@ impl Engine {
                 .await?;
             let Some(last) = entries.last() else { break };
             seq = last.seq;
-            let mut folds = Folds::default();
-            for entry in &entries {
-                folds.apply(&mut tx, projection, entry).await?;
-            }
-            folds.flush(&mut tx).await?;
+            let entries: Vec<&Entry> = entries.iter().collect();
+            fold(&mut tx, std::slice::from_ref(projection), &entries).await?;
         }
         Ok(tx.commit().await?)
     }

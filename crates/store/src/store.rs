@@ -20,6 +20,7 @@ use crate::{
     projection::{Projected, Projection},
     resources::ResourceProjection,
     rows::page,
+    versions::Versions,
     writer::{Message, Reserve, Waiting, Writer, Written, advance},
 };
 
@@ -98,6 +99,7 @@ impl Store {
             projections: Arc::clone(&projections),
             reserve,
             newest: Arc::clone(&newest_sender),
+            versions: Versions::default(),
         };
         // Both tasks end by themselves once no handle is left.
         tokio::spawn(writer.run(waiting));
@@ -164,7 +166,7 @@ impl Store {
     /// Empties a projection and folds the whole ledger again, while writers wait.
     pub async fn rebuild(&self, name: &str) -> Result<(), StoreError> {
         let projection = self.projection(name)?;
-        self.engine.rebuild(projection.as_ref()).await
+        self.engine.rebuild(projection).await
     }
 
     fn projection(&self, name: &str) -> Result<&Arc<dyn Projection>, StoreError> {

@@ -2,29 +2,34 @@
 //!
 //! Guarantees: whatever waits is written in one commit of at most [`GROUP_APPENDS_MAX`] appends;
 //! each is judged against what the ones before it in the group left; one that conflicts fails alone;
-//! nobody hears of success before the commit. Never caches the head: other processes may write too.
+//! nobody hears of success before the commit. Never caches the head: other processes may write too, and what
+//! is remembered of streams holds only while the head is where this writer left it.
 //!
 //! Example: two appends that both expect version 0 of a stream meet in a group; the first is
 //! written as version 1, the second gets a conflict with `actual: 1`.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use mainstay_core::{Append, Entry, StreamId, ports::LedgerError};
+use mainstay_core::{Append, Entry, ports::LedgerError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    engine::{Engine, Head, Tx},
+    engine::Engine,
     error::unavailable,
+    group::{self, Group},
     limits::GROUP_APPENDS_MAX,
-    projection::{Folds, Projection},
+    projection::{self, Projection},
+    versions::Versions,
 };
 
 /// What an appender hears.
 pub(crate) type Written = Result<Vec<Entry>, LedgerError>;
+
+/// An append that may use the disk, or why it may not.
+type Admitted = Result<Append, LedgerError>;
 
 /// An append that waits.
 pub(crate) struct Waiting {
@@ -50,11 +55,12 @@ pub(crate) struct Writer {
     pub(crate) projections: Arc<[Arc<dyn Projection>]>,
     pub(crate) reserve: Option<Reserve>,
     pub(crate) newest: Arc<watch::Sender<u64>>,
+    pub(crate) versions: Versions,
 }
 
 impl Writer {
     /// Writes until told to close or until nobody is left who could append.
-    pub(crate) async fn run(self, mut queue: mpsc::Receiver<Message>) {
+    pub(crate) async fn run(mut self, mut queue: mpsc::Receiver<Message>) {
         let mut messages = Vec::with_capacity(GROUP_APPENDS_MAX);
         let mut closing = Vec::new();
         while queue.recv_many(&mut messages, GROUP_APPENDS_MAX).await > 0 {
@@ -79,50 +85,58 @@ impl Writer {
         }
     }
 
-    async fn write(&self, group: Vec<Waiting>) {
-        let outcomes = match self.commit(&group).await {
+    async fn write(&mut self, group: Vec<Waiting>) {
+        let full = self.reserve.as_ref().and_then(Reserve::shortage);
+        let (appends, replies): (Vec<Admitted>, Vec<_>) = group
+            .into_iter()
+            .map(|waiting| {
+                let admitted = match &full {
+                    Some(full) if !waiting.restoring => Err(full.clone()),
+                    _ => Ok(waiting.append),
+                };
+                (admitted, waiting.reply)
+            })
+            .unzip();
+        let outcomes = match self.commit(appends).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
-                tracing::error!(%error, appends = group.len(), "appends were not written");
-                let error = self.failure(&error);
-                vec![Err(error); group.len()]
+                tracing::error!(%error, appends = replies.len(), "appends were not written");
+                vec![Err(self.failure(&error)); replies.len()]
             }
         };
-        for (waiting, outcome) in group.into_iter().zip(outcomes) {
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
             // A caller that gave up finds its entries in the ledger.
-            let _ = waiting.reply.send(outcome);
+            let _ = reply.send(outcome);
         }
     }
 
-    async fn commit(&self, group: &[Waiting]) -> Result<Vec<Written>, sqlx::Error> {
-        let full = self.reserve.as_ref().and_then(Reserve::shortage);
+    async fn commit(&mut self, appends: Vec<Admitted>) -> Result<Vec<Written>, sqlx::Error> {
         let mut tx = self.engine.begin().await?;
         let head = tx.lock_head().await?;
-        let mut batch = Batch {
-            tx,
-            head,
-            versions: BTreeMap::new(),
-            folds: Folds::default(),
-        };
-        let mut outcomes = Vec::with_capacity(group.len());
-        for waiting in group {
-            outcomes.push(match &full {
-                Some(full) if !waiting.restoring => Err(full.clone()),
-                _ => batch.place(&waiting.append, &self.projections).await?,
-            });
+        self.versions.resume(head);
+        let admitted = appends.iter().filter_map(|append| append.as_ref().ok());
+        let unread = group::unread(admitted, &self.versions);
+        for (stream, version) in tx.versions(&unread).await? {
+            self.versions.set(stream, version);
         }
-        let Batch {
-            mut tx,
-            head: end,
-            folds,
-            ..
-        } = batch;
+        let mut group = Group {
+            head,
+            versions: &mut self.versions,
+        };
+        let outcomes: Vec<Written> = appends
+            .into_iter()
+            .map(|append| append.and_then(|append| group.place(append)))
+            .collect();
+        let end = group.head;
         if end != head {
-            folds.flush(&mut tx).await?;
+            let entries: Vec<&Entry> = outcomes.iter().flatten().flatten().collect();
+            tx.insert(&entries).await?;
+            projection::fold(&mut tx, &self.projections, &entries).await?;
             tx.set_head(end).await?;
             tx.commit().await?;
             advance(&self.newest, end.seq);
         }
+        self.versions.left_at(end);
         Ok(outcomes)
     }
 
@@ -169,72 +183,4 @@ impl Reserve {
 fn free_bytes(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-/// One transaction's worth of appends.
-struct Batch {
-    tx: Tx,
-    head: Head,
-    versions: BTreeMap<StreamId, u64>,
-    folds: Folds,
-}
-
-impl Batch {
-    /// The outer error ends the transaction; the inner one concerns this append only, which then
-    /// has written nothing.
-    async fn place(
-        &mut self,
-        append: &Append,
-        projections: &[Arc<dyn Projection>],
-    ) -> Result<Written, sqlx::Error> {
-        for expected in &append.expected {
-            let actual = self.version(&expected.stream).await?;
-            if actual != expected.version {
-                return Ok(Err(LedgerError::Conflict {
-                    stream: expected.stream.clone(),
-                    expected: expected.version,
-                    actual,
-                }));
-            }
-        }
-        let mut written = Vec::with_capacity(append.entries.len());
-        for new in &append.entries {
-            let version = self.version(&new.stream).await? + 1;
-            let mut entry = Entry {
-                seq: self.head.seq + 1,
-                stream: new.stream.clone(),
-                version,
-                at: append.at,
-                actor: append.actor.clone(),
-                kind: new.kind.clone(),
-                schema: new.schema,
-                body: new.body.clone(),
-                prev: self.head.hash,
-                hash: self.head.hash,
-            };
-            entry.hash = entry.digest();
-            self.tx.insert(&entry).await?;
-            for projection in projections {
-                self.folds
-                    .apply(&mut self.tx, projection.as_ref(), &entry)
-                    .await?;
-            }
-            self.versions.insert(entry.stream.clone(), version);
-            self.head = Head {
-                seq: entry.seq,
-                hash: entry.hash,
-            };
-            written.push(entry);
-        }
-        Ok(Ok(written))
-    }
-
-    async fn version(&mut self, stream: &StreamId) -> Result<u64, sqlx::Error> {
-        if let Some(version) = self.versions.get(stream) {
-            return Ok(*version);
-        }
-        let version = self.tx.version(stream).await?;
-        self.versions.insert(stream.clone(), version);
-        Ok(version)
-    }
 }

@@ -11,6 +11,7 @@ macro_rules! checks {
             ledger::an_append_to_several_streams_is_written_whole_or_not_at_all,
             ledger::of_two_racing_writers_one_wins_and_the_rest_of_their_group_commits,
             ledger::eight_writers_leave_one_sequence_without_gaps,
+            ledger::an_append_of_many_streams_is_numbered_chained_and_folded_as_one_by_one,
             ledger::pages_and_streams_read_what_was_written,
             ledger::what_breaks_a_limit_is_refused_and_nothing_is_written,
             ledger::subscribers_hear_of_the_newest_position,

@@ -112,6 +112,39 @@ pub(crate) async fn eight_writers_leave_one_sequence_without_gaps(store: Store) 
     assert_eq!(store.verify().await.unwrap().0, 2 * WRITERS * ROUNDS);
 }
 
+/// More than one statement takes, three entries to each stream, and every second row deleted again.
+pub(crate) async fn an_append_of_many_streams_is_numbered_chained_and_folded_as_one_by_one(
+    store: Store,
+) {
+    let streams: Vec<String> = (0..200).map(|n| format!("many/{n:03}")).collect();
+    let entries = |kind: &str, every: usize| -> Vec<_> {
+        let chosen = streams.iter().step_by(every);
+        chosen.map(|stream| new_entry(stream, kind, "{}")).collect()
+    };
+    let once = entries("test.happened", 1);
+    let forgotten = entries("test.forgotten", 2);
+    let all = [once.clone(), once, forgotten].concat();
+    let expect = |version| {
+        streams
+            .iter()
+            .map(move |it| expected(it, version))
+            .collect()
+    };
+    let written = store.append(appending(expect(0), all)).await.unwrap();
+    assert_eq!((written.len(), written[499].seq), (500, 500));
+    assert_eq!((written[199].version, written[399].version), (1, 2));
+    assert_eq!(store.verify().await.unwrap().0, 500);
+    let counted = store.list("counts", "many/", None, 500).await.unwrap();
+    assert_eq!(counted.len(), 100);
+    assert!(counted.iter().all(|row| row.body == "2"));
+    let refused = store.append(appending(expect(2), Vec::new())).await;
+    let refused = refused.unwrap_err();
+    assert!(
+        matches!(&refused, LedgerError::Conflict { actual: 3, stream, .. } if stream.as_str() == "many/000"),
+        "{refused}"
+    );
+}
+
 pub(crate) async fn pages_and_streams_read_what_was_written(store: Store) {
     let mut written = Vec::new();
     for n in 0..10 {
@@ -175,4 +208,18 @@ pub(crate) async fn a_closed_store_refuses_appends(store: Store) {
     store.close().await;
     let refused = store.append(one("a", 1)).await.unwrap_err();
     assert!(matches!(refused, LedgerError::Unavailable(_)));
+}
+
+/// Two stores on one database are what two processes are: neither trusts what it knew before the other wrote.
+pub(crate) async fn a_writer_that_another_overtook_knows_it(left: Store, right: Store) {
+    left.append(one("shared", 0)).await.unwrap();
+    right.append(one("shared", 1)).await.unwrap();
+    let stale = left.append(one("shared", 1)).await.unwrap_err();
+    assert!(
+        matches!(stale, LedgerError::Conflict { actual: 2, .. }),
+        "{stale}"
+    );
+    let written = left.append(one("shared", 2)).await.unwrap();
+    assert_eq!((written[0].seq, written[0].version), (3, 3));
+    assert_eq!(right.verify().await.unwrap().0, 3);
 }

@@ -160,6 +160,10 @@ macro_rules! one_after_another {
                 number += 1;
             )*
             two_processes_share_one_ledger(&server.fresh(number).await).await;
+            let url = server.fresh(number + 1).await;
+            let left = Store::postgres(&url, options()).await.unwrap();
+            let right = Store::postgres(&url, options()).await.unwrap();
+            ledger::a_writer_that_another_overtook_knows_it(left, right).await;
         }
     };
 }

@@ -6,7 +6,10 @@ use mainstay_core::ports::{Ledger, LedgerError};
 use mainstay_store::{Options, Store, StoreError};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use crate::support::{one, options};
+use crate::{
+    ledger,
+    support::{one, options},
+};
 
 async fn tamper(path: &Path, statement: &'static str) {
     let options = SqliteConnectOptions::new().filename(path);
@@ -60,6 +63,15 @@ async fn a_reopened_ledger_continues_its_chain_and_builds_projections_it_never_h
     store.append(one("a", 1)).await.unwrap();
     assert_eq!(store.get("counts", "a").await.unwrap().unwrap().body, "2");
     assert_eq!(store.verify().await.unwrap().0, 2);
+}
+
+#[tokio::test]
+async fn two_stores_on_one_file_write_one_ledger() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let left = Store::sqlite(&path, options()).await.unwrap();
+    let right = Store::sqlite(&path, options()).await.unwrap();
+    ledger::a_writer_that_another_overtook_knows_it(left, right).await;
 }
 
 #[tokio::test]
