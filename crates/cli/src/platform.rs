@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use mainstay_change::freeze::Freeze;
 use mainstay_core::{
     Actor, ChangeId,
-    ports::{Clock, Ledger},
+    ports::{Clock, Ledger, LedgerError},
 };
 use mainstay_deploy::{
     action::Action,
@@ -31,7 +31,7 @@ use crate::{
     hubs::{Agents, Routers},
     metrics::{self, Taking},
     notify,
-    ports::{Ports, SystemClock, new_change_id, now},
+    ports::{Ports, SystemClock, new_change_id, now, unreadable},
     production::{Desk, Hands, Hubs, keep_observing, keep_scraping},
 };
 
@@ -90,7 +90,10 @@ pub(crate) async fn start(
         newest: store.subscribe(),
     })
     .await
-    .context("cannot read the ledger")?;
+    .map_err(|error| match error {
+        LedgerError::Broken(broken) => unreadable(broken),
+        other => anyhow::Error::new(other).context("cannot read the ledger"),
+    })?;
     let (inputs, told) = mpsc::channel(INPUTS_MAX);
     let mut tasks = JoinSet::new();
     let ending = |stop: &CancellationToken| stop.clone();

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use mainstay_core::{
-    Append, ChangeId, Entry, StreamId, Time,
+    Append, ChangeId, Entry, Hash, StreamId, Time,
+    ledger::Broken,
     ports::{BoxFuture, Clock, Identity, Ledger, LedgerError, Tables, TokenHolder},
 };
 use mainstay_store::{Options, Store, StoreError};
@@ -47,6 +48,9 @@ impl Ledger for Ports {
         stream: &'a StreamId,
     ) -> BoxFuture<'a, Result<Vec<Entry>, LedgerError>> {
         self.0.stream(stream)
+    }
+    fn verify(&self) -> BoxFuture<'_, Result<(u64, Hash), LedgerError>> {
+        Ledger::verify(&self.0)
     }
 }
 
@@ -114,7 +118,23 @@ pub(crate) fn new_change_id() -> ChangeId {
 /// Opens the SQLite store of a data directory.
 pub(crate) async fn open_data_dir(data_dir: &Path) -> anyhow::Result<Store> {
     let file = data_dir.join("mainstay.db");
-    Store::sqlite(&file, Options::default())
-        .await
+    opened(Store::sqlite(&file, Options::default()).await)
         .with_context(|| format!("cannot open {}", file.display()))
+}
+
+/// A store that was opened, or why not; a ledger that somebody edited comes with the remedy.
+pub(crate) fn opened(store: Result<Store, StoreError>) -> anyhow::Result<Store> {
+    store.map_err(|error| match error {
+        StoreError::Broken(broken) => unreadable(broken),
+        other => other.into(),
+    })
+}
+
+/// What whoever needs the ledger says of one that cannot be read. The [`Broken`] stays inside.
+pub(crate) fn unreadable(broken: Broken) -> anyhow::Error {
+    let says = format!(
+        "the ledger is broken at {broken}. Somebody edited the database: put back a copy of it from before \
+         that, then run `mainstay ledger verify --data-dir DIR`"
+    );
+    anyhow::Error::new(broken).context(says)
 }

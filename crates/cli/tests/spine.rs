@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde_json::Value;
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_mainstay");
@@ -189,6 +190,57 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
     assert_eq!(
         (&verified["holds"], &verified["entries"]),
         (&true.into(), &62.into())
+    );
+}
+
+/// Runs a statement on the database of a data directory, as somebody who edits it would.
+fn tamper(dir: &Path, statement: &'static str) {
+    let file = dir.join("mainstay.db");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(file);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query(statement)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+    });
+}
+
+#[test]
+fn an_entry_that_was_edited_is_named_and_one_that_cannot_be_read_keeps_the_server_from_starting() {
+    let dir = TempDir::new().unwrap();
+    let mut server = Server::start(dir.path());
+    assert!(server.apply(&fabric("lax")).status.success());
+    tamper(
+        dir.path(),
+        "UPDATE entry SET body = CAST(body AS BLOB) WHERE seq = 3",
+    );
+    let verified = server.run(&["ledger", "verify"]);
+    assert_eq!(verified.status.code(), Some(1));
+    let says = "broken at entry 3: its column body holds a BLOB where TEXT belongs\n";
+    assert_eq!(String::from_utf8_lossy(&verified.stdout), says);
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+
+    let offline = |args: &[&str]| {
+        let mut command = Command::new(BINARY);
+        let data_dir = dir.path().to_str().unwrap();
+        command.args(args).args(["--data-dir", data_dir]).output()
+    };
+    let verified = offline(&["ledger", "verify"]).unwrap();
+    assert_eq!(verified.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&verified.stdout), says);
+    let refused = offline(&["serve", "--listen", "127.0.0.1:0"]).unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let says = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        says.contains("broken at entry 3: its column body") && says.contains("put back a copy"),
+        "{says}"
     );
 }
 

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
-use crate::{Actor, Append, ChangeId, Entry, Measured, ServiceName, StreamId, Time, Verdict};
+use crate::{
+    Actor, Append, ChangeId, Entry, Hash, Measured, ServiceName, StreamId, Time, Verdict,
+    ledger::{Broken, ChainCheck},
+};
 
 /// What an I/O port returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -53,7 +56,13 @@ pub enum LedgerError {
     /// The engine below failed.
     #[error("the ledger cannot be reached: {0}")]
     Unavailable(String),
+    /// Somebody edited what is stored.
+    #[error("the ledger is broken at {0}")]
+    Broken(#[from] Broken),
 }
+
+/// Entries that are read at once where a ledger is walked from its first.
+const VERIFY_PAGE: usize = 1_000;
 
 /// The ledger: appended to, read forward, never rewritten. An append that returned is on disk.
 pub trait Ledger: Send + Sync {
@@ -69,6 +78,22 @@ pub trait Ledger: Send + Sync {
     /// All entries of one stream, oldest first.
     fn stream<'a>(&'a self, stream: &'a StreamId)
     -> BoxFuture<'a, Result<Vec<Entry>, LedgerError>>;
+    /// Walks the chain: how many entries hold, and the hash of the last. The first that does not hold is
+    /// [`LedgerError::Broken`].
+    fn verify(&self) -> BoxFuture<'_, Result<(u64, Hash), LedgerError>> {
+        Box::pin(async move {
+            let mut check = ChainCheck::default();
+            loop {
+                let page = self.since(check.head().0, VERIFY_PAGE).await?;
+                if page.is_empty() {
+                    return Ok(check.head());
+                }
+                for entry in &page {
+                    check.step(entry)?;
+                }
+            }
+        })
+    }
 }
 
 /// The wall clock, so that a simulated one can stand in.

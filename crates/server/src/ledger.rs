@@ -9,7 +9,7 @@ use axum::{
     response::sse::{Event, KeepAlive, Sse},
 };
 use futures_util::{Stream, stream};
-use mainstay_core::{Entry, ledger::ChainCheck};
+use mainstay_core::{Entry, ports::LedgerError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -76,20 +76,9 @@ pub(crate) async fn feed(
 
 /// `GET /api/v1/ledger/verify`: walks the whole chain.
 pub(crate) async fn verify(State(app): State<App>) -> Result<Json<Value>, Problem> {
-    let mut check = ChainCheck::default();
-    loop {
-        let page = app.ledger.since(check.head().0, PAGE_MAX).await?;
-        if page.is_empty() {
-            break;
-        }
-        for entry in &page {
-            if let Err(broken) = check.step(entry) {
-                return Ok(Json(json!({ "holds": false, "broken": broken })));
-            }
-        }
-    }
-    let (entries, head) = check.head();
-    Ok(Json(
-        json!({ "holds": true, "entries": entries, "head": head }),
-    ))
+    Ok(Json(match app.ledger.verify().await {
+        Ok((entries, head)) => json!({ "holds": true, "entries": entries, "head": head }),
+        Err(LedgerError::Broken(broken)) => json!({ "holds": false, "broken": broken }),
+        Err(error) => return Err(error.into()),
+    }))
 }

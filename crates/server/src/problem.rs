@@ -120,6 +120,13 @@ impl From<LedgerError> for Problem {
                 title,
                 "see the server's log",
             ),
+            LedgerError::Broken(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "ledger-broken",
+                title,
+                "somebody edited the database: put back a copy of it from before, then run \
+                 `mainstay ledger verify`",
+            ),
         }
     }
 }

@@ -18,7 +18,7 @@ use sqlx::{
 use crate::{
     error::StoreError,
     many::{Many, list, texts, tuples},
-    rows::{self, EntryRow, big},
+    rows::{self, EntryRow, HeadRow, big},
 };
 
 /// The schema this program reads and writes.
@@ -232,25 +232,31 @@ impl Engine {
         })
     }
 
-    pub(crate) async fn head(&self) -> Result<Head, StoreError> {
-        let row: (i64, String) = reading!(self, pool => {
+    /// Where the chain ends, or what is wrong with the row that says so.
+    pub(crate) async fn head(&self) -> Result<Result<Head, String>, StoreError> {
+        let HeadRow(head) = reading!(self, pool => {
             sqlx::query_as("SELECT seq, hash FROM head WHERE id = 1").fetch_one(pool).await?
         });
-        Ok(head(row))
+        Ok(head)
+    }
+
+    /// The newest position; none where the head cannot be read, which appends and `verify` report.
+    pub(crate) async fn newest(&self) -> Result<u64, StoreError> {
+        Ok(self.head().await?.map_or(0, |head| head.seq))
     }
 
     pub(crate) async fn since(&self, seq: u64, limit: i64) -> Result<Vec<Entry>, StoreError> {
         let rows: Vec<EntryRow> = reading!(self, pool => {
             sqlx::query_as(SINCE).bind(big(seq)).bind(limit).fetch_all(pool).await?
         });
-        Ok(rows::entries(rows)?)
+        Ok(rows::following(seq, rows)?)
     }
 
     pub(crate) async fn stream(&self, stream: &StreamId) -> Result<Vec<Entry>, StoreError> {
         let rows: Vec<EntryRow> = reading!(self, pool => {
             sqlx::query_as(STREAM).bind(stream.as_str()).fetch_all(pool).await?
         });
-        Ok(rows::entries(rows)?)
+        Ok(rows::whole(rows)?)
     }
 
     pub(crate) async fn close(&self) {
@@ -264,14 +270,6 @@ impl Engine {
     }
 }
 
-/// A hash column that was edited reads as one that no entry has.
-fn head((seq, hash): (i64, String)) -> Head {
-    Head {
-        seq: u64::try_from(seq).unwrap_or(0),
-        hash: Hash::parse(&hash).unwrap_or_else(|| Hash::of(&[hash.as_bytes()])),
-    }
-}
-
 /// A transaction that may write.
 pub(crate) enum Tx {
     Sqlite(Transaction<'static, Sqlite>),
@@ -281,7 +279,7 @@ pub(crate) enum Tx {
 impl Tx {
     /// Reads the head and keeps all other writers out until the end of the transaction.
     pub(crate) async fn lock_head(&mut self) -> Result<Head, sqlx::Error> {
-        let row = match self {
+        let HeadRow(head) = match self {
             // BEGIN IMMEDIATE holds SQLite's only write lock already.
             Self::Sqlite(tx) => {
                 sqlx::query_as("SELECT seq, hash FROM head WHERE id = 1")
@@ -294,7 +292,7 @@ impl Tx {
                     .await?
             }
         };
-        Ok(head(row))
+        head.map_err(|what| sqlx::Error::Decode(what.into()))
     }
 
     pub(crate) async fn set_head(&mut self, head: Head) -> Result<(), sqlx::Error> {
@@ -357,7 +355,7 @@ impl Tx {
         let rows: Vec<EntryRow> = within!(self, connection => {
             sqlx::query_as(SINCE).bind(big(seq)).bind(limit).fetch_all(connection).await?
         });
-        Ok(rows::entries(rows)?)
+        Ok(rows::following(seq, rows)?)
     }
 
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {

@@ -35,7 +35,7 @@ pub enum StoreError {
         known: i64,
     },
     /// The chain of the ledger does not hold.
-    #[error(transparent)]
+    #[error("the ledger is broken at {0}")]
     Broken(#[from] Broken),
     /// No projection of this name was passed when the store was opened.
     #[error("no projection is called {0}")]

@@ -5,7 +5,7 @@
 //! are bound.
 //!
 //! Why: sqlx hands each SQLite statement to the connection's thread and waits for the answer. A statement a
-//! row spends its time on that hand-over, not on the row (docs/adr/0007).
+//! row spends its time on that hand-over, not on the row.
 //!
 //! Example: 200 rows are runs of 128, 64 and 8.
 

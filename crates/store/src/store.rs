@@ -91,7 +91,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let projections: Arc<[Arc<dyn Projection>]> = options.projections.into();
         engine.build_missing(&projections).await?;
-        let (newest_sender, newest) = watch::channel(engine.head().await?.seq);
+        let (newest_sender, newest) = watch::channel(engine.newest().await?);
         let newest_sender = Arc::new(newest_sender);
         let (queue, waiting) = mpsc::channel(QUEUE_APPENDS_MAX);
         let writer = Writer {
@@ -187,12 +187,15 @@ impl Store {
             let limit = page(PAGE_ENTRIES_MAX, PAGE_ENTRIES_MAX);
             let entries = self.engine.since(count, limit).await?;
             if entries.is_empty() {
-                let what = if head.seq != count {
-                    format!("the ledger's head says it has {} entries", head.seq)
-                } else if head.hash != hash {
-                    "the ledger's head names another hash".to_owned()
-                } else {
-                    return Ok((count, hash));
+                let what = match head {
+                    Ok(head) if head.seq != count => {
+                        format!("the ledger's head says it has {} entries", head.seq)
+                    }
+                    Ok(head) if head.hash != hash => {
+                        "the ledger's head names another hash".to_owned()
+                    }
+                    Ok(_) => return Ok((count, hash)),
+                    Err(what) => what,
                 };
                 let seq = count + 1;
                 return Err(Broken { seq, what }.into());
@@ -220,8 +223,8 @@ async fn follow(engine: Engine, newest: Arc<watch::Sender<u64>>) {
             () = newest.closed() => return,
             () = tokio::time::sleep(FOLLOW_EVERY) => {}
         }
-        match engine.head().await {
-            Ok(head) => advance(&newest, head.seq),
+        match engine.newest().await {
+            Ok(seq) => advance(&newest, seq),
             Err(StoreError::Database(sqlx::Error::PoolClosed)) => return,
             Err(error) => tracing::warn!(%error, "cannot look for what other processes wrote"),
         }
@@ -231,6 +234,7 @@ async fn follow(engine: Engine, newest: Arc<watch::Sender<u64>>) {
 fn ledger_error(error: StoreError) -> LedgerError {
     match error {
         StoreError::Database(error) => crate::error::unavailable(&error),
+        StoreError::Broken(broken) => broken.into(),
         error => LedgerError::Unavailable(error.to_string()),
     }
 }
@@ -250,5 +254,9 @@ impl Ledger for Store {
         stream: &'a StreamId,
     ) -> BoxFuture<'a, Result<Vec<Entry>, LedgerError>> {
         Box::pin(async move { self.engine.stream(stream).await.map_err(ledger_error) })
+    }
+
+    fn verify(&self) -> BoxFuture<'_, Result<(u64, Hash), LedgerError>> {
+        Box::pin(async move { Store::verify(self).await.map_err(ledger_error) })
     }
 }

@@ -1,7 +1,8 @@
 //! `ledger verify` and `ledger show`.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
+use mainstay_core::{Hash, ledger::Broken};
 use mainstay_store::StoreError;
 use serde_json::{Value, json};
 
@@ -21,13 +22,13 @@ pub(crate) async fn run(global: &Global, command: LedgerCommand) -> anyhow::Resu
                 "there is no ledger in {}",
                 data_dir.display()
             );
-            let store = ports::open_data_dir(&data_dir).await?;
-            let answer = match store.verify().await {
+            let answer = match walked(&data_dir).await {
                 Ok((entries, head)) => json!({ "holds": true, "entries": entries, "head": head }),
-                Err(StoreError::Broken(broken)) => json!({ "holds": false, "broken": broken }),
-                Err(error) => return Err(error.into()),
+                Err(error) => match error.downcast_ref::<Broken>() {
+                    Some(broken) => json!({ "holds": false, "broken": broken }),
+                    None => return Err(error),
+                },
             };
-            store.close().await;
             report(global.output, &answer)
         }
         LedgerCommand::Verify { data_dir: None } => {
@@ -42,6 +43,18 @@ pub(crate) async fn run(global: &Global, command: LedgerCommand) -> anyhow::Resu
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The whole chain of a data directory; a broken one is an error that holds a [`Broken`], also where the
+/// database already failed to open because of it.
+async fn walked(data_dir: &Path) -> anyhow::Result<(u64, Hash)> {
+    let store = ports::open_data_dir(data_dir).await?;
+    let walked = store.verify().await;
+    store.close().await;
+    walked.map_err(|error| match error {
+        StoreError::Broken(broken) => broken.into(),
+        other => other.into(),
+    })
 }
 
 fn report(format: Format, answer: &Value) -> anyhow::Result<ExitCode> {

@@ -14,8 +14,7 @@ pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
         .transpose()?
         .unwrap_or_default();
     let store = match &config.store.url {
-        Some(url) => Store::postgres(url, Options::default())
-            .await
+        Some(url) => ports::opened(Store::postgres(url, Options::default()).await)
             .context("cannot connect to the store")?,
         None => ports::open_data_dir(&args.data_dir).await?,
     };

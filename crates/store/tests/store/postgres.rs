@@ -9,7 +9,7 @@ use std::{
 };
 
 use mainstay_core::ports::Ledger;
-use mainstay_store::Store;
+use mainstay_store::{Store, StoreError};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
@@ -164,6 +164,7 @@ macro_rules! one_after_another {
             let left = Store::postgres(&url, options()).await.unwrap();
             let right = Store::postgres(&url, options()).await.unwrap();
             ledger::a_writer_that_another_overtook_knows_it(left, right).await;
+            a_column_of_another_type_is_the_first_broken_entry(&server.fresh(number + 2).await).await;
         }
     };
 }
@@ -203,4 +204,35 @@ async fn two_processes_share_one_ledger(url: &str) {
     feed.wait_for(|seq| *seq == 42).await.unwrap();
     let rows = right.list("counts", "s/", None, 100).await.unwrap();
     assert_eq!(rows.len(), 40);
+}
+
+async fn a_column_of_another_type_is_the_first_broken_entry(url: &str) {
+    let store = Store::postgres(url, options()).await.unwrap();
+    for version in 0..3 {
+        store.append(one("a", version)).await.unwrap();
+    }
+    store.close().await;
+    for (statements, what) in [
+        (
+            "ALTER TABLE entry ALTER kind DROP NOT NULL; UPDATE entry SET kind = NULL WHERE seq = 2",
+            "entry 2: its column kind holds nothing",
+        ),
+        (
+            "ALTER TABLE entry ALTER body TYPE BYTEA USING body::BYTEA",
+            "entry 1: its column body holds a BYTEA where TEXT belongs",
+        ),
+    ] {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        sqlx::raw_sql(statements)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        let store = Store::postgres(url, options()).await.unwrap();
+        let StoreError::Broken(broken) = Store::verify(&store).await.unwrap_err() else {
+            panic!("an entry that cannot be read breaks the chain");
+        };
+        assert_eq!(broken.to_string(), what);
+        store.close().await;
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use mainstay_core::ports::{Ledger, LedgerError};
+use mainstay_core::{
+    StreamId,
+    ports::{Ledger, LedgerError},
+};
 use mainstay_store::{Options, Store, StoreError};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
@@ -45,9 +48,62 @@ async fn whatever_is_tampered_with_breaks_the_chain_at_its_place() {
         ("DELETE FROM entry WHERE seq = 5", 5),
         ("UPDATE head SET seq = 4", 6),
         ("UPDATE head SET hash = 'zz'", 6),
+        ("UPDATE head SET hash = x'00'", 6),
+        ("UPDATE head SET seq = 'five'", 6),
+        (
+            "UPDATE entry SET body = CAST(body AS BLOB) WHERE seq = 3",
+            3,
+        ),
+        (
+            "UPDATE entry SET body = CAST(x'ff' AS TEXT) WHERE seq = 3",
+            3,
+        ),
+        ("UPDATE entry SET stream = x'61' WHERE seq = 5", 5),
+        ("UPDATE entry SET at = 'noon' WHERE seq = 2", 2),
+        ("UPDATE entry SET seq = x'04' WHERE seq = 4", 4),
+        (
+            "UPDATE entry SET body = CASE seq WHEN 2 THEN 'x' ELSE x'78' END WHERE seq IN (2, 4)",
+            2,
+        ),
     ] {
         assert_eq!(broken_at(statement).await, seq, "{statement}");
     }
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_is_named_and_hides_none_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let store = Store::sqlite(&path, options()).await.unwrap();
+    for version in 0..5 {
+        store.append(one("a", version)).await.unwrap();
+    }
+    tamper(&path, "UPDATE entry SET body = x'7b7d' WHERE seq = 4").await;
+    assert_eq!(store.since(0, 10).await.unwrap().len(), 3);
+    let LedgerError::Broken(broken) = store.since(3, 10).await.unwrap_err() else {
+        panic!("an entry that cannot be read breaks the ledger");
+    };
+    assert_eq!(
+        broken.to_string(),
+        "entry 4: its column body holds a BLOB where TEXT belongs"
+    );
+    let unreadable = store.stream(&StreamId::new("a")).await.unwrap_err();
+    assert_eq!(unreadable, LedgerError::Broken(broken));
+}
+
+#[tokio::test]
+async fn nothing_is_chained_to_a_head_that_somebody_edited() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let store = Store::sqlite(&path, options()).await.unwrap();
+    store.append(one("a", 0)).await.unwrap();
+    tamper(&path, "UPDATE head SET hash = 'zz'").await;
+    let refused = store.append(one("a", 1)).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("the ledger's head"),
+        "{refused}"
+    );
+    assert_eq!(store.since(0, 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
