@@ -9,9 +9,9 @@ mod tests;
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mainstay_core::{ChangeId, FabricName, HostName, Kind, Name, ServiceName, Span, Time};
+use mainstay_core::{ChangeId, FabricName, HostName, Kind, ServiceName, Span, Time};
 
-pub(crate) use kinds::Listed;
+pub(crate) use kinds::{Listed, Pointed, Pointing};
 #[cfg(test)]
 pub(crate) use orders::Emergency;
 pub(crate) use orders::{Act, LimitTest, RolloutCommand, RolloutStart, Shed, Steer};
@@ -129,38 +129,33 @@ pub(crate) enum Command {
         #[command(flatten)]
         files: Files,
     },
-    /// List resources of a kind, or one of them.
+    /// List resources of a kind, or those you name.
     #[command(
         after_help = "Examples:\n  mainstay get services\n  mainstay get instances\n  \
-                      mainstay get instance feed-lax-1 --output json\n  mainstay get rollouts\n\n\
+                      mainstay get instance feed-lax-1 --output json\n  mainstay get service/feed host/a\n  mainstay get rollouts\n\n\
                       Kinds: fabrics, hosts, services, rolloutpolicies, guards, freezes; and, measured \
                       rather than declared, instances and rollouts."
     )]
     Get {
-        /// Kind, singular or plural.
-        kind: Listed,
-        /// Name.
-        name: Option<Name>,
+        #[command(flatten)]
+        what: Pointing<Listed>,
     },
     /// One resource with its history, or one instance with its evidence.
     #[command(
-        after_help = "Examples:\n  mainstay describe service feed\n  mainstay describe instance feed-lax-1"
+        after_help = "Examples:\n  mainstay describe service/feed\n  mainstay describe instance feed-lax-1"
     )]
     Describe {
-        /// Kind.
-        kind: Listed,
-        /// Name.
-        name: Name,
+        #[command(flatten)]
+        what: Pointing<Listed>,
     },
     /// Remove a resource; its history stays.
     #[command(
-        after_help = "Examples:\n  mainstay delete freeze holidays --reason 'the season is over'"
+        after_help = "Examples:\n  mainstay delete freeze holidays --reason 'the season is over'\n  \
+            mainstay delete host/a host/b"
     )]
     Delete {
-        /// Kind.
-        kind: Kind,
-        /// Name.
-        name: Name,
+        #[command(flatten)]
+        what: Pointing<Kind>,
         /// Why; kept in the ledger.
         #[arg(long, default_value = "")]
         reason: String,

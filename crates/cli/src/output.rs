@@ -68,6 +68,15 @@ pub(crate) fn value(format: Format, value: &Value) -> anyhow::Result<bool> {
     Ok(true)
 }
 
+/// Prints the only value as itself and several as a list; `false` when a table is wanted instead.
+pub(crate) fn one_or_all(format: Format, values: &[&Value]) -> anyhow::Result<bool> {
+    match values {
+        [] => Ok(format != Format::Table),
+        [only] => value(format, only),
+        several => value(format, &serde_json::json!(several)),
+    }
+}
+
 /// What `pointer` leads to, in a cell: `-` where there is nothing.
 pub(crate) fn cell(value: &Value, pointer: &str) -> String {
     match value.pointer(pointer).unwrap_or(&Value::Null) {

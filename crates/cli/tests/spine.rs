@@ -193,6 +193,58 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
     );
 }
 
+#[test]
+fn things_are_pointed_at_by_kind_and_name_as_well_and_several_at_once() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    let all = format!("{}---\n{}", fabric("lax"), fabric("iad"));
+    assert!(server.apply(&all).status.success());
+    let names = |args: &[&str]| {
+        let list = server.json(args);
+        let one = |it: &Value| it["metadata"]["name"].as_str().unwrap().to_owned();
+        list.as_array().unwrap().iter().map(one).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["get", "fabric/lax"]), ["lax"]);
+    assert_eq!(names(&["get", "fabric", "lax", "iad"]), ["lax", "iad"]);
+    assert_eq!(
+        names(&["describe", "fabric/iad", "fabrics/lax"]),
+        ["iad", "lax"]
+    );
+    assert_eq!(
+        server.json(&["describe", "fabric/iad"])["metadata"]["name"],
+        "iad"
+    );
+    let lonely = server.run(&["describe", "fabric"]);
+    assert_eq!(lonely.status.code(), Some(2));
+    assert!(
+        stderr(&lonely).contains("`KIND/NAME`"),
+        "{}",
+        stderr(&lonely)
+    );
+
+    let deleted = server.run(&["delete", "fabric/lax", "fabric/gone", "fabric/iad"]);
+    assert_eq!(deleted.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&deleted.stdout).contains("fabric/lax deleted"));
+    assert!(
+        stderr(&deleted).contains("no Fabric `gone`"),
+        "{}",
+        stderr(&deleted)
+    );
+    assert_eq!(names(&["get", "fabrics"]), ["iad"]);
+}
+
+#[test]
+fn a_filter_that_cannot_be_is_named_with_what_it_may_be() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    let refused = server.run(&["changes", "--kind", "BAD"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let says = stderr(&refused);
+    for part in ["`kind` cannot be `BAD`", "`apply`", "`limit-test`"] {
+        assert!(says.contains(part), "{says}");
+    }
+}
+
 /// Runs a statement on the database of a data directory, as somebody who edits it would.
 fn tamper(dir: &Path, statement: &'static str) {
     let file = dir.join("mainstay.db");

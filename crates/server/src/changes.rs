@@ -2,7 +2,7 @@
 
 use axum::{
     Extension, Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::{HeaderMap, HeaderName, StatusCode},
 };
 use mainstay_core::{
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     App,
-    extract::{Asked, Sent},
+    extract::{Asked, Count, Queried, Sent},
     problem::Problem,
     problem::unreadable,
 };
@@ -36,7 +36,7 @@ pub(crate) struct Filter {
     kind: Option<ChangeKind>,
     state: Option<ChangeState>,
     service: Option<ServiceName>,
-    limit: Option<usize>,
+    limit: Option<Count<usize>>,
 }
 
 impl Filter {
@@ -69,9 +69,9 @@ impl Filter {
 /// `GET /api/v1/changes`: newest first.
 pub(crate) async fn list(
     State(app): State<App>,
-    Asked(Query(filter)): Asked<Query<Filter>>,
+    Queried(filter): Queried<Filter>,
 ) -> Result<(HeaderMap, Json<Vec<Value>>), Problem> {
-    let limit = filter.limit.unwrap_or(100).min(LIST_MAX);
+    let limit = filter.limit.map_or(100, |limit| limit.0).min(LIST_MAX);
     if filter.state.is_some_and(|state| !state.is_final()) {
         let mut found = open(&app, &filter).await?;
         found.truncate(limit);

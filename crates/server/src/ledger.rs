@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::State,
     http::HeaderMap,
     response::sse::{Event, KeepAlive, Sse},
 };
@@ -13,7 +13,11 @@ use mainstay_core::{Entry, ports::LedgerError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{App, extract::Asked, problem::Problem};
+use crate::{
+    App,
+    extract::{Count, Queried},
+    problem::Problem,
+};
 
 /// Most entries in one page.
 const PAGE_MAX: usize = 1_000;
@@ -22,23 +26,23 @@ const PAGE_MAX: usize = 1_000;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Page {
     #[serde(default)]
-    since: u64,
-    limit: Option<usize>,
+    since: Count<u64>,
+    limit: Option<Count<usize>>,
 }
 
 /// `GET /api/v1/ledger?since=SEQ`: entries after SEQ, oldest first.
 pub(crate) async fn since(
     State(app): State<App>,
-    Asked(Query(page)): Asked<Query<Page>>,
+    Queried(page): Queried<Page>,
 ) -> Result<Json<Vec<Entry>>, Problem> {
-    let limit = page.limit.unwrap_or(100).min(PAGE_MAX);
-    Ok(Json(app.ledger.since(page.since, limit).await?))
+    let limit = page.limit.map_or(100, |limit| limit.0).min(PAGE_MAX);
+    Ok(Json(app.ledger.since(page.since.0, limit).await?))
 }
 
 /// `GET /api/v1/ledger/feed`: every entry as it is committed; `Last-Event-ID` resumes without a gap.
 pub(crate) async fn feed(
     State(app): State<App>,
-    Asked(Query(page)): Asked<Query<Page>>,
+    Queried(page): Queried<Page>,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let resumed = headers
@@ -47,7 +51,7 @@ pub(crate) async fn feed(
         .and_then(|id| id.parse().ok());
     let start = (
         app,
-        resumed.unwrap_or(page.since),
+        resumed.unwrap_or(page.since.0),
         Vec::<Entry>::new().into_iter(),
     );
     let events = stream::unfold(start, async |(mut app, mut at, mut ready)| {

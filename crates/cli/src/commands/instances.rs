@@ -8,7 +8,6 @@ use mainstay_core::{Name, Time};
 use serde_json::{Value, json};
 
 use crate::{
-    args::{Format, Global},
     client::Client,
     output::{self, cell},
     ports,
@@ -20,24 +19,26 @@ const HEADER: [&str; 11] = [
     "RPS", "AGE",
 ];
 
-async fn all(global: &Global, name: Option<&Name>) -> anyhow::Result<Vec<Value>> {
-    let mut list: Vec<Value> = Client::new(global)?.get("/api/v1/views/instances").await?;
-    if let Some(name) = name {
-        list.retain(|one| one.pointer("/metadata/name") == Some(&json!(name)));
-        if list.is_empty() {
+/// Those of these names, or all that run.
+pub(crate) async fn fetch(client: &Client, names: &[Name]) -> anyhow::Result<Vec<Value>> {
+    let mut list: Vec<Value> = client.get("/api/v1/views/instances").await?;
+    if names.is_empty() {
+        return Ok(list);
+    }
+    let name_of = |one: &Value| one.pointer("/metadata/name").cloned();
+    for name in names {
+        if !list.iter().any(|one| name_of(one) == Some(json!(name))) {
             bail!(
                 "there is no instance `{name}`\n  remedy: list them with `mainstay get instances`"
             );
         }
     }
+    list.retain(|one| names.iter().any(|name| name_of(one) == Some(json!(name))));
     Ok(list)
 }
 
-pub(crate) async fn get(global: &Global, name: Option<&Name>) -> anyhow::Result<()> {
-    let list = all(global, name).await?;
-    if output::value(global.output, &json!(list))? {
-        return Ok(());
-    }
+/// As `get` shows them.
+pub(crate) fn table(list: &[Value]) -> anyhow::Result<()> {
     if list.is_empty() {
         eprintln!("no instances: no agent has reported one yet");
         return Ok(());
@@ -69,20 +70,15 @@ fn row(one: &Value, now: Time, style: Style) -> Vec<String> {
     ]
 }
 
-pub(crate) async fn describe(global: &Global, name: &Name) -> anyhow::Result<()> {
-    let list = all(global, Some(name)).await?;
-    let one = &list[0];
-    if global.output != Format::Table {
-        output::value(global.output, one)?;
-        return Ok(());
-    }
-    described(one, ports::now(), Style::of_stdout())
+/// As `describe` shows one.
+pub(crate) fn described(one: &Value) -> anyhow::Result<()> {
+    lines(one, ports::now(), Style::of_stdout())
         .iter()
         .try_for_each(|line| output::print(line))
 }
 
 /// The verdict with its evidence first, then every other field.
-fn described(one: &Value, now: Time, style: Style) -> Vec<String> {
+fn lines(one: &Value, now: Time, style: Style) -> Vec<String> {
     let mut lines = vec![
         format!(
             "{}  {} {} in {} on {}",
@@ -157,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_description_gives_the_evidence_before_the_rest() {
-        let lines = described(&liar(), Time::from_millis(240_000), Style::PLAIN).join("\n");
+        let lines = lines(&liar(), Time::from_millis(240_000), Style::PLAIN).join("\n");
         assert!(
             lines.contains(
                 "  evidence\n    health says ok\n    goodput 0 of 40 rps for 12 s\n  status\n"

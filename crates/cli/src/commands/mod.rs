@@ -7,6 +7,7 @@ mod demo;
 pub(crate) mod init;
 mod instances;
 mod ledger;
+mod listing;
 mod promql;
 mod query;
 mod resources;
@@ -20,10 +21,9 @@ pub(crate) mod up;
 use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
-use mainstay_core::Name;
 
 use crate::{
-    args::{ChangeCommand, Cli, Command, ConfigCommand, Global, Listed},
+    args::{ChangeCommand, Cli, Command, ConfigCommand},
     client::Client,
     config::Config,
     output,
@@ -65,11 +65,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             dry_run,
         } => resources::apply(&global, &files, reason, dry_run).await?,
         Command::Diff { files } => return resources::diff(&global, &files).await,
-        Command::Get { kind, name } => get(&global, kind, name).await?,
-        Command::Describe { kind, name } => describe(&global, kind, &name).await?,
-        Command::Delete { kind, name, reason } => {
-            resources::delete(&global, kind, &name, &reason).await?;
-        }
+        Command::Get { what } => listing::get(&global, &what).await?,
+        Command::Describe { what } => listing::describe(&global, &what).await?,
+        Command::Delete { what, reason } => resources::delete(&global, &what, &reason).await?,
         Command::Explain { kind } => output::print(&serde_json::to_string_pretty(
             &mainstay_server::schema(kind),
         )?)?,
@@ -136,22 +134,6 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn get(global: &Global, kind: Listed, name: Option<Name>) -> anyhow::Result<()> {
-    match kind {
-        Listed::Declared(kind) => resources::get(global, kind, name).await,
-        Listed::Instances => instances::get(global, name.as_ref()).await,
-        Listed::Rollouts => rollout::list(global, name.as_ref()).await,
-    }
-}
-
-async fn describe(global: &Global, kind: Listed, name: &Name) -> anyhow::Result<()> {
-    match kind {
-        Listed::Declared(kind) => resources::describe(global, kind, name).await,
-        Listed::Instances => instances::describe(global, name).await,
-        Listed::Rollouts => rollout::describe(global, name).await,
-    }
 }
 
 /// Diagnostics of a long-running command go to standard error; `level` unless `MAINSTAY_LOG` says otherwise.

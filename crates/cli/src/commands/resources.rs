@@ -1,4 +1,4 @@
-//! `apply`, `diff`, `get`, `describe`, `delete`.
+//! Declared resources: `apply`, `diff`, `delete`, and how `get` and `describe` show them.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use mainstay_server::{ApplyRequest, ApplyResponse};
 use serde_json::{Value, json};
 
 use crate::{
-    args::{Files, Global},
+    args::{Files, Format, Global, Pointed, Pointing},
     client::Client,
     output, yaml,
 };
@@ -101,23 +101,25 @@ fn compare(path: &str, before: &Value, after: &Value, lines: &mut Vec<String>) {
     }
 }
 
-pub(crate) async fn get(global: &Global, kind: Kind, name: Option<Name>) -> anyhow::Result<()> {
-    let client = Client::new(global)?;
-    let list: Vec<Value> = match name {
-        None => {
-            client
-                .get(&format!("/api/v1/resources/{}", kind.plural()))
-                .await?
-        }
-        Some(name) => vec![
-            client
-                .get(&format!("/api/v1/resources/{}/{name}", kind.plural()))
-                .await?,
-        ],
-    };
-    if output::value(global.output, &json!(list))? {
-        return Ok(());
+/// Those of these names, or all of the kind.
+pub(crate) async fn fetch(
+    client: &Client,
+    kind: Kind,
+    names: &[Name],
+) -> anyhow::Result<Vec<Value>> {
+    let path = format!("/api/v1/resources/{}", kind.plural());
+    if names.is_empty() {
+        return Ok(client.get(&path).await?);
     }
+    let mut list = Vec::with_capacity(names.len());
+    for name in names {
+        list.push(client.get(&format!("{path}/{name}")).await?);
+    }
+    Ok(list)
+}
+
+/// As `get` shows them.
+pub(crate) fn table(kind: Kind, list: &[Value]) -> anyhow::Result<()> {
     if list.is_empty() {
         eprintln!("no {} declared", kind.plural());
         return Ok(());
@@ -199,37 +201,52 @@ fn row(kind: Kind, resource: &Value) -> Vec<String> {
     cells
 }
 
-pub(crate) async fn describe(global: &Global, kind: Kind, name: &Name) -> anyhow::Result<()> {
-    let resource: Value = Client::new(global)?
-        .get(&format!("/api/v1/resources/{}/{name}", kind.plural()))
-        .await?;
-    if !output::value(global.output, &resource)? {
-        output::value(crate::args::Format::Yaml, &resource)?;
-        output::print(&format!(
-            "# history: mainstay ledger show, stream {}",
-            resource::resource_stream(kind, name)
-        ))?;
-    }
-    Ok(())
+/// As `describe` shows one.
+pub(crate) fn described(kind: Kind, name: &Name, resource: &Value) -> anyhow::Result<()> {
+    output::value(Format::Yaml, resource)?;
+    output::print(&format!(
+        "# history: mainstay ledger show, stream {}",
+        resource::resource_stream(kind, name)
+    ))
 }
 
+/// Deletes one after another, each a change of its own; what went before one that is refused stays deleted,
+/// and is told.
 pub(crate) async fn delete(
     global: &Global,
-    kind: Kind,
-    name: &Name,
+    what: &Pointing<Kind>,
     reason: &str,
 ) -> anyhow::Result<()> {
-    let path = format!("/api/v1/resources/{}/{name}/delete", kind.plural());
-    let body = json!({ "reason": reason });
-    let response: Value = Client::new(global)?.post(&path, &body).await?;
-    if !output::value(global.output, &response)? {
-        let change = response["change"].as_str().unwrap_or_default();
-        output::print(&format!(
-            "{}/{name} deleted\nchange {change}",
-            kind.as_str().to_lowercase()
-        ))?;
+    let client = Client::new(global)?;
+    let mut answers = Vec::new();
+    let mut ended = Ok(());
+    for Pointed { kind, names } in what.by_name()? {
+        for name in names {
+            let path = format!("/api/v1/resources/{}/{name}/delete", kind.plural());
+            match client
+                .post::<Value>(&path, &json!({ "reason": reason }))
+                .await
+            {
+                Ok(answer) => answers.push((kind, name, answer)),
+                Err(error) => {
+                    ended = Err(error.into());
+                    break;
+                }
+            }
+        }
+        if ended.is_err() {
+            break;
+        }
     }
-    Ok(())
+    let told: Vec<&Value> = answers.iter().map(|(_, _, answer)| answer).collect();
+    if !output::one_or_all(global.output, &told)? {
+        for (kind, name, answer) in &answers {
+            let change = answer["change"].as_str().unwrap_or_default();
+            let kind = kind.as_str().to_lowercase();
+            output::print(&format!("{kind}/{name} deleted\nchange {change}"))?;
+        }
+    }
+    ended
 }
 
 #[cfg(test)]

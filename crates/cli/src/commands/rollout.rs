@@ -34,7 +34,7 @@ pub(crate) async fn run(global: &Global, command: RolloutCommand) -> anyhow::Res
             let change = resolve(&client, &target, Wanted::Newest).await?;
             return watch(global, &client, &change).await;
         }
-        RolloutCommand::Status { target: Some(one) } => describe(global, &one).await?,
+        RolloutCommand::Status { target: Some(one) } => status(global, one).await?,
         RolloutCommand::Status { target: None } => open(global).await?,
         RolloutCommand::Pause(to) => steer(global, "pause", &to).await?,
         RolloutCommand::Resume(to) => steer(global, "resume", &to).await?,
@@ -135,16 +135,25 @@ async fn steer(global: &Global, verb: &str, to: &Steer) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `rollout status CHANGE|SERVICE`, and `describe rollout` of the same.
-pub(crate) async fn describe(global: &Global, target: &Name) -> anyhow::Result<()> {
+/// `rollout status CHANGE|SERVICE`.
+async fn status(global: &Global, target: Name) -> anyhow::Result<()> {
     let client = Client::new(global)?;
-    let change = resolve(&client, target, Wanted::Newest).await?;
-    let (rollout, raw) = fetch::one(&client, &change).await?;
-    if output::value(global.output, &raw)? {
-        return Ok(());
+    let found = fetch(&client, &[target]).await?;
+    for raw in &found {
+        if !output::value(global.output, raw)? {
+            described(raw)?;
+        }
     }
-    let block = progress::block(&rollout, ports::now(), Style::of_stdout(), usize::MAX);
-    block.iter().try_for_each(|line| output::print(line))
+    Ok(())
+}
+
+/// As `describe` shows one.
+pub(crate) fn described(raw: &Value) -> anyhow::Result<()> {
+    let (rollouts, _) = decode(std::slice::from_ref(raw))?;
+    rollouts
+        .iter()
+        .flat_map(|one| progress::block(one, ports::now(), Style::of_stdout(), usize::MAX))
+        .try_for_each(|line| output::print(&line))
 }
 
 async fn open(global: &Global) -> anyhow::Result<()> {
@@ -231,29 +240,30 @@ fn table<'a>(rollouts: impl Iterator<Item = &'a Rollout>) -> anyhow::Result<()> 
     output::table(&progress::HEADER, &rows)
 }
 
-/// `get rollouts [NAME]`: the name is a change or a service.
-pub(crate) async fn list(global: &Global, name: Option<&Name>) -> anyhow::Result<()> {
-    let client = Client::new(global)?;
-    let all: Vec<Value> = match name {
-        Some(name) => {
-            let change = resolve(&client, name, Wanted::Newest).await?;
-            vec![fetch::one(&client, &change).await?.1]
-        }
-        None => client.get("/api/v1/views/rollouts").await?,
-    };
-    let resources: Vec<Value> = all.iter().map(resource).collect();
-    if output::value(global.output, &json!(resources))? {
-        return Ok(());
+/// The rollouts of these names, each a change's or a service's, or the newest of all.
+pub(crate) async fn fetch(client: &Client, names: &[Name]) -> anyhow::Result<Vec<Value>> {
+    if names.is_empty() {
+        return Ok(client.get("/api/v1/views/rollouts").await?);
     }
+    let mut list = Vec::with_capacity(names.len());
+    for name in names {
+        let change = resolve(client, name, Wanted::Newest).await?;
+        list.push(fetch::one(client, &change).await?.1);
+    }
+    Ok(list)
+}
+
+/// As `get` shows them.
+pub(crate) fn listed(all: &[Value]) -> anyhow::Result<()> {
     if all.is_empty() {
         eprintln!("no rollouts yet; start one with `mainstay rollout start SERVICE VERSION`");
         return Ok(());
     }
-    table(decode(&all)?.0.iter())
+    table(decode(all)?.0.iter())
 }
 
 /// A rollout as every listed thing is written.
-fn resource(rollout: &Value) -> Value {
+pub(crate) fn resource(rollout: &Value) -> Value {
     const SPEC: [&str; 6] = ["service", "from", "to", "strategy", "reason", "actor"];
     let fields = rollout.as_object().cloned().unwrap_or_default();
     let (spec, status): (serde_json::Map<_, _>, serde_json::Map<_, _>) = fields
