@@ -53,6 +53,33 @@ impl ArmCounts {
     }
 }
 
+/// What both arms served in the same stretch of time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// The new version.
+    pub canary: ArmCounts,
+    /// The old version.
+    pub control: ArmCounts,
+}
+
+impl Pair {
+    /// The sums.
+    #[must_use]
+    pub fn plus(self, more: Self) -> Self {
+        Self {
+            canary: self.canary.plus(more.canary),
+            control: self.control.plus(more.control),
+        }
+    }
+
+    /// Refuses counts with more bad requests than requests.
+    pub fn check(self) -> Result<(), StatsError> {
+        self.canary.check()?;
+        self.control.check()
+    }
+}
+
 /// Why a test refused its input. A refused input leaves the test unchanged.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]

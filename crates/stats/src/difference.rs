@@ -15,7 +15,7 @@
 //! ```
 //!
 //! # Formula
-//! A block is a tick, or several until both arms have served a request. With `n_c`, `n_b` requests,
+//! A block is a tick, or several until both arms have served a request, of one kind of requests. With `n_c`, `n_b` requests,
 //! margin `δ`, a stake `λ ≥ 0` and a centre `a`, both fixed from earlier blocks and the block's sizes:
 //!
 //! ```text
@@ -37,7 +37,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::counts::{ArmCounts, StatsError, check_share};
+use crate::counts::{ArmCounts, Pair, StatsError, check_share};
 use crate::odds::log_sum_exp;
 
 /// What one stake of the portfolio assumes: share of the wealth at the start, fraction of the best
@@ -65,6 +65,9 @@ const PRIOR: (f64, f64) = (0.5, 100.0);
 /// Margins whose evidence is kept for [`NonInferiority::upper_bound`], as multiples of the asked one.
 const MULTIPLES: [f64; 9] = [0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
 
+/// Kinds of requests that are told apart, such as those of users and probes.
+pub const STRATA: usize = 2;
+
 /// Halvings in the projection: leaves 6e-8 of the interval.
 const HALVINGS: u32 = 24;
 
@@ -73,8 +76,8 @@ const HALVINGS: u32 = 24;
 pub struct NonInferiority {
     margin: f64,
     wagers: Vec<Wager>,
-    pending_canary: ArmCounts,
-    pending_control: ArmCounts,
+    /// What waits in each stratum until both arms have served.
+    pending: [Pair; STRATA],
     recent_bad: f64,
     recent_total: f64,
 }
@@ -101,8 +104,7 @@ impl NonInferiority {
         Ok(Self {
             margin,
             wagers,
-            pending_canary: ArmCounts::default(),
-            pending_control: ArmCounts::default(),
+            pending: [Pair::default(); STRATA],
             recent_bad: 0.0,
             recent_total: 0.0,
         })
@@ -110,16 +112,30 @@ impl NonInferiority {
 
     /// Adds the counts of one tick, not running totals.
     pub fn observe(&mut self, canary: ArmCounts, control: ArmCounts) -> Result<(), StatsError> {
-        canary.check()?;
-        control.check()?;
-        self.pending_canary = self.pending_canary.plus(canary);
-        self.pending_control = self.pending_control.plus(control);
-        if self.pending_canary.total == 0 || self.pending_control.total == 0 {
-            return Ok(());
+        self.observe_strata([Pair { canary, control }, Pair::default()])
+    }
+
+    /// Adds the counts of one tick, apart by kind of request: each stratum makes blocks of its own, so that
+    /// arms which serve the kinds in other proportions are never compared across them.
+    pub fn observe_strata(&mut self, strata: [Pair; STRATA]) -> Result<(), StatsError> {
+        for pair in strata {
+            pair.check()?;
         }
+        for (index, pair) in strata.into_iter().enumerate() {
+            let pending = self.pending[index].plus(pair);
+            let is_whole = pending.canary.total > 0 && pending.control.total > 0;
+            self.pending[index] = if is_whole { Pair::default() } else { pending };
+            if is_whole {
+                self.play(pending);
+            }
+        }
+        Ok(())
+    }
+
+    fn play(&mut self, Pair { canary, control }: Pair) {
         let block = Block {
-            canary: std::mem::take(&mut self.pending_canary),
-            control: std::mem::take(&mut self.pending_control),
+            canary,
+            control,
             learned_rate: (self.recent_bad + PRIOR.0) / (self.recent_total + PRIOR.1),
         };
         for wager in &mut self.wagers {
@@ -128,7 +144,6 @@ impl NonInferiority {
         let served = block.canary.plus(block.control);
         self.recent_bad = self.recent_bad * MEMORY + served.bad as f64;
         self.recent_total = self.recent_total * MEMORY + served.total as f64;
-        Ok(())
     }
 
     /// The margin under test.

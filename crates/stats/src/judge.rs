@@ -19,8 +19,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::counts::{ArmCounts, StatsError, check_share};
-use crate::difference::NonInferiority;
+use crate::counts::{ArmCounts, Pair, StatsError, check_share};
+use crate::difference::{NonInferiority, STRATA};
 use crate::plan::requests_for_deficit;
 use crate::two_arm::TwoArm;
 
@@ -149,12 +149,23 @@ pub struct Comparison {
 impl Comparison {
     /// Adds the counts of one tick, not running totals.
     pub fn observe(&mut self, canary: ArmCounts, control: ArmCounts) -> Result<(), StatsError> {
-        self.harm.observe(canary, control)?;
-        self.safety.observe(canary, control)?;
-        self.canary = self.canary.plus(canary);
-        self.control = self.control.plus(control);
-        self.recent_bad = self.recent_bad * RECENT_MEMORY + control.bad as f64;
-        self.recent_total = self.recent_total * RECENT_MEMORY + control.total as f64;
+        self.observe_strata([Pair { canary, control }, Pair::default()])
+    }
+
+    /// Adds the counts of one tick, apart by kind of request. Each kind of the canary is compared with the same
+    /// kind of the control, and the evidence is one: a canary that gets mostly probes is not taken for better,
+    /// or worse, than a control that gets mostly users.
+    pub fn observe_strata(&mut self, strata: [Pair; STRATA]) -> Result<(), StatsError> {
+        self.safety.observe_strata(strata)?;
+        let mut all = Pair::default();
+        for pair in strata {
+            self.harm.observe(pair.canary, pair.control)?;
+            all = all.plus(pair);
+        }
+        self.canary = self.canary.plus(all.canary);
+        self.control = self.control.plus(all.control);
+        self.recent_bad = self.recent_bad * RECENT_MEMORY + all.control.bad as f64;
+        self.recent_total = self.recent_total * RECENT_MEMORY + all.control.total as f64;
         Ok(())
     }
 

@@ -53,8 +53,8 @@ mod odds;
 mod plan;
 mod two_arm;
 
-pub use counts::{ArmCounts, StatsError};
-pub use difference::NonInferiority;
+pub use counts::{ArmCounts, Pair, StatsError};
+pub use difference::{NonInferiority, STRATA};
 pub use judge::{Comparison, Evidence, Judge, Judgement, combine};
 pub use limit::LimitTest;
 pub use limit_judge::{LimitEvidence, LimitJudge, LimitJudgement, LimitWatch};

@@ -1,8 +1,8 @@
 //! Exact expectations over all outcomes of a tick, and simulated promises with fixed seeds.
 
 use mainstay_stats::{
-    ArmCounts, Judge, Judgement, LimitJudge, LimitJudgement, LimitTest, NonInferiority, StatsError,
-    TwoArm, combine, requests_to_detect, sample_needed, smallest_detectable,
+    ArmCounts, Judge, Judgement, LimitJudge, LimitJudgement, LimitTest, NonInferiority, Pair,
+    StatsError, TwoArm, combine, requests_to_detect, sample_needed, smallest_detectable,
 };
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -602,4 +602,53 @@ fn settings_outside_the_unit_interval_are_refused() {
         };
         assert!(judge.start().is_err());
     }
+}
+
+#[test]
+fn kinds_of_requests_in_other_proportions_say_nothing_about_the_versions() {
+    // One kind fails one time in ten whoever answers, the other never: only the mix differs between the arms.
+    let often = |total| counts(total, total / 10);
+    let judge = Judge::default();
+    let (mut mixed, mut apart) = (judge.start().unwrap(), judge.start().unwrap());
+    let (mut better, mut apart_better) = (judge.start().unwrap(), judge.start().unwrap());
+    let pair = |canary, control| Pair { canary, control };
+    for _ in 0..100 {
+        let worse_mix = [
+            pair(often(20), often(20)),
+            pair(counts(10, 0), counts(400, 0)),
+        ];
+        let [one, other] = worse_mix;
+        let both = one.plus(other);
+        mixed.observe(both.canary, both.control).unwrap();
+        apart.observe_strata(worse_mix).unwrap();
+        // And a canary that is worse in the one kind by five points, hidden by getting little of it.
+        let better_mix = [
+            pair(counts(20, 3), often(400)),
+            pair(counts(400, 0), counts(20, 0)),
+        ];
+        let [one, other] = better_mix;
+        let both = one.plus(other);
+        better.observe(both.canary, both.control).unwrap();
+        apart_better.observe_strata(better_mix).unwrap();
+    }
+    let is_harm = |it: &Judgement| matches!(it, Judgement::Harmful { .. });
+    let is_safe = |it: &Judgement| matches!(it, Judgement::NonInferior { .. });
+    assert!(is_harm(&judge.judge(&mixed)), "or the test shows nothing");
+    assert!(!is_harm(&judge.judge(&apart)), "{:?}", judge.judge(&apart));
+    assert!(is_safe(&judge.judge(&better)), "or the test shows nothing");
+    assert!(is_harm(&judge.judge(&apart_better)));
+}
+
+#[test]
+fn one_kind_alone_is_judged_as_if_there_were_no_kinds() {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let judge = Judge::default();
+    let (mut plain, mut second) = (judge.start().unwrap(), judge.start().unwrap());
+    for _ in 0..50 {
+        let (canary, control) = (draw(&mut rng, 3, 0.1), draw(&mut rng, 30, 0.05));
+        plain.observe(canary, control).unwrap();
+        let pair = Pair { canary, control };
+        second.observe_strata([Pair::default(), pair]).unwrap();
+    }
+    assert_eq!(plain, second);
 }
