@@ -273,6 +273,15 @@ pub struct ServiceSpec {
     /// declares them is refused, rather than left to wait for evidence that never comes.
     #[serde(default)]
     pub probes: Vec<String>,
+    /// Header in which clients say their version; of a request without it, the product that its `User-Agent` names
+    /// first counts. A release that breaks one of them is found even where all together look well.
+    #[serde(default = "default_client_version_header")]
+    pub client_version_header: String,
+}
+
+/// Header in which clients say their version, unless a service declares another.
+pub fn default_client_version_header() -> String {
+    "x-client-version".to_owned()
 }
 
 fn default_tier() -> u8 {

@@ -11,6 +11,9 @@ use crate::{
     catalog::{HostSpec, Manage, ServiceSpec},
 };
 
+/// Bytes of a header's name.
+const HEADER_BYTES_MAX: usize = 128;
+
 /// URLs in one list of an observed service: half of what the scraper follows in all.
 const OBSERVED_URLS_MAX: usize = 1_000;
 
@@ -65,6 +68,15 @@ impl Catalog {
             self.check_references(name, service, &mut flaws);
             self.check_timeouts(name, service, &mut flaws);
             check_observed(name, service, &mut flaws);
+            if !is_header_name(&service.client_version_header) {
+                flaws.push(Flaw {
+                    kind: Kind::Service,
+                    name: name.to_string(),
+                    field: "spec.clientVersionHeader".to_owned(),
+                    what: format!("`{}` is no name of a header", service.client_version_header),
+                    remedy: "write it in letters, digits and `-`".to_owned(),
+                });
+            }
             if !service.probes.is_empty() {
                 flaws.push(Flaw {
                     kind: Kind::Service,
@@ -202,6 +214,12 @@ impl Catalog {
     }
 }
 
+/// Whether `name` can be the name of a header: a token of RFC 9110, not longer than any that is in use.
+pub(crate) fn is_header_name(name: &str) -> bool {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    (1..=HEADER_BYTES_MAX).contains(&name.len()) && name.bytes().all(token)
+}
+
 /// Whoever is observed may not be acted upon, and the other way round.
 fn check_observed(name: &ServiceName, service: &ServiceSpec, flaws: &mut Vec<Flaw>) {
     let mut flaw = |field: &str, what: String, remedy: &str| {
@@ -295,6 +313,19 @@ mod tests {
         let flaws = catalog(&[("a", probed)]).flaws();
         assert_eq!(flaws.len(), 1);
         assert_eq!(flaws[0].field, "spec.probes");
+    }
+
+    #[test]
+    fn a_client_version_header_that_no_request_can_carry_is_refused() {
+        let mut asking = service("1s", &[]);
+        asking.client_version_header = "X-App-Version".to_owned();
+        assert!(catalog(&[("a", asking.clone())]).flaws().is_empty());
+        for broken in ["", "x app", "x-app:", &"x".repeat(HEADER_BYTES_MAX + 1)] {
+            asking.client_version_header = broken.to_owned();
+            let flaws = catalog(&[("a", asking.clone())]).flaws();
+            assert_eq!(flaws.len(), 1, "{broken}");
+            assert_eq!(flaws[0].field, "spec.clientVersionHeader");
+        }
     }
 
     fn catalog(services: &[(&str, ServiceSpec)]) -> Catalog {

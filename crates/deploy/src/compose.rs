@@ -189,6 +189,7 @@ fn service_routes(
             .collect(),
         backends,
         shed: desired.shed.get(fabric).copied().unwrap_or(0).min(ALL),
+        client_version_header: spec.client_version_header.clone(),
     })
 }
 

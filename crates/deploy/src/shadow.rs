@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use mapping::Mapping;
 
 use crate::{
-    evidence::{Arms, Bench, Labels, Ruled},
+    evidence::{Arms, Bench, Labels, Ruled, Tick},
     rollout::Ruling,
 };
 
@@ -335,7 +335,9 @@ impl Shadow {
                 trial.uncoded = trial.uncoded.saturating_add(series.by);
             }
         }
-        trial.bench.observe(&arms, requests, &buckets)?;
+        trial
+            .bench
+            .observe(&arms, Tick::of_users(requests, &buckets))?;
         let ruled = trial.rule();
         if !matches!(ruled.ruling, Ruling::Pass | Ruling::Harm) {
             return Ok(());

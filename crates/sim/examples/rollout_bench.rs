@@ -13,7 +13,7 @@ use mainstay_core::{
 };
 use mainstay_deploy::{
     Model,
-    evidence::{Arms, Bench},
+    evidence::{Arms, Bench, Tick},
     planning::{self, Overrides},
     rollout::Ruling,
 };
@@ -154,6 +154,10 @@ const ARMS: [(&str, &str); 3] = [("v2", "s-lax-7"), ("v1", "s-lax-1"), ("v1", "s
 const ROUTES: [&str; 2] = ["read", "write"];
 
 impl Counted {
+    fn tick(&self) -> Tick<'_> {
+        Tick::of_users(&self.requests, &self.buckets)
+    }
+
     fn new() -> Self {
         let labelled = |pairs: &[(&str, &str)]| Grown {
             labels: pairs
@@ -283,7 +287,7 @@ fn false_rollbacks() -> bool {
             ];
             counted.fill(&mut rng, of);
             bench
-                .observe(&counted.arms, &counted.requests, &counted.buckets)
+                .observe(&counted.arms, counted.tick())
                 .expect("counts");
             let ruling = bench.rule().ruling;
             rulings.0 |= ruling == Ruling::Harm;
@@ -318,7 +322,7 @@ fn misses() -> bool {
                 ];
                 counted.fill(&mut rng, of);
                 bench
-                    .observe(&counted.arms, &counted.requests, &counted.buckets)
+                    .observe(&counted.arms, counted.tick())
                     .expect("counts");
                 if bench.rule().ruling == Ruling::Harm {
                     found.push(second);

@@ -19,10 +19,12 @@ const SLOW_MS_MAX: f64 = 600_000.0;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Defect {
-    /// Answers 500 with this probability, on one route or on all.
+    /// Answers 500 with this probability, on one route or on all, to clients of one version or of all.
     Errors {
         probability: f64,
         route: Option<String>,
+        #[serde(default)]
+        client: Option<String>,
     },
     /// Adds this many milliseconds with this probability.
     Slow { probability: f64, ms: f64 },
@@ -79,6 +81,7 @@ fn parse_kind(
             route: parameters
                 .remove("route")
                 .map(|route| route.rsplit('/').next().unwrap_or(route).to_owned()),
+            client: parameters.remove("client").map(str::to_owned),
         }),
         "slow" => Ok(Defect::Slow {
             probability: number(kind, value, 1.0)?,
@@ -104,7 +107,7 @@ fn parse_kind(
         },
         "hang" => bare(Defect::Hang),
         _ => bail!(
-            "no defect {kind:?}: there are errors=P[,route=R], slow=P,ms=N, leak=SECONDS[,mb=N], \
+            "no defect {kind:?}: there are errors=P[,route=R][,client=V], slow=P,ms=N, leak=SECONDS[,mb=N], \
              lying-health, ignores-stop[=overloaded] and hang"
         ),
     }
@@ -129,10 +132,13 @@ mod tests {
     #[test]
     fn a_defect_is_read_with_its_parameters() {
         assert_eq!(
-            "errors=0.5,route=/feed/home".parse::<Defect>().unwrap(),
+            "errors=0.5,route=/feed/home,client=8.0"
+                .parse::<Defect>()
+                .unwrap(),
             Defect::Errors {
                 probability: 0.5,
-                route: Some("home".into())
+                route: Some("home".into()),
+                client: Some("8.0".into()),
             }
         );
         assert_eq!(

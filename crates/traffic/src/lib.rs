@@ -12,6 +12,7 @@
 mod adapter;
 mod balance;
 mod bulkhead;
+mod clients;
 mod deadline;
 mod ejection;
 mod health;

@@ -54,6 +54,14 @@ mod tests {
     }
 
     #[test]
+    fn routes_written_before_there_were_client_versions_are_still_read() {
+        let text = r#"{"service":"voyager","prefix":"/voyager/","timeout":"1s","health":"/healthz",
+            "bulkhead":{"connections":4,"inFlight":4},"slo":null,"weights":{"v1":10000},"backends":[]}"#;
+        let routes: router::ServiceRoutes = serde_json::from_str(text).unwrap();
+        assert_eq!(routes.client_version_header, "x-client-version");
+    }
+
+    #[test]
     fn a_hello_of_an_agent_without_metrics_is_still_read() {
         let text = r#"{"type":"hello","wire":1,"host":"h1","generation":{"epoch":1,"counter":2}}"#;
         let agent::FromAgent::Hello { metrics_url, .. } = serde_json::from_str(text).unwrap()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mainstay_core::{
     FabricName, InstanceName, ServiceName, Span, Time, Version,
-    catalog::{Bulkhead, Slo},
+    catalog::{Bulkhead, Slo, default_client_version_header},
 };
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +75,9 @@ pub struct ServiceRoutes {
     /// Share of requests refused with 503 and Retry-After to save the rest, in hundredths of a per cent.
     #[serde(default)]
     pub shed: u32,
+    /// Header in which clients say their version.
+    #[serde(default = "default_client_version_header")]
+    pub client_version_header: String,
 }
 
 /// Everything one router should do.

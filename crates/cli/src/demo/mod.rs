@@ -38,7 +38,7 @@ pub(crate) struct Options {
     /// The scenario.
     #[arg(value_enum)]
     pub(crate) scenario: Scenario,
-    /// A defect of the release, instead of the scenario's own; may be repeated. `errors=P[,route=R]`,
+    /// A defect of the release, instead of the scenario's own; may be repeated. `errors=P[,route=R][,client=V]`,
     /// `slow=P,ms=N`, `leak=SECONDS[,mb=N]`, `lying-health`, `ignores-stop`, `hang`; `none` for no defect.
     #[arg(long = "defect")]
     pub(crate) defects: Vec<String>,

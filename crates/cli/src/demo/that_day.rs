@@ -352,6 +352,7 @@ fn table(
             weights: BTreeMap::from([(version.clone(), 10_000)]),
             backends: backends.collect::<anyhow::Result<_>>()?,
             shed: 0,
+            client_version_header: "x-client-version".to_owned(),
         });
     }
     Ok(RouteTable {

@@ -120,6 +120,7 @@ impl Feed {
                     limit: None,
                 }],
                 shed: 0,
+                client_version_header: "x-client-version".to_owned(),
             }],
             protected: true,
         }

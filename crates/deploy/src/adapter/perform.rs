@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{Engine, Gathered, lock, propose::declared};
 use crate::{
-    evidence::{Arms, Bench},
+    evidence::{Arms, Bench, Tick},
     model::Model,
     moves::{Expected, Sighting},
     rollout::{DWELL, Effect, Gate, Input, Ruling},
@@ -381,19 +381,23 @@ impl Engine {
         let now = self.now();
         let oldest = now - TICK_MAX;
         let from = gathered.until.max(oldest);
-        let signals = &self.0.ports.signals;
-        let requests = format!("mainstay_router_requests_total{{service=\"{service}\"}}");
-        let buckets =
-            format!("mainstay_router_request_duration_seconds_bucket{{service=\"{service}\"}}");
-        let requests = signals.counts(&requests, from, now).await;
-        let buckets = signals.counts(&buckets, from, now).await;
+        let count = async |family: &str| {
+            let selector = format!("mainstay_router_{family}{{service=\"{service}\"}}");
+            let counted = self.0.ports.signals.counts(&selector, from, now).await;
+            counted.map(|it| it.value().clone())
+        };
+        let requests = count("requests_total").await;
+        let buckets = count("request_duration_seconds_bucket").await;
+        let clients = count("client_requests_total").await;
         gathered.until = now;
         let (Some(requests), Some(buckets)) = (requests, buckets) else {
             return;
         };
-        let observed = gathered
-            .bench
-            .observe(arms, requests.value(), buckets.value());
+        let tick = Tick {
+            clients: clients.as_ref(),
+            ..Tick::of_users(&requests, &buckets)
+        };
+        let observed = gathered.bench.observe(arms, tick);
         if let Err(error) = observed {
             tracing::warn!(%service, %error, "a tick of evidence was refused");
         }

@@ -27,6 +27,8 @@ use crate::artifact::Spec;
 pub(crate) const DEADLINE_HEADER: &str = "x-mainstay-deadline-ms";
 /// Who asks.
 pub(crate) const USER_HEADER: &str = "x-user-id";
+/// The version of the client that asks.
+pub(crate) const CLIENT_HEADER: &str = "x-client-version";
 /// The version that answered.
 pub(crate) const VERSION_HEADER: &str = "x-service-version";
 /// The versions that helped to answer, as `identity=2.0.1,ads=1.1.0`.
@@ -173,7 +175,7 @@ impl Instance {
             .and_then(|value| value.parse::<u64>().ok())
             .map(|ms| Duration::from_millis(ms.min(DEADLINE_MS_MAX)));
         let deadline = budget.map(|budget| Instant::now() + budget);
-        let work = self.work(route, deadline, headers.get(USER_HEADER));
+        let work = self.work(route, deadline, headers);
         let outcome = match deadline {
             Some(deadline) => match tokio::time::timeout_at(deadline, work).await {
                 Ok(outcome) => outcome,
@@ -197,12 +199,9 @@ impl Instance {
     }
 
     /// Waits for a worker, calls the dependencies, and works.
-    async fn work(
-        &self,
-        route: usize,
-        deadline: Option<Instant>,
-        user: Option<&HeaderValue>,
-    ) -> Outcome {
+    async fn work(&self, route: usize, deadline: Option<Instant>, headers: &HeaderMap) -> Outcome {
+        let user = headers.get(USER_HEADER);
+        let client = headers.get(CLIENT_HEADER).and_then(|it| it.to_str().ok());
         let _worker = match self.pool.admit().await {
             Admission::Worker(permit) => permit,
             Admission::Refused => {
@@ -228,7 +227,7 @@ impl Instance {
             }
         }
         tokio::time::sleep(self.pool.service_time()).await;
-        if self.pool.fails(&self.spec.routes[route]) {
+        if self.pool.fails(&self.spec.routes[route], client) {
             return Outcome::Answered(StatusCode::INTERNAL_SERVER_ERROR, versions);
         }
         Outcome::Answered(StatusCode::OK, versions)

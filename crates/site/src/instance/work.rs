@@ -203,17 +203,19 @@ impl Pool {
         Duration::from_secs_f64(ms / 1_000.0)
     }
 
-    /// Whether the request on this route fails.
-    pub(super) fn fails(&self, route: &str) -> bool {
+    /// Whether the request of this client version on this route fails.
+    pub(super) fn fails(&self, route: &str, client: Option<&str>) -> bool {
         let leak = LEAK_FAILURES * self.leaked();
         let mut draws = lock(&self.draws);
         let mut failed = leak > 0.0 && draws.defect.random::<f64>() < leak;
         for defect in &self.spec.defects {
             if let Defect::Errors {
                 probability,
-                route: only,
+                route: of_route,
+                client: of_client,
             } = defect
-                && only.as_deref().is_none_or(|only| only == route)
+                && of_route.as_deref().is_none_or(|only| only == route)
+                && (of_client.is_none() || of_client.as_deref() == client)
             {
                 failed |= draws.defect.random::<f64>() < *probability;
             }
@@ -288,18 +290,20 @@ mod tests {
     fn the_same_seed_and_instance_fail_the_same_requests() {
         let draw = |seed, instance| {
             let pool = Pool::new(&spec(&["errors=0.5,route=home"]), seed, instance);
-            (0..64).map(|_| pool.fails("home")).collect::<Vec<_>>()
+            (0..64)
+                .map(|_| pool.fails("home", None))
+                .collect::<Vec<_>>()
         };
         assert_eq!(draw(1, "feed-1"), draw(1, "feed-1"));
         assert_ne!(draw(1, "feed-1"), draw(1, "feed-2"));
         let pool = Pool::new(&spec(&["errors=0.5,route=home"]), 1, "feed-1");
-        assert!((0..64).all(|_| !pool.fails("updates")));
+        assert!((0..64).all(|_| !pool.fails("updates", None)));
     }
 
     #[test]
     fn a_leak_shows_nothing_before_its_time() {
         let pool = Pool::new(&spec(&["leak=3600"]), 1, "feed-1");
         assert!((ms(&pool) - 10.0).abs() < 1e-6);
-        assert!((0..64).all(|_| !pool.fails("home")));
+        assert!((0..64).all(|_| !pool.fails("home", None)));
     }
 }

@@ -148,6 +148,7 @@ impl Site {
         let request = Request::get(at_each[turn].clone())
             .header("x-mainstay-deadline-ms", left.as_millis() as u64)
             .header("x-user-id", format!("u{}", arrival.user))
+            .header("x-client-version", client_of(arrival.user))
             .body(Empty::new())?;
         let response = self.client.request(request).await?;
         read_versions(response.headers(), &self.services[arrival.route], versions);
@@ -159,6 +160,15 @@ impl Site {
             anyhow::ensure!(received <= BODY_BYTES_MAX, "the answer is too long");
         }
         Ok(good)
+    }
+}
+
+/// The version of the client that a user has: one in twenty has the oldest.
+fn client_of(user: u32) -> &'static str {
+    match user % 20 {
+        0 => "7.9",
+        1..=6 => "8.0",
+        _ => "8.1",
     }
 }
 

@@ -177,6 +177,7 @@ fn table(upstreams: &[String]) -> Result<RouteTable> {
             weights: BTreeMap::from([(version, 10_000)]),
             backends,
             shed: 0,
+            client_version_header: "x-client-version".to_owned(),
         }],
         protected: true,
     })

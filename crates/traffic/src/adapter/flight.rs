@@ -7,16 +7,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
+use http::{HeaderValue, header, request, uri::PathAndQuery};
 use hyper::body::{Body, Frame, Incoming};
 
 use super::{
     Shared,
     series::path_of,
-    state::{BackendCell, lock},
+    state::{BackendCell, Service, ServiceCell, lock},
     upstream::{Upstream, quiet},
 };
-use crate::{Outcome, Permit};
+use crate::{Outcome, Permit, clients::client_of};
 
 /// The place that a request holds in the router, given back when it ended.
 pub(crate) enum Place {
@@ -38,15 +38,37 @@ pub(crate) struct Flight {
     answered: bool,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) code: u16,
-    path: Option<PathAndQuery>,
+    asked: Asked,
     pub(crate) place: Option<Place>,
+}
+
+/// Who asked what, as far as it is counted.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) owner: Arc<ServiceCell>,
+    pub(crate) path: Option<PathAndQuery>,
+    /// The header in which the client says its version.
+    pub(crate) client: Option<HeaderValue>,
+}
+
+impl Asked {
+    /// What the head of a request to a service says.
+    pub(crate) fn of(service: &Service, parts: &request::Parts) -> Self {
+        let named = parts.headers.get(&service.routes.client_version_header);
+        let client = named.or_else(|| parts.headers.get(header::USER_AGENT));
+        Self {
+            owner: Arc::clone(&service.cell),
+            path: parts.uri.path_and_query().cloned(),
+            client: client.cloned(),
+        }
+    }
 }
 
 impl Flight {
     pub(crate) fn new(
         shared: &Arc<Shared>,
         cell: &Arc<BackendCell>,
-        path: Option<&PathAndQuery>,
+        asked: Asked,
         place: Option<Place>,
     ) -> Self {
         let sequence = shared.sequence.fetch_add(1, Ordering::Relaxed);
@@ -61,7 +83,7 @@ impl Flight {
             answered: false,
             outcome: None,
             code: 499,
-            path: path.cloned(),
+            asked,
             place,
         }
     }
@@ -99,8 +121,11 @@ impl Drop for Flight {
             }
         }
         let took = now.saturating_sub(self.started_us);
-        let path = path_of(self.path.as_ref());
+        let path = path_of(self.asked.path.as_ref());
         lock(&self.cell.series).ended(path, self.code, took, self.outcome);
+        let client = client_of(self.asked.client.as_ref().map(HeaderValue::as_bytes));
+        let version = &self.cell.spec.version;
+        lock(&self.asked.owner.clients).ended(version, client, self.code, now / 1_000);
     }
 }
 

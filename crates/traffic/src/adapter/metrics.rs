@@ -116,8 +116,11 @@ fn of_router(out: &mut String, shared: &Shared) {
     }
 }
 
+/// Services by name, with their place in the table if they have one.
+type Owners<'a> = BTreeMap<&'a str, (&'a ServiceCell, Option<&'a Service>)>;
+
 /// Services in the table, and those that left it lately.
-fn owners(snapshot: &Snapshot, now_ms: u64) -> BTreeMap<&str, (&ServiceCell, Option<&Service>)> {
+fn owners(snapshot: &Snapshot, now_ms: u64) -> Owners<'_> {
     let departed = snapshot
         .departed
         .iter()
@@ -203,6 +206,7 @@ fn of_services(out: &mut String, snapshot: &Snapshot, now_ms: u64) {
             );
         }
     }
+    of_clients(out, &owners);
     let name = "shed_ratio";
     family(out, name, "gauge", "Share of requests that is shed now.");
     for (service, value) in owners
@@ -227,6 +231,20 @@ fn of_services(out: &mut String, snapshot: &Snapshot, now_ms: u64) {
             out,
             "mainstay_router_{name}{{service=\"{service}\"}} {value}"
         );
+    }
+}
+
+fn of_clients(out: &mut String, owners: &Owners<'_>) {
+    let name = "client_requests_total";
+    let help = "Attempts that ended, by version of the client and class of status.";
+    family(out, name, "counter", help);
+    for (service, (cell, _)) in owners {
+        for (version, client, code, value) in lock(&cell.clients).counts() {
+            let _ = writeln!(
+                out,
+                "mainstay_router_{name}{{service=\"{service}\",version=\"{version}\",client=\"{client}\",code=\"{code}\"}} {value}"
+            );
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{
     Shared,
-    flight::{Flight, Place, Relay},
+    flight::{Asked, Flight, Place, Relay},
     head,
     snapshot::Snapshot,
     state::{BackendCell, Service, lock},
@@ -164,7 +164,7 @@ impl Exchange {
     async fn run(mut self, request: Request<Incoming>, peer: &HeaderValue, place: Place) -> Reply {
         let (mut parts, body) = request.into_parts();
         head::outgoing(&mut parts, peer);
-        let path = parts.uri.path_and_query().cloned();
+        let asked = Asked::of(self.service(), &parts);
         let empty = body.is_end_stream();
         let uploaded = (!empty).then(|| Arc::new(AtomicBool::new(false)));
         let repeatable = empty && matches!(parts.method, Method::GET | Method::HEAD);
@@ -186,7 +186,7 @@ impl Exchange {
                 self.service().cell.fallback.fetch_add(1, Ordering::Relaxed);
             }
             let cell = Arc::clone(cell);
-            let mut flight = Flight::new(&self.shared, &cell, path.as_ref(), place.take());
+            let mut flight = Flight::new(&self.shared, &cell, asked.clone(), place.take());
             if repeatable && failed.is_none() {
                 let body = Upload::Empty;
                 spare = Some(Spare {
@@ -217,7 +217,7 @@ impl Exchange {
             place = flight.place.take();
             drop(flight);
             failed = Some(cell);
-            if spare.is_some() && !self.may_retry(path.as_ref()) {
+            if spare.is_some() && !self.may_retry(asked.path.as_ref()) {
                 spare = None;
             }
         }

@@ -256,6 +256,7 @@ mod tests {
             weights: BTreeMap::from([(version.clone(), 10_000)]),
             backends: (0..instances).map(backend).collect(),
             shed: 0,
+            client_version_header: "x-client-version".to_owned(),
         };
         RouteTable {
             services: services.iter().map(routes).collect(),

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     BackendHealth, Candidate, Compartment, Outcome, RetryBudget, SlotTable, balance::pick_by,
+    clients::Clients,
 };
 
 /// A poisoned lock holds counters that are still whole.
@@ -214,6 +215,7 @@ pub(crate) struct ServiceCell {
     /// Requests that wait for the shared pool while the protections are off.
     pub(crate) queued: Compartment,
     pub(crate) retry: Mutex<RetryBudget>,
+    pub(crate) clients: Mutex<Clients>,
     pub(crate) shed: AtomicU32,
     pub(crate) mass: AtomicBool,
 }

@@ -78,3 +78,46 @@ async fn the_histogram_counts_each_request_once_and_in_the_right_bucket() {
     let code = format!("requests_total{{{labels},route=\"/a/x\",code=\"504\"}}");
     assert_eq!(metric(&router, &code), Some(1.0));
 }
+
+#[tokio::test]
+async fn requests_are_counted_by_the_version_of_their_client_wherever_it_says_it() {
+    let upstream = Upstream::new(|head| {
+        if head.contains("version: 8.0") {
+            answer("500 Internal Server Error", "", "")
+        } else {
+            answer("200 OK", "", "")
+        }
+    })
+    .await;
+    let mut custom = only("b", 1_000, &[&upstream]);
+    custom.client_version_header = "X-App-Version".to_owned();
+    let router = routing(vec![only("a", 1_000, &[&upstream]), custom]).await;
+    for (path, headers) in [
+        ("/a/", "x-client-version: 8.0 (beta)\r\n"),
+        ("/a/", "x-client-version: 8.1\r\nuser-agent: app/7\r\n"),
+        ("/a/", "user-agent: app/7 (something; else)\r\n"),
+        ("/a/", "x-client-version: \"}\r\n"),
+        ("/a/", ""),
+        ("/b/", "x-app-version: 8.0\r\nx-client-version: 9\r\n"),
+    ] {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{headers}");
+        let _ = say(&router, &format!("{head}connection: close\r\n\r\n")).await;
+    }
+    let count = |service: &str, client: &str, code: &str| {
+        let labels =
+            format!("service=\"{service}\",version=\"v1\",client=\"{client}\",code=\"{code}\"");
+        metric(&router, &format!("client_requests_total{{{labels}}}"))
+    };
+    for (service, client, code) in [
+        ("a", "8.0", "5xx"),
+        ("a", "8.1", "2xx"),
+        ("a", "app/7", "2xx"),
+        ("a", "other", "2xx"),
+        ("a", "unknown", "2xx"),
+        ("b", "8.0", "5xx"),
+    ] {
+        until(|| count(service, client, code) == Some(1.0)).await;
+    }
+    let all = router.metrics().matches("client_requests_total{").count();
+    assert_eq!(all, 6);
+}
