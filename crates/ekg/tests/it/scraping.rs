@@ -13,7 +13,7 @@ use http::Response;
 use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use mainstay_core::{Span, Time, ports::Clock as _};
+use mainstay_core::{Span, ports::Clock as _};
 use mainstay_ekg::{
     adapter::{Discovery, Pools, ScrapeConfig, Target},
     job::{Job, Section},
