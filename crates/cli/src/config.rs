@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(config.scrape[0].0.name(), "shop");
         for (field, says) in [
             ("kubernetes_sd_configs = []", "kubernetes_sd_configs"),
-            ("scheme = \"https\"", "`https` is not supported"),
+            ("scheme = \"ftp\"", "ftp"),
             ("scrape_interval = \"soon\"", "soon"),
         ] {
             let error = read(field).unwrap_err().to_string();
