@@ -133,10 +133,10 @@ impl TryFrom<Section> for Job {
             fields,
         };
         let credentials = Auth {
-            basic_auth: &section.basic_auth,
-            authorization: &section.authorization,
-            bearer_token: &section.bearer_token,
-            bearer_token_file: &section.bearer_token_file,
+            basic: section.basic_auth.as_ref(),
+            authorization: section.authorization.as_ref(),
+            bearer_token: section.bearer_token.as_ref(),
+            bearer_token_file: section.bearer_token_file.as_ref(),
         };
         let mut config = config(&section, interval, timeout, relabel.into());
         config.asking.credentials = credentials.credentials().map_err(contradict)?;
@@ -184,10 +184,10 @@ fn config(section: &Section, interval: Span, deadline: Span, relabel: Arc<[Rule]
 
 fn list_server(job: &str, list: &HttpList) -> Result<ListServer, JobError> {
     let credentials = Auth {
-        basic_auth: &list.basic_auth,
-        authorization: &list.authorization,
-        bearer_token: &list.bearer_token,
-        bearer_token_file: &list.bearer_token_file,
+        basic: list.basic_auth.as_ref(),
+        authorization: list.authorization.as_ref(),
+        bearer_token: list.bearer_token.as_ref(),
+        bearer_token_file: list.bearer_token_file.as_ref(),
     };
     let url = list.url.parse().ok();
     let url = url.filter(|url: &http::Uri| {

@@ -153,13 +153,12 @@ async fn keep_reading<F>(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match look().await {
-            Some(read) => {
-                if found.send((source, read)).await.is_err() {
-                    return;
-                }
-            }
-            None => tracing::error!("reading files of targets died"),
+        let Some(read) = look().await else {
+            tracing::error!("reading files of targets died");
+            continue;
+        };
+        if found.send((source, read)).await.is_err() {
+            return;
         }
     }
 }

@@ -240,10 +240,10 @@ fn bearer() -> String {
 
 /// The ways to say who asks, of which a section has one at most.
 pub(super) struct Auth<'a> {
-    pub(super) basic_auth: &'a Option<BasicAuth>,
-    pub(super) authorization: &'a Option<Authorization>,
-    pub(super) bearer_token: &'a Option<Secret>,
-    pub(super) bearer_token_file: &'a Option<PathBuf>,
+    pub(super) basic: Option<&'a BasicAuth>,
+    pub(super) authorization: Option<&'a Authorization>,
+    pub(super) bearer_token: Option<&'a Secret>,
+    pub(super) bearer_token_file: Option<&'a PathBuf>,
 }
 
 impl Auth<'_> {
@@ -258,16 +258,20 @@ impl Auth<'_> {
         let mut tokens = None;
         if let Some(it) = self.authorization {
             let fields = "`authorization.credentials` and `credentials_file`";
-            let secret = held(&it.credentials, &it.credentials_file, fields)?;
+            let secret = held(
+                it.credentials.as_ref(),
+                it.credentials_file.as_ref(),
+                fields,
+            )?;
             // Without a token there is nothing to say, as in Prometheus.
             tokens = secret.map(|token| (it.kind.clone(), token));
         }
         let mut basic = None;
-        if let Some(it) = self.basic_auth {
+        if let Some(it) = self.basic {
             let fields = "`basic_auth.password` and `password_file`";
             basic = Some(Credentials::Basic {
                 user: it.username.clone(),
-                password: held(&it.password, &it.password_file, fields)?,
+                password: held(it.password.as_ref(), it.password_file.as_ref(), fields)?,
             });
         }
         let token = |(kind, token)| Credentials::Token { kind, token };
@@ -283,8 +287,8 @@ impl Auth<'_> {
 
 /// A secret that stands here, or in a file, or nowhere; `fields` where it stands in both.
 fn held(
-    here: &Option<Secret>,
-    file: &Option<PathBuf>,
+    here: Option<&Secret>,
+    file: Option<&PathBuf>,
     fields: &'static str,
 ) -> Result<Option<Held>, &'static str> {
     match (here, file) {
