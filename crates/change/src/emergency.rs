@@ -59,7 +59,7 @@ impl Declared {
         if wanted.reason.trim().is_empty() {
             return Err(EmergencyError::NoReason);
         }
-        if actor.id.trim().is_empty() || actor.id == Actor::system().id {
+        if !actor.is_person() {
             return Err(EmergencyError::NoPerson(actor.id.clone()));
         }
         let is_number = |rps: f64| (0.0..=INSTANCE_RPS_MAX).contains(&rps);
@@ -195,6 +195,8 @@ mod tests {
         assert_eq!(refused(&wanted(" "), &ana), EmergencyError::NoReason);
         let nobody = refused(&wanted("down"), &Actor::system());
         assert_eq!(nobody, EmergencyError::NoPerson("mainstay".into()));
+        let unnamed = refused(&wanted("down"), &Actor::anonymous());
+        assert_eq!(unnamed, EmergencyError::NoPerson("anonymous".into()));
         assert!(Declared::new(&[], &wanted("down"), &ana, AT).is_err());
         assert!(Declared::new(&specs, &wanted("down"), &ana, AT).is_ok());
     }

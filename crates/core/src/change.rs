@@ -33,6 +33,15 @@ impl Actor {
     pub fn system() -> Self {
         Self::verified("mainstay")
     }
+    /// Somebody who does not say who they are.
+    pub fn anonymous() -> Self {
+        Self::unverified("anonymous")
+    }
+    /// Whether it is somebody who can be asked: neither nobody nor Mainstay itself.
+    pub fn is_person(&self) -> bool {
+        let nobody = [Self::system().id, Self::anonymous().id];
+        !self.id.trim().is_empty() && !nobody.contains(&self.id)
+    }
 }
 
 /// What kind of change it is.

@@ -109,8 +109,10 @@ async fn actor(app: &App, scope: Scope, headers: &HeaderMap) -> Result<Actor, Pr
             same_origin(headers)?;
             let claimed = headers
                 .get("x-mainstay-actor")
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or("anonymous");
+                .and_then(|value| value.to_str().ok());
+            let Some(claimed) = claimed else {
+                return Ok(Actor::anonymous());
+            };
             let clean: String = claimed
                 .chars()
                 .filter(|c| !c.is_control())

@@ -383,9 +383,10 @@ pub(super) fn check_emergency(
     now: Time,
 ) -> Result<Option<Declared>, Declined> {
     let declared = wanted.map(|wanted| Declared::new(&policy.emergencies, wanted, actor, now));
-    declared
-        .transpose()
-        .map_err(|error| invalid("bad-emergency", error.to_string(), "see the policy"))
+    declared.transpose().map_err(|error| {
+        let remedy = "name an emergency of the service's policy, a reason, and who you are";
+        invalid("bad-emergency", error.to_string(), remedy)
+    })
 }
 
 /// One change at a time moves the processes of a service.
