@@ -20,7 +20,7 @@ use mainstay_deploy::{
 use mainstay_fleet::hub::FleetHub;
 use mainstay_runtime::{Codecs, DriveError, Inbox, Runtime, Shell, drive, lead};
 use mainstay_server::{Access, App};
-use mainstay_store::{ChangeSummary, Store};
+use mainstay_store::Store;
 use mainstay_traffic::hub::RouteHub;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -224,23 +224,21 @@ async fn walk(
     }
 }
 
+/// Those that are not final: never many, however many there were.
 async fn open_changes(store: &Store) -> anyhow::Result<Vec<ChangeId>> {
     let mut open = Vec::new();
     let mut after: Option<String> = None;
     loop {
         let page = store
-            .list("changes", "", after.as_deref(), OPEN_PAGE)
+            .list("changes_newest", "open/", after.as_deref(), OPEN_PAGE)
             .await?;
         let Some(last) = page.last() else {
             return Ok(open);
         };
         after = Some(last.key.clone());
         for row in page {
-            let summary: ChangeSummary = serde_json::from_str(&row.body)
-                .with_context(|| format!("change {} cannot be read", row.key))?;
-            if !summary.state.is_final() {
-                open.push(summary.change.id);
-            }
+            let id = ChangeId::new(&row.body);
+            open.push(id.with_context(|| format!("the row {} cannot be read", row.key))?);
         }
     }
 }
