@@ -96,6 +96,10 @@ async fn measure(port: &str) -> Result<(), Box<dyn Error>> {
         share * 100.0,
         ekg.refusals().total()
     );
+    println!(
+        "figure scrape_100_instances_cpu_percent {:.2}",
+        share * 100.0
+    );
     let now = Wall.now();
     for (what, selector) in [
         (

@@ -1,7 +1,8 @@
 //! The figures of rollouts that need no real processes: exposure after a verdict with a thousand instances,
 //! planning over two thousand services, false rollbacks and misses of the judge.
 //!
-//! Run with `cargo xtask bench rollout`; exits 1 where a figure misses its budget.
+//! Run with `cargo xtask bench rollout`, which holds the lines that begin with `figure` against the budgets; exits 1
+//! where a run breaks an invariant or a service is not planned.
 
 use std::{collections::BTreeMap, f64::consts::PI, process::ExitCode, time::Instant};
 
@@ -28,7 +29,9 @@ const MISS_RUNS: u32 = 2_000;
 const SECONDS: u32 = 120;
 
 fn main() -> ExitCode {
-    let held = [exposure(), planning(), false_rollbacks(), misses()];
+    let held = [exposure(), planning()];
+    false_rollbacks();
+    misses();
     if held.iter().all(|it| *it) {
         ExitCode::SUCCESS
     } else {
@@ -36,18 +39,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn told(holds: bool, what: &str) -> bool {
-    println!("{} {what}", if holds { "ok  " } else { "MISS" });
-    holds
-}
-
 fn exposure() -> bool {
     let mut all = true;
     for (what, strategy, bad_from) in [
-        ("at the canary", Strategy::Canary, 0),
-        ("with half replaced", Strategy::Canary, 500),
-        ("with all replaced, baking", Strategy::Canary, 1_000),
-        ("blue-green", Strategy::BlueGreen, 1_000),
+        ("at_canary", Strategy::Canary, 0),
+        ("half_replaced", Strategy::Canary, 500),
+        ("all_replaced", Strategy::Canary, 1_000),
+        ("blue_green", Strategy::BlueGreen, 1_000),
     ] {
         let size = Sized {
             instances: 1_000,
@@ -57,14 +55,14 @@ fn exposure() -> bool {
             strategy,
         };
         let report = RolloutWorld::sized(1, size).run();
-        let after = report.exposed_after_ms;
-        let holds = report.violations.is_empty() && after.is_some_and(|it| it <= 30_000);
-        let line = format!(
-            "1,000 instances, harm {what}: last request of the bad version {after:?} ms after the verdict \
-             (start 2 s, drain 0.8 s, reports each second); {:?}",
-            report.violations
-        );
-        all &= told(holds, &line);
+        match report.exposed_after_ms {
+            Some(after_ms) => println!("figure rollback_{what}_1000_ms {after_ms}"),
+            None => println!("{what}: no verdict, or no end of it"),
+        }
+        for violation in &report.violations {
+            println!("{what}: {violation:?}");
+        }
+        all &= report.violations.is_empty();
     }
     all
 }
@@ -127,20 +125,20 @@ fn planning() -> bool {
         planned += usize::from(plan.is_ok());
     }
     let took = began.elapsed();
-    let line = format!(
-        "{planned} services with {} edges planned in {:.1} ms; {} flaws",
+    println!(
+        "{planned} services with {} edges planned; {} flaws",
         catalog
             .services
             .values()
             .map(|it| it.dependencies.len())
             .sum::<usize>(),
-        took.as_secs_f64() * 1e3,
         flaws.len()
     );
-    told(
-        planned == SERVICES && flaws.is_empty() && took.as_millis() <= 100,
-        &line,
-    )
+    println!(
+        "figure planning_2000_services_ms {:.1}",
+        took.as_secs_f64() * 1e3
+    );
+    planned == SERVICES && flaws.is_empty()
 }
 
 /// One second of what routers count, ready to be filled in again and again.
@@ -255,7 +253,7 @@ fn upper(found: u32, of: u32) -> f64 {
     high / f64::from(of)
 }
 
-fn false_rollbacks() -> bool {
+fn false_rollbacks() {
     let (mut rolled_back, mut passed) = (0_u32, 0_u32);
     let mut counted = Counted::new();
     for seed in 0..ROLLOUTS {
@@ -300,16 +298,16 @@ fn false_rollbacks() -> bool {
         passed += u32::from(rulings.1);
     }
     let bound = upper(rolled_back, ROLLOUTS);
-    let line = format!(
-        "{rolled_back} of {ROLLOUTS} A/A rollouts of {SECONDS} s rolled back, 95 % upper bound {bound:.5}; {passed} passed"
+    println!(
+        "{rolled_back} of {ROLLOUTS} A/A rollouts of {SECONDS} s rolled back; {passed} passed"
     );
-    told(bound <= 0.001, &line)
+    println!("figure false_rollbacks_upper_bound {bound:.6}");
 }
 
-fn misses() -> bool {
-    let mut all = true;
+fn misses() {
     let mut counted = Counted::new();
-    for (errors, budget) in [(0.01, Some(0.05)), (0.05, None), (0.20, None)] {
+    for percent in [1_u32, 5, 20] {
+        let errors = f64::from(percent) / 100.0;
         let mut found: Vec<u32> = Vec::new();
         for seed in 0..MISS_RUNS {
             let mut rng = ChaCha8Rng::seed_from_u64(u64::from(seed) + 1_000_000);
@@ -338,14 +336,11 @@ fn misses() -> bool {
                 .copied()
                 .unwrap_or(0)
         };
-        let line = format!(
-            "{:.0} % errors, 100 canary rps: {:.2} % missed in 60 s; found after {} s (median), {} s (95 %)",
-            errors * 100.0,
-            missed * 100.0,
+        println!(
+            "{percent} % errors, 100 canary requests a second: found after {} s (median), {} s (95 %)",
             at(0.5),
             at(0.95)
         );
-        all &= told(budget.is_none_or(|it| missed <= it), &line);
+        println!("figure missed_at_{percent}_percent_errors {missed:.4}");
     }
-    all
 }
