@@ -118,7 +118,7 @@ async fn sqlite_alone(file: &Path, rows: &[Entry]) -> Result<f64, Box<dyn Error>
         .synchronous(SqliteSynchronous::Full);
     let mut connection = SqliteConnection::connect_with(&options).await?;
     sqlx::query(
-        "CREATE TABLE entry (seq BIGINT PRIMARY KEY, stream TEXT NOT NULL, version BIGINT NOT NULL, \
+        "CREATE TABLE entry (seq INTEGER PRIMARY KEY, stream TEXT NOT NULL, version BIGINT NOT NULL, \
          at BIGINT NOT NULL, actor TEXT NOT NULL, verified BIGINT NOT NULL, kind TEXT NOT NULL, \
          schema BIGINT NOT NULL, body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL, \
          UNIQUE (stream, version))",
@@ -126,7 +126,7 @@ async fn sqlite_alone(file: &Path, rows: &[Entry]) -> Result<f64, Box<dyn Error>
     .execute(&mut connection)
     .await?;
     let tuples = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; GROUP_APPENDS_MAX].join(", ");
-    let insert = format!("INSERT INTO entry VALUES {tuples}");
+    let insert = format!("INSERT OR ROLLBACK INTO entry VALUES {tuples}");
     let (mut seq, started) = (0_i64, Instant::now());
     while started.elapsed() < ROUND {
         let mut commit = connection.begin().await?;

@@ -52,6 +52,12 @@ pub(crate) fn tuples(rows: usize, columns: usize) -> String {
     tuples.join(", ")
 }
 
+/// `(?, ?), (?, ?)`: the same for SQLite, without names.
+pub(crate) fn nameless(rows: usize, columns: usize) -> String {
+    let tuple = format!("({})", vec!["?"; columns].join(", "));
+    vec![tuple; rows].join(", ")
+}
+
 /// `($2, $3, $4)`: as many values, numbered from `first`.
 pub(crate) fn list(first: usize, values: usize) -> String {
     let mut list = String::from("(");

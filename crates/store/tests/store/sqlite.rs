@@ -60,7 +60,8 @@ async fn whatever_is_tampered_with_breaks_the_chain_at_its_place() {
         ),
         ("UPDATE entry SET stream = x'61' WHERE seq = 5", 5),
         ("UPDATE entry SET at = 'noon' WHERE seq = 2", 2),
-        ("UPDATE entry SET seq = x'04' WHERE seq = 4", 4),
+        // A position that is no integer is refused by SQLite itself.
+        ("UPDATE entry SET seq = 40 WHERE seq = 4", 4),
         (
             "UPDATE entry SET body = CASE seq WHEN 2 THEN 'x' ELSE x'78' END WHERE seq IN (2, 4)",
             2,
