@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ChangeKind, FabricName, HostName, Name, Percent, ServiceName, Span, Time, Version};
+use crate::{
+    ChangeKind, FabricName, HostName, Name, Percent, ServiceName, Span, Time, Version,
+    probe::ProbeSpec,
+};
 
 /// A fabric: a datacenter with one router.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -269,10 +272,10 @@ pub struct ServiceSpec {
     /// Requests per second that one instance is known to carry, from a load test; measured where unset.
     #[serde(default)]
     pub capacity_rps: Option<f64>,
-    /// Paths to ask as tagged probes when users bring too little evidence. None are sent yet: a service that
-    /// declares them is refused, rather than left to wait for evidence that never comes.
+    /// Requests that the routers send, tagged `x-mainstay-probe`, when users bring a rollout too little evidence;
+    /// none where empty.
     #[serde(default)]
-    pub probes: Vec<String>,
+    pub probes: Vec<ProbeSpec>,
     /// Header in which clients say their version; of a request without it, the product that its `User-Agent` names
     /// first counts. A release that breaks one of them is found even where all together look well.
     #[serde(default = "default_client_version_header")]

@@ -9,10 +9,8 @@ use std::collections::BTreeMap;
 use crate::{
     HostName, Kind, Name, ServiceName,
     catalog::{HostSpec, Manage, ServiceSpec},
+    probe,
 };
-
-/// Bytes of a header's name.
-const HEADER_BYTES_MAX: usize = 128;
 
 /// URLs in one list of an observed service: half of what the scraper follows in all.
 const OBSERVED_URLS_MAX: usize = 1_000;
@@ -68,26 +66,7 @@ impl Catalog {
             self.check_references(name, service, &mut flaws);
             self.check_timeouts(name, service, &mut flaws);
             check_observed(name, service, &mut flaws);
-            if !is_header_name(&service.client_version_header) {
-                flaws.push(Flaw {
-                    kind: Kind::Service,
-                    name: name.to_string(),
-                    field: "spec.clientVersionHeader".to_owned(),
-                    what: format!("`{}` is no name of a header", service.client_version_header),
-                    remedy: "write it in letters, digits and `-`".to_owned(),
-                });
-            }
-            if !service.probes.is_empty() {
-                flaws.push(Flaw {
-                    kind: Kind::Service,
-                    name: name.to_string(),
-                    field: "spec.probes".to_owned(),
-                    what: "tagged probes are not sent yet".to_owned(),
-                    remedy:
-                        "leave `probes` out; a canary short of evidence gets a full share of users"
-                            .to_owned(),
-                });
-            }
+            check_requests(name, service, &mut flaws);
         }
         flaws.extend(self.cycle());
         flaws
@@ -214,10 +193,34 @@ impl Catalog {
     }
 }
 
-/// Whether `name` can be the name of a header: a token of RFC 9110, not longer than any that is in use.
-pub(crate) fn is_header_name(name: &str) -> bool {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    (1..=HEADER_BYTES_MAX).contains(&name.len()) && name.bytes().all(token)
+/// Probes can be sent, and where clients say their version is the name of a header.
+fn check_requests(name: &ServiceName, service: &ServiceSpec, flaws: &mut Vec<Flaw>) {
+    let mut flaw = |field: String, what: String, remedy: String| {
+        flaws.push(Flaw {
+            kind: Kind::Service,
+            name: name.to_string(),
+            field,
+            what,
+            remedy,
+        });
+    };
+    if service.manage == Manage::Observe && !service.probes.is_empty() {
+        flaw(
+            "spec.probes".to_owned(),
+            "no router of Mainstay's reaches a service that is only observed".to_owned(),
+            "leave `probes` out, or write `manage: full`".to_owned(),
+        );
+    }
+    for found in probe::flaws(&service.probes) {
+        flaw(format!("spec.{}", found.field), found.what, found.remedy);
+    }
+    if !probe::is_header_name(&service.client_version_header) {
+        flaw(
+            "spec.clientVersionHeader".to_owned(),
+            format!("`{}` is no name of a header", service.client_version_header),
+            "write it in letters, digits and `-`".to_owned(),
+        );
+    }
 }
 
 /// Whoever is observed may not be acted upon, and the other way round.
@@ -306,13 +309,17 @@ mod tests {
     }
 
     #[test]
-    fn probes_that_nobody_would_send_are_refused() {
+    fn probes_that_cannot_be_sent_are_refused() {
         let mut probed = service("1s", &[]);
+        let probe = |path: &str| serde_json::from_value(serde_json::json!({"path": path})).unwrap();
+        probed.probes = vec![probe("/a/home")];
         assert!(catalog(&[("a", probed.clone())]).flaws().is_empty());
-        probed.probes = vec!["/a".to_owned()];
+        probed.probes.push(probe("a"));
+        probed.manage = Manage::Observe;
         let flaws = catalog(&[("a", probed)]).flaws();
-        assert_eq!(flaws.len(), 1);
-        assert_eq!(flaws[0].field, "spec.probes");
+        let fields: Vec<&str> = flaws.iter().map(|flaw| flaw.field.as_str()).collect();
+        assert!(fields.starts_with(&["spec.probes"]), "{fields:?}");
+        assert!(fields.contains(&"spec.probes[1].path"), "{fields:?}");
     }
 
     #[test]
@@ -320,7 +327,7 @@ mod tests {
         let mut asking = service("1s", &[]);
         asking.client_version_header = "X-App-Version".to_owned();
         assert!(catalog(&[("a", asking.clone())]).flaws().is_empty());
-        for broken in ["", "x app", "x-app:", &"x".repeat(HEADER_BYTES_MAX + 1)] {
+        for broken in ["", "x app", "x-app:", &"x".repeat(1_000)] {
             asking.client_version_header = broken.to_owned();
             let flaws = catalog(&[("a", asking.clone())]).flaws();
             assert_eq!(flaws.len(), 1, "{broken}");

@@ -24,6 +24,7 @@ mod ids;
 pub mod ledger;
 mod measured;
 pub mod ports;
+pub mod probe;
 pub mod resource;
 mod time;
 

@@ -14,18 +14,20 @@ use mainstay_core::{
 };
 use mainstay_wire::{
     agent::{DesiredInstance, InstanceReport, InstanceState},
-    router::{Backend, Limit, ServiceRoutes},
+    router::{Backend, Limit, Probing, ServiceRoutes},
 };
 
 use crate::{
     desired::{Desired, Wanted},
     plan::ALL,
     site::Seen,
-    slots::Slot,
+    slots::{Slot, Slots},
 };
 
 /// Where instances of hosts without an address listen.
 const LOOPBACK: &str = "127.0.0.1";
+/// Instances of each version that probes go to in one fabric: as evidence, more say no more.
+const PROBED_MAX: usize = 16;
 /// How long a server that just began waits for a host's first report before it asks the router whether that
 /// host's instances serve: agents are back within five seconds if they are alive.
 const PATIENCE: Span = Span::from_secs(10);
@@ -190,6 +192,30 @@ fn service_routes(
         backends,
         shed: desired.shed.get(fabric).copied().unwrap_or(0).min(ALL),
         client_version_header: spec.client_version_header.clone(),
+        probing: probing(name, spec, desired, fabric),
+    })
+}
+
+/// The probes of a rollout in `fabric`; none where one of both versions does not serve there.
+fn probing(
+    name: &ServiceName,
+    spec: &ServiceSpec,
+    desired: &Desired,
+    fabric: &FabricName,
+) -> Option<Probing> {
+    let wanted = desired.probing.as_ref()?;
+    let named = |slots: &Slots| -> Vec<InstanceName> {
+        let here = slots.of(fabric).filter_map(|slot| slot.instance(name).ok());
+        here.take(PROBED_MAX).collect()
+    };
+    let (canary, control) = (named(&wanted.arms.canary), named(&wanted.arms.control));
+    let is_whole = !spec.probes.is_empty() && !canary.is_empty() && !control.is_empty();
+    is_whole.then(|| Probing {
+        change: wanted.change.clone(),
+        probes: spec.probes.clone(),
+        canary,
+        control,
+        at_most: wanted.at_most,
     })
 }
 
@@ -299,6 +325,36 @@ mod tests {
                 ("voyager-lax-2", "v2", false)
             ]
         );
+    }
+
+    #[test]
+    fn probes_are_ordered_where_both_versions_serve_and_nowhere_else() {
+        let spec: ServiceSpec =
+            serde_json::from_str(r#"{"owner":"o","probes":[{"path":"/voyager/home"}]}"#).unwrap();
+        let voyager: ServiceName = "voyager".parse().unwrap();
+        let [lax, iad]: [FabricName; 2] = ["lax", "iad"].map(|it| it.parse().unwrap());
+        let slot = |fabric: &FabricName, ordinal| Slot::new(fabric.clone(), ordinal);
+        let desired = Desired {
+            probing: Some(crate::desired::Probing {
+                change: "chg-1".parse().unwrap(),
+                arms: crate::rollout::Probed {
+                    canary: [slot(&lax, 7)].into_iter().collect(),
+                    control: [slot(&lax, 8), slot(&iad, 8)].into_iter().collect(),
+                },
+                at_most: Span::from_secs(60),
+            }),
+            ..Desired::default()
+        };
+        let ordered = probing(&voyager, &spec, &desired, &lax).unwrap();
+        assert_eq!(ordered.probes, spec.probes);
+        assert_eq!(ordered.canary, ["voyager-lax-7".parse().unwrap()]);
+        assert_eq!(ordered.control, ["voyager-lax-8".parse().unwrap()]);
+        assert_eq!(probing(&voyager, &spec, &desired, &iad), None);
+        let silent = ServiceSpec {
+            probes: Vec::new(),
+            ..spec
+        };
+        assert_eq!(probing(&voyager, &silent, &desired, &lax), None);
     }
 
     #[test]

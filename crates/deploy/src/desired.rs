@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay_core::{FabricName, HostName, Version, catalog::Slo};
+use mainstay_core::{ChangeId, FabricName, HostName, Span, Version, catalog::Slo};
 
-use crate::{deployment::Deployment, plan::ALL, slots::Slot};
+use crate::{deployment::Deployment, plan::ALL, rollout::Probed, slots::Slot};
 
 /// One instance as it should run.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,17 @@ pub struct Wanted {
     pub limit: Option<Slo>,
 }
 
+/// A rollout that sends probes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probing {
+    /// Which.
+    pub change: ChangeId,
+    /// To whom.
+    pub arms: Probed,
+    /// The longest that one of its gates waits.
+    pub at_most: Span,
+}
+
 /// What a service should run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Desired {
@@ -34,6 +45,8 @@ pub struct Desired {
     pub shed: BTreeMap<FabricName, u32>,
     /// Instances whose process of an older incarnation goes without grace.
     pub at_once: BTreeSet<Slot>,
+    /// The rollout that sends probes, if one does.
+    pub probing: Option<Probing>,
 }
 
 impl From<&Deployment> for Desired {

@@ -21,7 +21,7 @@ use mainstay_core::{
 use crate::{
     action::{self, Action, ActionPlan},
     deployment::{Deployment, SETTLED},
-    desired::Desired,
+    desired::{Desired, Probing},
     limit::{self, LimitPlan, LimitTest},
     moves::Mover,
     plan::RolloutPlan,
@@ -339,6 +339,7 @@ impl Model {
             | Event::Began { .. }
             | Event::Surged { .. }
             | Event::Raised { .. }
+            | Event::ProbesBegan { .. }
             | Event::Held { .. }
             | Event::Drained { .. }
             | Event::Trimmed { .. }
@@ -428,7 +429,13 @@ impl Model {
             // Not yet allowed to begin is not yet wanted; over is in the deployment.
             if track.ended_at.is_none() && track.state.has_begun() {
                 let service = track.state.plan().service.clone();
-                desired.insert(service, track.state.desired());
+                let mut wanted = track.state.desired();
+                wanted.probing = track.state.probed().map(|arms| Probing {
+                    change: track.change.id.clone(),
+                    arms,
+                    at_most: track.state.plan().terms.longest_gate(),
+                });
+                desired.insert(service, wanted);
             }
         }
         let open = || self.actions.values().filter(|it| it.ended_at.is_none());

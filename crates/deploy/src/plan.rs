@@ -38,6 +38,9 @@ pub struct Terms {
     pub verify_within: Span,
     /// How long a drained instance may take to answer what it holds.
     pub drain_within: Span,
+    /// Whether the service says what may be sent when users bring too little evidence.
+    #[serde(default)]
+    pub probes: bool,
 }
 
 impl Terms {
@@ -61,7 +64,13 @@ impl Terms {
             max_evidence_wait: policy.max_evidence_wait,
             verify_within: VERIFY_WITHIN,
             drain_within: Span::from_millis(service.timeout.millis() + DRAIN_MARGIN.millis()),
+            probes: !service.probes.is_empty(),
         }
+    }
+
+    /// The longest that a gate waits for evidence: the bake's, which takes its time first.
+    pub fn longest_gate(&self) -> Span {
+        Span::from_millis(self.max_evidence_wait.millis() + self.bake.millis())
     }
 }
 

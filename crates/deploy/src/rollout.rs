@@ -25,13 +25,13 @@ use mainstay_core::{ChangeState, Time, change::Moved};
 
 pub use decide::{DWELL, FRESH};
 pub use message::{Effect, Event, Expected, Gate, Input, Ruling, Verb};
-pub use state::{Progress, Role, State};
+pub use state::{Probed, Progress, Role, State};
 
 use crate::{
     plan::RolloutPlan,
     slots::{Slot, Slots},
 };
-use state::{At, Phase};
+use state::Phase;
 
 /// Kind of a rollout's plan.
 pub const KIND: &str = "rollout";
@@ -102,7 +102,8 @@ impl Machine for Rollout {
                         batch: state.batches,
                     },
                 },
-                control: state.which(|slot| slot.role == Role::Control && slot.at == At::Serving),
+                control: state.control(),
+                probes: state.probing,
             });
         }
         if !halted {

@@ -472,6 +472,7 @@ impl RolloutWorld {
                 max_evidence_wait: Span::from_secs(40),
                 verify_within: Span::from_secs(20),
                 drain_within: Span::from_millis(2_500),
+                probes: false,
             },
             emergency: None,
         };

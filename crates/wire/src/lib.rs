@@ -54,11 +54,20 @@ mod tests {
     }
 
     #[test]
-    fn routes_written_before_there_were_client_versions_are_still_read() {
+    fn routes_written_before_there_were_probes_and_client_versions_are_still_read() {
         let text = r#"{"service":"voyager","prefix":"/voyager/","timeout":"1s","health":"/healthz",
             "bulkhead":{"connections":4,"inFlight":4},"slo":null,"weights":{"v1":10000},"backends":[]}"#;
         let routes: router::ServiceRoutes = serde_json::from_str(text).unwrap();
+        assert_eq!(routes.probing, None);
         assert_eq!(routes.client_version_header, "x-client-version");
+        let probing = r#"{"change":"chg-1","probes":[{"path":"/voyager/home"}],"canary":["voyager-lax-7"],
+            "control":["voyager-lax-8"],"atMost":"30m"}"#;
+        let probing: router::Probing = serde_json::from_str(probing).unwrap();
+        let text = serde_json::to_string(&probing).unwrap();
+        assert_eq!(
+            serde_json::from_str::<router::Probing>(&text).unwrap(),
+            probing
+        );
     }
 
     #[test]

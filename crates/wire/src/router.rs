@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use mainstay_core::{
-    FabricName, InstanceName, ServiceName, Span, Time, Version,
+    ChangeId, FabricName, InstanceName, ServiceName, Span, Time, Version,
     catalog::{Bulkhead, Slo, default_client_version_header},
+    probe::ProbeSpec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +79,26 @@ pub struct ServiceRoutes {
     /// Header in which clients say their version.
     #[serde(default = "default_client_version_header")]
     pub client_version_header: String,
+    /// Requests of the router's own, while a change is short of evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probing: Option<Probing>,
+}
+
+/// Tagged probes to send: each to one instance of both arms at the same time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Probing {
+    /// What they are sent for, and tagged with.
+    pub change: ChangeId,
+    /// What to send, and how often.
+    pub probes: Vec<ProbeSpec>,
+    /// Instances of the new version, asked in turn.
+    pub canary: Vec<InstanceName>,
+    /// Instances of the old version, asked in turn.
+    pub control: Vec<InstanceName>,
+    /// For how long, unless other instances are named: no gate of a rollout waits longer, so that a router whose
+    /// server is gone does not ask for ever.
+    pub at_most: Span,
 }
 
 /// Everything one router should do.

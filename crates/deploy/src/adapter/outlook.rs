@@ -107,8 +107,13 @@ impl Outlook<'_> {
             (Some(needed), Some(rps)) if rps > 0.0 => {
                 let wait = needed as f64 / (rps * share);
                 let longer = if wait > terms.max_evidence_wait.secs_f64() {
+                    let then = if terms.probes {
+                        "half-way probes are sent, and at its end a person is asked"
+                    } else {
+                        "and at its end a person is asked (`spec.probes` would be sent before)"
+                    };
                     format!(
-                        "; longer than the {} allowed: a third of the way the canary gets its full share",
+                        "; longer than the {} allowed: a third of the way the canary gets its full share, {then}",
                         terms.max_evidence_wait
                     )
                 } else {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{Engine, Gathered, lock, propose::declared};
 use crate::{
-    evidence::{Arms, Bench, Tick},
+    evidence::{Arms, Bench, Tick, Traffic},
     model::Model,
     moves::{Expected, Sighting},
     rollout::{DWELL, Effect, Gate, Input, Ruling},
@@ -35,6 +35,14 @@ const TICK_MAX: Span = Span::from_secs(10);
 const FINDINGS_MAX: usize = 8;
 /// Longest value of a finding in an entry, in bytes.
 const VALUE_CHARS_MAX: usize = 240;
+
+/// What the judge is asked.
+struct Asked {
+    since: Time,
+    gate: Gate,
+    control: Slots,
+    probes: bool,
+}
 
 impl Engine {
     /// Does what the rollout `change` asks for by `effect`; answers with inputs, as JSON.
@@ -86,11 +94,17 @@ impl Engine {
                 since,
                 gate,
                 control,
-            } => self
-                .judge(change, &service, since, gate, &control)
-                .await
-                .into_iter()
-                .collect(),
+                probes,
+            } => {
+                let asked = Asked {
+                    since,
+                    gate,
+                    control,
+                    probes,
+                };
+                let verdict = self.judge(change, &service, asked).await;
+                verdict.into_iter().collect()
+            }
             Effect::Lease {
                 batch,
                 direction,
@@ -306,14 +320,13 @@ impl Engine {
         findings
     }
 
-    async fn judge(
-        &self,
-        change: &ChangeId,
-        service: &ServiceName,
-        since: Time,
-        gate: Gate,
-        control: &Slots,
-    ) -> Option<Input> {
+    async fn judge(&self, change: &ChangeId, service: &ServiceName, asked: Asked) -> Option<Input> {
+        let Asked {
+            since,
+            gate,
+            control,
+            probes,
+        } = asked;
         let evidence = lock(&self.0.evidence)
             .entry(change.clone())
             .or_default()
@@ -322,7 +335,7 @@ impl Engine {
         let mut gathered = tokio::time::timeout_at(deadline, evidence.lock())
             .await
             .ok()?;
-        let (arms, margin, bake) = self.arms(change, service, control)?;
+        let (arms, margin, bake) = self.arms(change, service, &control)?;
         if gathered.is_none() {
             let bench = Bench::new(margin)
                 .inspect_err(|error| tracing::error!(%change, %error, "nothing can be judged"))
@@ -338,7 +351,7 @@ impl Engine {
             Gate::Bake => bake.max(DWELL),
         };
         loop {
-            self.gather(service, &arms, gathered).await;
+            self.gather(service, &arms, probes, gathered).await;
             let (ruling, verdict) = self.ruled(change, service, &gathered.bench).await?;
             let decided = match ruling {
                 Ruling::Harm | Ruling::SharedFailure => true,
@@ -376,8 +389,14 @@ impl Engine {
         Some((arms, plan.terms.margin, plan.terms.bake))
     }
 
-    /// Adds what the routers counted since the last tick.
-    async fn gather(&self, service: &ServiceName, arms: &Arms, gathered: &mut Gathered) {
+    /// Adds what the routers counted since the last tick; of probes only once the rollout asked for them.
+    async fn gather(
+        &self,
+        service: &ServiceName,
+        arms: &Arms,
+        probes: bool,
+        gathered: &mut Gathered,
+    ) {
         let now = self.now();
         let oldest = now - TICK_MAX;
         let from = gathered.until.max(oldest);
@@ -389,12 +408,23 @@ impl Engine {
         let requests = count("requests_total").await;
         let buckets = count("request_duration_seconds_bucket").await;
         let clients = count("client_requests_total").await;
-        gathered.until = now;
+        let probed = if probes {
+            let requests = count("probes_total").await;
+            requests.zip(count("probe_duration_seconds_bucket").await)
+        } else {
+            None
+        };
         let (Some(requests), Some(buckets)) = (requests, buckets) else {
+            // The next tick counts from where this one began.
             return;
         };
+        gathered.until = now;
+        let probes = probed
+            .as_ref()
+            .map(|(requests, buckets)| Traffic { requests, buckets });
         let tick = Tick {
             clients: clients.as_ref(),
+            probes,
             ..Tick::of_users(&requests, &buckets)
         };
         let observed = gathered.bench.observe(arms, tick);

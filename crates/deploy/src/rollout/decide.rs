@@ -22,6 +22,9 @@ pub const DWELL: Span = Span::from_secs(3);
 /// Part of the longest wait after which a canary's share is raised: a third. Gross harm has shown by then, and
 /// two thirds are left to gather evidence in.
 const RAISE_AFTER: u64 = 3;
+/// Part of it after which probes are sent, where users still bring too little: half. What they show has the other
+/// half to be seen in.
+const PROBE_AFTER: u64 = 2;
 /// Processes of one batch that may fail to come up are named up to this length.
 const BECAUSE_BYTES_MAX: usize = 512;
 
@@ -355,10 +358,11 @@ fn tick(state: &State, now: Time) -> Vec<Event> {
                 .unwrap_or_else(|| format!("not verified within {waited}"));
             vec![Event::Stuck { at: now, because }]
         }
-        (Phase::Judging(gate), _) => match raise(state, *gate, now) {
-            Raise::To(weight) => vec![Event::Raised { at: now, weight }],
-            Raise::Wait => vec![],
-            Raise::Exhausted => {
+        (Phase::Judging(gate), _) => match help(state, *gate, now) {
+            Help::Weight(weight) => vec![Event::Raised { at: now, weight }],
+            Help::Probes => vec![Event::ProbesBegan { at: now }],
+            Help::NotYet => vec![],
+            Help::Person => {
                 let what = state
                     .verdict
                     .as_ref()
@@ -384,27 +388,54 @@ fn tick(state: &State, now: Time) -> Vec<Event> {
     }
 }
 
-enum Raise {
-    To(u32),
-    Wait,
-    Exhausted,
+/// What is done about a gate without evidence.
+enum Help {
+    Weight(u32),
+    Probes,
+    NotYet,
+    Person,
 }
 
-/// A third of the way to the deadline a canary without evidence of harm gets as many requests as its instances are
-/// there for.
-fn raise(state: &State, gate: Gate, now: Time) -> Raise {
+/// First more users, then probes, at last a person: each when the one before had its time.
+fn help(state: &State, gate: Gate, now: Time) -> Help {
     let waited = now.since(state.since);
-    let limit = longest(state, gate);
-    match gate {
-        Gate::Canary { .. } if waited < limit && may_raise(state) => Raise::To(full_share(state)),
-        Gate::Canary { .. } | Gate::Batch { .. } | Gate::Bake if waited < limit => Raise::Wait,
-        Gate::Canary { .. } | Gate::Batch { .. } | Gate::Bake => Raise::Exhausted,
+    if waited >= longest(state, gate) {
+        return Help::Person;
+    }
+    match next_help(state, gate) {
+        Some((weight @ Help::Weight(_), after)) if waited >= after => weight,
+        Some((Help::Probes, after)) if waited >= after => Help::Probes,
+        Some((Help::Weight(_) | Help::Probes | Help::NotYet | Help::Person, _)) | None => {
+            Help::NotYet
+        }
     }
 }
 
-/// Whether a canary has less than its part, and nothing but evidence keeps it there.
-fn may_raise(state: &State) -> bool {
-    state.weight < full_share(state) && state.ruling != Ruling::Frozen
+/// What comes before a person is asked, and after which wait. A canary gets as many requests as its instances
+/// are there for; probes go on once they began.
+fn next_help(state: &State, gate: Gate) -> Option<(Help, Span)> {
+    if state.ruling == Ruling::Frozen {
+        // Evidence is not what it lacks.
+        return None;
+    }
+    let share = full_share(state);
+    match gate {
+        Gate::Canary { .. } if state.weight < share => {
+            Some((Help::Weight(share), part(state, gate, RAISE_AFTER)))
+        }
+        Gate::Canary { .. } | Gate::Batch { .. } | Gate::Bake
+            if state.plan.terms.probes && !state.probing =>
+        {
+            Some((Help::Probes, part(state, gate, PROBE_AFTER)))
+        }
+        Gate::Canary { .. } | Gate::Batch { .. } | Gate::Bake => None,
+    }
+}
+
+/// One `of`th of the wait at `gate`; the bake is no wait.
+fn part(state: &State, gate: Gate, of: u64) -> Span {
+    let wait = state.plan.terms.max_evidence_wait.millis();
+    Span::from_millis(longest(state, gate).millis() - wait + wait / of)
 }
 
 /// Share of requests at which no instance of the new version carries more than its part, in hundredths of
@@ -429,10 +460,9 @@ pub(super) fn full_share(state: &State) -> u32 {
 }
 
 fn longest(state: &State, gate: Gate) -> Span {
-    let wait = state.plan.terms.max_evidence_wait;
     match gate {
-        Gate::Canary { .. } | Gate::Batch { .. } => wait,
-        Gate::Bake => Span::from_millis(wait.millis() + state.plan.terms.bake.millis()),
+        Gate::Canary { .. } | Gate::Batch { .. } => state.plan.terms.max_evidence_wait,
+        Gate::Bake => state.plan.terms.longest_gate(),
     }
 }
 
@@ -443,15 +473,9 @@ pub(super) fn deadline(state: &State) -> Option<Time> {
         Phase::Leasing(_) if state.stops().is_some() => Span::ZERO,
         Phase::Admitting | Phase::Leasing(_) => terms.max_evidence_wait,
         Phase::Placing | Phase::Replacing(..) => terms.verify_within,
-        Phase::Judging(gate @ Gate::Canary { .. }) => {
-            let whole = longest(state, *gate);
-            if may_raise(state) {
-                Span::from_millis(whole.millis() / RAISE_AFTER)
-            } else {
-                whole
-            }
+        Phase::Judging(gate) => {
+            next_help(state, *gate).map_or_else(|| longest(state, *gate), |(_, after)| after)
         }
-        Phase::Judging(gate) => longest(state, *gate),
         Phase::Draining(..) | Phase::Trimming => terms.drain_within,
         Phase::Settling | Phase::Ended(_) => return None,
     };

@@ -30,6 +30,7 @@ pub(super) fn evolve(state: &mut State, event: &Event) {
             passed(state, *gate, *at);
         }
         Event::Raised { weight, .. } => state.weight = *weight,
+        Event::ProbesBegan { .. } => state.probing = true,
         Event::Held { left, findings, .. } => {
             keep_left(state, left);
             let words: Vec<String> = findings.iter().map(|it| it.value.clone()).collect();

@@ -154,6 +154,11 @@ pub enum Event {
         /// To what share, in hundredths of a per cent.
         weight: u32,
     },
+    /// Probes are sent from now on, because evidence still comes too slowly.
+    ProbesBegan {
+        /// When.
+        at: Time,
+    },
     /// A batch may not begin yet.
     Held {
         /// When.
@@ -277,6 +282,8 @@ pub enum Effect {
         gate: Gate,
         /// The control of equal age, where there is one.
         control: Slots,
+        /// Whether probes are sent, and are evidence too.
+        probes: bool,
     },
     /// Take as many as may be out at once.
     Lease {

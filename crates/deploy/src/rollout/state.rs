@@ -89,6 +89,15 @@ pub(crate) struct Pause {
     pub(crate) by_person: bool,
 }
 
+/// Instances that probes go to: as many to the one as to the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// Of the new version.
+    pub canary: Slots,
+    /// Of the old version: the control of equal age, or all that are left where there is none.
+    pub control: Slots,
+}
+
 /// How far a rollout is, in instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -132,6 +141,8 @@ pub struct State {
     pub(crate) stuck: Option<String>,
     /// Whether a batch was refused once, and told.
     pub(crate) held: Option<String>,
+    /// Whether probes are sent: from then on until it ends or turns back, while it is not paused.
+    pub(crate) probing: bool,
 }
 
 impl State {
@@ -178,6 +189,7 @@ impl State {
             failure: None,
             stuck: None,
             held: None,
+            probing: false,
             plan,
         }
     }
@@ -502,6 +514,27 @@ impl State {
         routed && !self.is_first() && !self.retires() && self.direction == Direction::Forward
     }
 
+    /// The control of equal age, where there is one.
+    pub(crate) fn control(&self) -> Slots {
+        self.which(|slot| slot.role == Role::Control && slot.at == At::Serving)
+    }
+
+    /// Whom to send probes, if they are sent now.
+    pub fn probed(&self) -> Option<Probed> {
+        if !self.probing || !self.is_exposed() || self.is_halted() {
+            return None;
+        }
+        let control = self.control();
+        Some(Probed {
+            canary: self.which(|slot| self.is_new(slot) && slot.at == At::Serving),
+            control: if control.is_empty() {
+                self.which(|slot| !self.is_new(slot) && slot.at == At::Serving)
+            } else {
+                control
+            },
+        })
+    }
+
     /// In a few words, for people.
     pub(crate) fn phase_words(&self) -> String {
         let percent = |weight: u32| format!("{} %", f64::from(weight) / 100.0);
@@ -529,7 +562,11 @@ impl State {
             Phase::Settling => "writing down what runs".to_owned(),
             Phase::Ended(_) => "over".to_owned(),
         };
-        format!("{way}{words}")
+        let probes = match self.probed() {
+            Some(_) => ", with probes",
+            None => "",
+        };
+        format!("{way}{words}{probes}")
     }
 
     /// Whether the last verdict worth an entry says something else than this one.

@@ -52,6 +52,7 @@ fn plan(strategy: Strategy, from: Option<&str>, count: u32) -> RolloutPlan {
             max_evidence_wait: Span::from_secs(600),
             verify_within: Span::from_secs(60),
             drain_within: Span::from_millis(2_500),
+            probes: false,
         },
         emergency: None,
     }

@@ -158,6 +158,7 @@ impl RolloutWorld {
             | Event::Surged { .. }
             | Event::Judged { .. }
             | Event::Raised { .. }
+            | Event::ProbesBegan { .. }
             | Event::Held { .. }
             | Event::Drained { .. }
             | Event::Failed { .. }

@@ -50,7 +50,7 @@ pub(crate) struct Leader {
 #[derive(Clone)]
 pub(crate) enum Order {
     Host(HostName, Generation, Vec<DesiredInstance>),
-    Router(FabricName, Generation, ServiceRoutes),
+    Router(FabricName, Generation, Box<ServiceRoutes>),
 }
 
 pub(crate) fn orders(seen: &Seen, model: &Model) -> Orders {
@@ -319,7 +319,7 @@ impl RolloutWorld {
                 leader
                     .tables
                     .insert(fabric.clone(), (generation, table.clone()));
-                self.send(Order::Router(fabric, generation, table));
+                self.send(Order::Router(fabric, generation, Box::new(table)));
             }
         }
     }

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, request};
 
+use mainstay_core::probe::PROBE_HEADER;
+
 use crate::DEADLINE_HEADER;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -71,6 +73,8 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
 pub(crate) fn outgoing(parts: &mut request::Parts, peer: &HeaderValue) {
     strip(&mut parts.headers);
     parts.headers.remove(header::EXPECT);
+    // Nobody outside poses as one of the router's own.
+    parts.headers.remove(PROBE_HEADER);
     // What the user sent as an absolute form or over HTTP/2 names its host there.
     if let Some(authority) = parts.uri.authority() {
         if let Ok(host) = authority.as_str().parse() {

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     POOL, Shared,
-    series::{BUCKETS_US, Series},
+    series::{BUCKETS_US, Durations, Series},
     snapshot::{DEPARTED_FOR_MS, Snapshot},
     state::{BackendCell, Service, ServiceCell, lock},
 };
@@ -77,6 +77,7 @@ pub(crate) fn text(shared: &Shared) -> String {
     of_router(&mut out, shared);
     of_services(&mut out, &snapshot, shared.now_ms());
     requests(&mut out, &instances);
+    probes(&mut out, &instances);
     durations(&mut out, &instances);
     counters(&mut out, &instances);
     gauges(&mut out, &instances, shared.now_us());
@@ -134,7 +135,7 @@ fn owners(snapshot: &Snapshot, now_ms: u64) -> Owners<'_> {
 }
 
 /// Name, kind, help and value of what is one number a service.
-const OF_SERVICES: [(&str, &str, &str, Of<ServiceCell>); 7] = [
+const OF_SERVICES: [(&str, &str, &str, Of<ServiceCell>); 8] = [
     (
         "offered_total",
         "counter",
@@ -146,6 +147,12 @@ const OF_SERVICES: [(&str, &str, &str, Of<ServiceCell>); 7] = [
         "counter",
         "Second attempts after a broken connection.",
         |c| c.retried.load(Ordering::Relaxed) as f64,
+    ),
+    (
+        "unsent_probes_total",
+        "counter",
+        "Probes that were due and not sent, for want of a partner to compare with or of answers to those before.",
+        |c| c.unprobed.load(Ordering::Relaxed) as f64,
     ),
     (
         "version_fallback_total",
@@ -267,25 +274,56 @@ fn requests(out: &mut String, instances: &[Instance]) {
     }
 }
 
+fn probes(out: &mut String, instances: &[Instance]) {
+    let name = "probes_total";
+    let help =
+        "Probes of a rollout that ended, by route and whether the answer was the one expected.";
+    family(out, name, "counter", help);
+    for instance in instances {
+        for (route, counts) in &instance.series().probes {
+            let route = quoted(route);
+            for (outcome, value) in ["good", "bad"].iter().zip(counts) {
+                let _ = writeln!(
+                    out,
+                    "mainstay_router_{name}{{{},route=\"{route}\",outcome=\"{outcome}\"}} {value}",
+                    instance.labels
+                );
+            }
+        }
+    }
+}
+
 fn durations(out: &mut String, instances: &[Instance]) {
     let name = "request_duration_seconds";
     let help = "Time from the choice of a backend to the end of its answer.";
     family(out, name, "histogram", help);
-    let metric = format!("mainstay_router_{name}");
     for instance in instances {
-        let (labels, series) = (&instance.labels, instance.series());
-        let mut below = 0;
-        for (most, bucket) in BUCKETS_US.iter().zip(&series.buckets) {
-            below += bucket;
-            let le = *most as f64 / 1_000_000.0;
-            let _ = writeln!(out, "{metric}_bucket{{{labels},le=\"{le}\"}} {below}");
-        }
-        let (count, sum) = (series.count, series.sum_us as f64 / 1_000_000.0);
-        let _ = writeln!(
-            out,
-            "{metric}_bucket{{{labels},le=\"+Inf\"}} {count}\n{metric}_count{{{labels}}} {count}\n{metric}_sum{{{labels}}} {sum}"
-        );
+        histogram(out, name, &instance.labels, &instance.series().took);
     }
+    let name = "probe_duration_seconds";
+    let help = "Time from connecting to the end of the answer to a probe.";
+    family(out, name, "histogram", help);
+    for instance in instances {
+        let series = instance.series();
+        if series.probes_took.count > 0 {
+            histogram(out, name, &instance.labels, &series.probes_took);
+        }
+    }
+}
+
+fn histogram(out: &mut String, name: &str, labels: &str, took: &Durations) {
+    let metric = format!("mainstay_router_{name}");
+    let mut below = 0;
+    for (most, bucket) in BUCKETS_US.iter().zip(&took.buckets) {
+        below += bucket;
+        let le = *most as f64 / 1_000_000.0;
+        let _ = writeln!(out, "{metric}_bucket{{{labels},le=\"{le}\"}} {below}");
+    }
+    let (count, sum) = (took.count, took.sum_us as f64 / 1_000_000.0);
+    let _ = writeln!(
+        out,
+        "{metric}_bucket{{{labels},le=\"+Inf\"}} {count}\n{metric}_count{{{labels}}} {count}\n{metric}_sum{{{labels}}} {sum}"
+    );
 }
 
 fn counters(out: &mut String, instances: &[Instance]) {

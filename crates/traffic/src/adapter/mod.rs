@@ -11,10 +11,12 @@
 //! # Ok(()) }
 //! ```
 
+mod errand;
 mod flight;
 mod head;
 mod metrics;
 mod patience;
+mod prober;
 mod proxy;
 mod recent;
 mod series;
@@ -152,6 +154,10 @@ impl Router {
         shared.tasks.spawn(
             stop.clone()
                 .run_until_cancelled_owned(watch::guard(Arc::clone(&shared))),
+        );
+        shared.tasks.spawn(
+            stop.clone()
+                .run_until_cancelled_owned(prober::run(Arc::clone(&shared))),
         );
         Ok(Self {
             shared,

@@ -18,13 +18,32 @@ const ROUTES_MAX: usize = 100;
 /// Bytes of a route that are kept as its label.
 const ROUTE_BYTES_MAX: usize = 80;
 
+/// How long requests took.
+#[derive(Default)]
+pub(crate) struct Durations {
+    pub(crate) buckets: [u64; BUCKETS_US.len()],
+    pub(crate) count: u64,
+    pub(crate) sum_us: u64,
+}
+
+impl Durations {
+    fn add(&mut self, took_us: u64) {
+        self.count += 1;
+        self.sum_us += took_us;
+        if let Some(index) = BUCKETS_US.iter().position(|most| took_us <= *most) {
+            self.buckets[index] += 1;
+        }
+    }
+}
+
 /// Counters since the router began.
 #[derive(Default)]
 pub(crate) struct Series {
     pub(crate) routes: BTreeMap<Box<str>, Vec<(u16, u64)>>,
-    pub(crate) buckets: [u64; BUCKETS_US.len()],
-    pub(crate) count: u64,
-    pub(crate) sum_us: u64,
+    pub(crate) took: Durations,
+    /// Probes of each route: good ones, and bad ones.
+    pub(crate) probes: BTreeMap<Box<str>, [u64; 2]>,
+    pub(crate) probes_took: Durations,
     pub(crate) good: u64,
     pub(crate) bad: u64,
     pub(crate) lost: u64,
@@ -35,30 +54,37 @@ pub(crate) struct Series {
 impl Series {
     /// Counts an answered, failed or abandoned request.
     pub(crate) fn ended(&mut self, path: &str, code: u16, took_us: u64, outcome: Option<Outcome>) {
-        self.count += 1;
-        self.sum_us += took_us;
-        if let Some(index) = BUCKETS_US.iter().position(|most| took_us <= *most) {
-            self.buckets[index] += 1;
-        }
+        self.took.add(took_us);
         match outcome {
             Some(Outcome::Good) => self.good += 1,
             Some(Outcome::Bad) => self.bad += 1,
             Some(Outcome::Lost) => self.lost += 1,
             None => {}
         }
-        let route = route_of(path);
-        let codes = if let Some(codes) = self.routes.get_mut(route) {
-            codes
-        } else {
-            let known = self.routes.len() < ROUTES_MAX && route.len() <= ROUTE_BYTES_MAX;
-            let label = if known { route } else { "other" };
-            self.routes.entry(label.into()).or_default()
-        };
+        let codes = of_route(&mut self.routes, path);
         match codes.iter_mut().find(|(known, _)| *known == code) {
             Some((_, n)) => *n += 1,
             None => codes.push((code, 1)),
         }
     }
+
+    /// Counts a probe that ended.
+    pub(crate) fn probed(&mut self, path: &str, took_us: u64, is_good: bool) {
+        self.probes_took.add(took_us);
+        of_route(&mut self.probes, path)[usize::from(!is_good)] += 1;
+    }
+}
+
+/// What is counted of the route of `path`, or of all others where there is no room for it.
+fn of_route<'a, T: Default>(routes: &'a mut BTreeMap<Box<str>, T>, path: &str) -> &'a mut T {
+    let route = route_of(path);
+    let known =
+        routes.contains_key(route) || routes.len() < ROUTES_MAX && route.len() <= ROUTE_BYTES_MAX;
+    let label = if known { route } else { "other" };
+    if !routes.contains_key(label) {
+        routes.insert(label.into(), T::default());
+    }
+    routes.entry(label.into()).or_default()
 }
 
 /// The first two segments of a path: what a cohort is told apart by.

@@ -214,6 +214,10 @@ pub(crate) struct ServiceCell {
     pub(crate) connections: Compartment,
     /// Requests that wait for the shared pool while the protections are off.
     pub(crate) queued: Compartment,
+    /// Probes under way.
+    pub(crate) probes: Compartment,
+    /// Probes that were due and not sent.
+    pub(crate) unprobed: AtomicU64,
     pub(crate) retry: Mutex<RetryBudget>,
     pub(crate) clients: Mutex<Clients>,
     pub(crate) shed: AtomicU32,

@@ -2,18 +2,16 @@
 //! it looks whether a backend that gets more than a full share still keeps to its limit.
 
 use std::{
-    future::poll_fn,
-    pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use http::Request;
-use hyper::body::Body as _;
+use http::Method;
 use tokio::time::Instant;
 
 use super::{
     Shared,
+    errand::{self, Came},
     snapshot::Snapshot,
     state::{BackendCell, Service, lock},
     upstream::{Unanswered, Upload, Upstream},
@@ -28,9 +26,6 @@ const CHECK_WITHIN: Duration = Duration::from_secs(1);
 const PROBE_WITHIN_MAX: Duration = Duration::from_secs(10);
 /// The checks of a second are spread over so many beats, so that they are no burst.
 const BEATS: usize = 20;
-/// Bytes of a check's answer that are read; one that says more is not kept.
-const ANSWER_BYTES_MAX: usize = 64 * 1_024;
-
 /// How often a share above a full one is held against its limit: what broke it is undone within 100 ms, also
 /// on a busy machine.
 const GUARD_EVERY: Duration = Duration::from_millis(20);
@@ -140,40 +135,16 @@ impl Check {
         path: &str,
         end: Instant,
     ) -> Result<u16, Unanswered> {
-        let left = end.saturating_duration_since(Instant::now()).as_millis() as u64;
-        let request = Request::get(path)
-            .header("host", &self.cell.spec.address)
-            .header("user-agent", "mainstay-router")
-            .header(crate::DEADLINE_HEADER, left)
+        let address = &self.cell.spec.address;
+        let request = errand::request(Method::GET, path, address, end)
             .body(Upload::Empty)
             .map_err(|_| Unanswered::Broken)?;
-        let response = upstream.exchange(request, Some(end)).await?;
-        lock(&self.cell.tally).check_saw(response.headers());
-        let code = response.status().as_u16();
-        let mut body = response.into_body();
-        let mut taken = 0;
-        let whole = poll_fn(|cx| {
-            loop {
-                upstream.drive(cx);
-                match Pin::new(&mut body).poll_frame(cx) {
-                    std::task::Poll::Ready(Some(Ok(frame))) => {
-                        taken += frame.data_ref().map_or(0, bytes::Bytes::len);
-                        if taken > ANSWER_BYTES_MAX {
-                            return std::task::Poll::Ready(false);
-                        }
-                    }
-                    std::task::Poll::Ready(Some(Err(_))) => return std::task::Poll::Ready(false),
-                    std::task::Poll::Ready(None) => {
-                        return std::task::Poll::Ready(upstream.rests());
-                    }
-                    std::task::Poll::Pending => return std::task::Poll::Pending,
-                }
-            }
-        });
-        if whole.await && !self.cell.is_retired() {
+        let (parts, came) = errand::ask(&mut upstream, request, end).await?;
+        lock(&self.cell.tally).check_saw(&parts.headers);
+        if came == Came::Whole && upstream.rests() && !self.cell.is_retired() {
             *lock(&self.cell.check) = Some(upstream);
         }
-        Ok(code)
+        Ok(parts.status.as_u16())
     }
 }
 

@@ -9,6 +9,7 @@ mod health;
 mod limit;
 mod limits;
 mod metrics;
+mod probes;
 mod protocol;
 mod routing;
 mod world;

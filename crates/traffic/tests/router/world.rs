@@ -179,6 +179,7 @@ pub(crate) fn service(
             .collect(),
         shed: 0,
         client_version_header: "x-client-version".to_owned(),
+        probing: None,
     }
 }
 

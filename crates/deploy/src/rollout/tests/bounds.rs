@@ -62,6 +62,37 @@ fn a_canary_without_evidence_gets_its_full_share_on_the_way_and_pauses_at_the_en
 }
 
 #[test]
+fn a_service_with_probes_gets_more_users_then_probes_then_a_person_and_the_judge_hears_of_them() {
+    let mut plan = plan(Strategy::Canary, Some("v1"), 50);
+    plan.terms.probes = true;
+    let mut walk = Walk::open(plan).placed();
+    let opened = walk.state.since();
+    assert!(matches!(walk.wake()[..], [Event::Raised { .. }]));
+    assert_eq!(walk.state.probed(), None);
+    assert!(matches!(walk.wake()[..], [Event::ProbesBegan { .. }]));
+    assert_eq!(
+        walk.now,
+        opened + Span::from_secs(300),
+        "half of ten minutes"
+    );
+    let asked = walk.effects();
+    assert!(
+        asked
+            .iter()
+            .any(|it| matches!(it, Effect::Judge { probes: true, .. }))
+    );
+    let arms = walk.state.probed().unwrap();
+    assert_eq!((arms.canary.len(), arms.control.len()), (1, 1), "equal age");
+    assert!(paused(&walk.wake()).contains("not enough evidence"));
+    assert_eq!(walk.now, opened + Span::from_secs(600));
+    assert_eq!(
+        walk.state.probed(),
+        None,
+        "nothing is asked while a person is"
+    );
+}
+
+#[test]
 fn a_drain_in_vain_ends_because_nobody_waits_for_its_answers_any_more() {
     let mut walk = Walk::canary().placed();
     walk.pass();
