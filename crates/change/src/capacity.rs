@@ -14,8 +14,10 @@ use mainstay_core::{Finding, InstanceName, Name, Outcome, Percent};
 
 /// The signal of a capacity [`Finding`]: the one that stops restoring changes and emergencies too.
 pub const CAPACITY: &str = "capacity";
-/// Below this share of its capacity an instance that is offered load counts zero.
+/// An instance whose goodput is below this share of its capacity counts zero, unless it is for want of requests.
 const GOODPUT_SHARE_MIN: f64 = 0.05;
+/// Where an instance answers this share of what it is offered well, it is requests that it wants.
+const ANSWERED_SHARE_MIN: f64 = 0.5;
 /// Fewer instances than this are replaced by surging.
 const BATCH_INSTANCES_MIN: usize = 10;
 /// No instance carries more; a larger figure is a broken measurement, and sums stay far from overflow.
@@ -62,7 +64,9 @@ impl Worth {
         if !known(capacity) || !known(goodput) || !known(serving.offered_rps) {
             return Self::Unknown;
         }
-        let silent = serving.offered_rps > 0.0 && goodput < GOODPUT_SHARE_MIN * capacity;
+        // A quiet service is not a dead one: that would make all of it free to take.
+        let silent = goodput < GOODPUT_SHARE_MIN * capacity
+            && goodput < ANSWERED_SHARE_MIN * serving.offered_rps;
         match (silent, floor_millis(capacity)) {
             // Answers come from it although no limit was ever measured: it is not free to take.
             (false, 0) if goodput > 0.0 => Self::Unknown,

@@ -45,13 +45,25 @@ fn half_of_a_hundred_instances_is_refused_with_the_arithmetic() {
 fn instances_that_answer_nobody_may_always_be_taken_and_idle_ones_keep_their_capacity() {
     let mut budget = fleet(4, 4, 100.0, 1_000.0);
     for dead in &mut budget.serving[0..2] {
-        dead.goodput_rps = 4.9;
+        (dead.offered_rps, dead.goodput_rps) = (100.0, 4.9);
     }
     assert_eq!(safe_batch(&budget, &names(0..4)).safe, 2);
     for idle in &mut budget.serving[0..2] {
         (idle.offered_rps, idle.goodput_rps) = (0.0, 0.0);
     }
     assert_eq!(safe_batch(&budget, &names(0..4)).safe, 0);
+}
+
+#[test]
+fn an_instance_that_answers_the_few_that_ask_it_keeps_its_capacity() {
+    let mut quiet = fleet(4, 4, 100.0, 150.0);
+    for one in &mut quiet.serving {
+        (one.offered_rps, one.goodput_rps) = (0.7, 0.6);
+    }
+    let said = safe_batch(&quiet, &names(0..4));
+    assert_eq!((said.safe, said.before_rps, said.note), (1, 400.0, None));
+    quiet.serving[3].goodput_rps = 0.3;
+    assert_eq!(safe_batch(&quiet, &names(0..1)).before_rps, 300.0);
 }
 
 #[test]
@@ -120,7 +132,7 @@ fn random(list: &[(usize, f64, f64, f64)], demand: f64, leased: f64) -> Budget {
 fn carried(serving: &[Serving]) -> (f64, f64) {
     let mut domains = BTreeMap::new();
     for one in serving {
-        let dead = one.offered_rps > 0.0 && one.goodput_rps < 0.05 * one.capacity_rps;
+        let dead = one.goodput_rps < (0.05 * one.capacity_rps).min(0.5 * one.offered_rps);
         *domains.entry(&one.domain).or_insert(0.0) += if dead { 0.0 } else { one.capacity_rps };
     }
     (
