@@ -151,6 +151,9 @@ impl Changes for Desk {
     fn may_stop(&self, services: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>> {
         Box::pin(async move { self.engine.may_stop(&services).await })
     }
+    fn may_leave(&self, hosts: Vec<HostName>) -> BoxFuture<'_, Result<(), Declined>> {
+        Box::pin(async move { self.engine.may_leave(&hosts).await })
+    }
     fn steer(
         &self,
         change: ChangeId,

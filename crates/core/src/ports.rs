@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
 use crate::{
-    Actor, Append, ChangeId, Entry, Hash, Measured, ServiceName, StreamId, Time, Verdict,
+    Actor, Append, ChangeId, Entry, Hash, HostName, Measured, ServiceName, StreamId, Time, Verdict,
     ledger::{Broken, ChainCheck},
 };
 
@@ -233,6 +233,8 @@ pub trait Changes: Send + Sync {
     ) -> BoxFuture<'_, Result<String, Declined>>;
     /// Whether every instance of these services may stop, which is what taking them out of the catalog does.
     fn may_stop(&self, services: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>>;
+    /// Whether these hosts may leave their fabric: one that is deleted or moved gets no orders there any more.
+    fn may_leave(&self, hosts: Vec<HostName>) -> BoxFuture<'_, Result<(), Declined>>;
 }
 
 /// Live views that are measured or folded, not stored: `instances`, `rollouts`, `status`.

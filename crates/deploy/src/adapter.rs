@@ -8,6 +8,7 @@ mod act;
 mod ask;
 mod dead;
 mod lease;
+mod leave;
 mod limit;
 mod load;
 mod order;

@@ -1,5 +1,7 @@
 //! Declared resources: apply, list, get, delete, and their schemas.
 
+mod leaving;
+
 use std::collections::BTreeMap;
 
 use axum::{
@@ -14,7 +16,7 @@ use mainstay_change::{
 use mainstay_core::{
     Actor, Append, BlastRadius, Change, ChangeId, ChangeKind, ChangeState, Expected, Hash, Kind,
     Name, NewEntry, Resource, ServiceName,
-    catalog::{FreezeSpec, Manage, Spec},
+    catalog::{FreezeSpec, Spec},
     change::{Plan, change_stream},
     graph::Catalog,
     resource::{API_VERSION, APPLIED, DELETED},
@@ -30,6 +32,7 @@ use crate::{
     extract::{Asked, Sent},
     problem::{Place, Problem, unreadable},
 };
+use leaving::may_let_go;
 
 /// Most resources in one apply.
 const APPLY_MAX: usize = 4_000;
@@ -370,31 +373,6 @@ fn check_shape(request: &ApplyRequest) -> Result<(), Problem> {
         }
     }
     refuse(places)
-}
-
-/// Services that would run no more must serve nobody.
-async fn may_let_go(
-    app: &App,
-    before: &BTreeMap<(Kind, Name), Resource>,
-    after: &BTreeMap<(Kind, Name), Resource>,
-) -> Result<(), Problem> {
-    let stopped: Vec<ServiceName> = before
-        .iter()
-        .filter(|(key, resource)| runs(resource) && !after.get(key).is_some_and(runs))
-        .filter_map(|((_, name), _)| name.as_str().parse().ok())
-        .collect();
-    if stopped.is_empty() {
-        return Ok(());
-    }
-    Ok(app.changes.may_stop(stopped).await?)
-}
-
-/// Whether a resource is a service whose instances are run here.
-fn runs(resource: &Resource) -> bool {
-    match Spec::decode(resource.kind, &resource.spec) {
-        Ok(Spec::Service(service)) => service.manage == Manage::Full && service.run.is_some(),
-        _ => false,
-    }
 }
 
 fn check_catalog(all: &BTreeMap<(Kind, Name), Resource>) -> Result<(), Problem> {

@@ -86,6 +86,8 @@ pub(crate) struct Platform {
     router: String,
     server: Child,
     others: Vec<Child>,
+    /// Instances that no agent ends any more.
+    orphans: Vec<u32>,
 }
 
 impl Platform {
@@ -104,6 +106,7 @@ impl Platform {
             listen,
             router,
             others: Vec::new(),
+            orphans: Vec::new(),
             dir,
         };
         let fabric = format!(
@@ -287,6 +290,22 @@ impl Platform {
         found
     }
 
+    /// Kills the agent; the instances that it started go on, until they are killed too.
+    pub(crate) fn kill_agent(&mut self) {
+        self.orphans = self.pids().into_values().collect();
+        let mut agent = self.others.pop().unwrap();
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+    }
+
+    /// Kills the instances of an agent that was killed.
+    pub(crate) fn kill_orphans(&mut self) {
+        for pid in std::mem::take(&mut self.orphans) {
+            // An error means that it is gone already.
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        }
+    }
+
     pub(crate) fn kill_server(&mut self) {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
@@ -318,6 +337,7 @@ fn serve(dir: &Path, listen: &str) -> Child {
 
 impl Drop for Platform {
     fn drop(&mut self) {
+        self.kill_orphans();
         for child in &mut self.others {
             // The leash: the end of its input tells it to end, and its instances with it.
             drop(child.stdin.take());

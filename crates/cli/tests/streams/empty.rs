@@ -5,7 +5,7 @@ use axum::{
     http::{Request, Response},
 };
 use mainstay_core::{
-    Actor, Append, ChangeId, Entry, ServiceName, Span, StreamId, Time,
+    Actor, Append, ChangeId, Entry, HostName, ServiceName, Span, StreamId, Time,
     ports::{
         BoxFuture, Changes, Clock, Declined, Identity, Ledger, LedgerError, No, Tables,
         TokenHolder, Views,
@@ -82,6 +82,9 @@ impl Changes for Empty {
         declined()
     }
     fn may_stop(&self, _: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn may_leave(&self, _: Vec<HostName>) -> BoxFuture<'_, Result<(), Declined>> {
         Box::pin(async { Ok(()) })
     }
     fn steer(

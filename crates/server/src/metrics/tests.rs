@@ -6,7 +6,7 @@ use axum::{
     http::Request,
 };
 use mainstay_core::{
-    Actor, Append, ChangeId, Entry, ServiceName, StreamId,
+    Actor, Append, ChangeId, Entry, HostName, ServiceName, StreamId,
     ports::{
         BoxFuture, Changes, Clock, Declined, Identity, Ledger, LedgerError, No, Tables,
         TokenHolder, Views,
@@ -83,6 +83,9 @@ impl Changes for Nothing {
         declined()
     }
     fn may_stop(&self, _: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn may_leave(&self, _: Vec<HostName>) -> BoxFuture<'_, Result<(), Declined>> {
         Box::pin(async { Ok(()) })
     }
     fn steer(
