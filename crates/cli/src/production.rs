@@ -15,7 +15,7 @@ use mainstay_core::{
     Actor, Append, BlastRadius, Change, ChangeId, ChangeKind, ChangeState, Expected, FabricName,
     HostName, NewEntry, ServiceName,
     change::{MOVED, Moved, OPENED, Plan},
-    ports::{BoxFuture, Changes, Clock as _, Declined, Ledger, No, Views},
+    ports::{BoxFuture, Changes, Clock as _, Declined, InstanceCounts, Ledger, No, Views},
 };
 use mainstay_deploy::{
     adapter::Engine,
@@ -150,6 +150,12 @@ impl Changes for Desk {
     }
     fn may_stop(&self, services: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>> {
         Box::pin(async move { self.engine.may_stop(&services).await })
+    }
+    fn may_scale(
+        &self,
+        wanted: Vec<(ServiceName, InstanceCounts)>,
+    ) -> BoxFuture<'_, Result<(), Declined>> {
+        Box::pin(async move { self.engine.may_scale(&wanted).await })
     }
     fn may_leave(&self, hosts: Vec<HostName>) -> BoxFuture<'_, Result<(), Declined>> {
         Box::pin(async move { self.engine.may_leave(&hosts).await })

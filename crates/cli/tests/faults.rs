@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails ends its test")]
 
+#[path = "faults/counts.rs"]
+mod counts;
 #[path = "faults/hosts.rs"]
 mod hosts;
 #[path = "faults/observed.rs"]

@@ -230,7 +230,8 @@ pub struct ServiceSpec {
     /// The version of its first release.
     #[serde(default)]
     pub version: Option<Version>,
-    /// Instances in each fabric.
+    /// Instances in each fabric. A change of it is a change of its own, `scale`: more are seen serving, fewer go as
+    /// measured capacity allows.
     #[serde(default)]
     pub instances: BTreeMap<FabricName, u32>,
     /// Whether Mainstay acts on it.

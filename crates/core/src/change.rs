@@ -54,6 +54,8 @@ pub enum ChangeKind {
     Apply,
     /// A version is walked over a service.
     Rollout,
+    /// Instances are added or taken out, as declared.
+    Scale,
     /// Processes are restarted, version unchanged.
     Restart,
     /// Load is taken off instances.

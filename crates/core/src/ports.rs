@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
 use crate::{
-    Actor, Append, ChangeId, Entry, Hash, HostName, Measured, ServiceName, StreamId, Time, Verdict,
+    Actor, Append, ChangeId, Entry, FabricName, Hash, HostName, Measured, ServiceName, StreamId,
+    Time, Verdict,
     ledger::{Broken, ChainCheck},
 };
 
@@ -233,9 +234,17 @@ pub trait Changes: Send + Sync {
     ) -> BoxFuture<'_, Result<String, Declined>>;
     /// Whether every instance of these services may stop, which is what taking them out of the catalog does.
     fn may_stop(&self, services: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>>;
+    /// Whether services may declare so many instances by fabric: fewer must still carry what is asked of them.
+    fn may_scale(
+        &self,
+        wanted: Vec<(ServiceName, InstanceCounts)>,
+    ) -> BoxFuture<'_, Result<(), Declined>>;
     /// Whether these hosts may leave their fabric: one that is deleted or moved gets no orders there any more.
     fn may_leave(&self, hosts: Vec<HostName>) -> BoxFuture<'_, Result<(), Declined>>;
 }
+
+/// Instances of a service by fabric.
+pub type InstanceCounts = BTreeMap<FabricName, u32>;
 
 /// Live views that are measured or folded, not stored: `instances`, `rollouts`, `status`.
 pub trait Views: Send + Sync {

@@ -1,4 +1,5 @@
-//! What is ordered at three in the morning: restart, drain, kill, shed. Measured, capacity-safe, in the ledger.
+//! What is ordered at three in the morning, and a changed count of instances: restart, drain, kill, shed, scale.
+//! Measured, capacity-safe, in the ledger.
 //!
 //! Guarantees: takes no instance out that it was not granted; a restart or kill is done when every old process
 //! was seen gone and a later one seen serving, and says which had to be killed; what is temporary is undone by
@@ -8,6 +9,7 @@
 //! ```text
 //! restart: leasing ⇄ (placing one more) → draining → replacing → leasing … → trimming → settling → done
 //! kill:    the same without draining; its instances get no grace
+//! scale:   (leasing → replacing, for what is added) → leasing → draining → replacing, until gone → … → settling → done
 //! drain:   leasing → draining → holding → returning → settling → done
 //! shed:    applying → holding → returning → settling → done
 //! ```
@@ -50,6 +52,7 @@ impl Machine for Action {
     fn open(plan: ActionPlan, opened_at: Time) -> Result<State, Refusal> {
         let empty = match plan.task {
             Task::Restart | Task::Kill | Task::Drain => plan.targets.is_empty(),
+            Task::Scale { .. } => plan.targets.is_empty() && plan.added.is_empty(),
             Task::Shed { .. } => plan.fabrics.is_empty(),
         };
         if empty {

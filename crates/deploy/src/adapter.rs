@@ -15,6 +15,7 @@ mod order;
 mod outlook;
 mod perform;
 mod propose;
+mod scale;
 mod shadow;
 mod stop;
 #[cfg(test)]
@@ -228,7 +229,8 @@ impl Engine {
         }
     }
 
-    /// Opens the first release of every service that was declared with a version and never released.
+    /// Opens the first release of every service that was declared with a version and never released, and moves
+    /// those that run another count of instances than they declare.
     async fn keep_opening(self) {
         let mut folded = self.0.folded.subscribe();
         loop {
@@ -241,6 +243,7 @@ impl Engine {
                     .filter_map(|(name, spec)| Some((name.clone(), spec.version.clone()?)))
                     .collect()
             };
+            self.open_scales().await;
             for (service, version) in waiting {
                 let order = propose::Request::first(service.clone(), version);
                 match self.open_rollout(order, Actor::system()).await {

@@ -46,6 +46,17 @@ pub struct Known<'a> {
     pub leased_rps: f64,
 }
 
+/// How a change takes instances out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Terms {
+    /// Largest share of instances out at once.
+    pub most: Percent,
+    /// Instances that the service has.
+    pub size: usize,
+    /// Whether they come back: then one more stands in for them first where few are.
+    pub refills: bool,
+}
+
 /// How many may be taken out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grant {
@@ -165,22 +176,27 @@ pub fn carried_rps(known: Known<'_>, now: Time) -> Option<f64> {
     (sum > 0.0).then_some(sum)
 }
 
-/// How many of `candidates` of one fabric may be out, under a policy of `most` of its `size` instances.
+/// How many of `candidates` of one fabric may be out.
 pub fn grant(
     known: Known<'_>,
     candidates: &Slots,
     direction: Direction,
-    most: Percent,
-    size: usize,
+    terms: Terms,
     now: Time,
 ) -> Grant {
+    let Terms {
+        most,
+        size,
+        refills,
+    } = terms;
     let rows = rows(known, now);
     let ordered: Vec<&Slot> = candidates.of(known.fabric).collect();
     let names: Vec<InstanceName> = ordered
         .iter()
         .filter_map(|slot| slot.instance(known.service).ok())
         .collect();
-    let has_surplus = rows.len() > size;
+    // Nothing stands in for what stays out: its capacity alone tells.
+    let has_surplus = !refills || rows.len() > size;
     let budget = Budget {
         serving: rows.iter().map(|row| row.serving.clone()).collect(),
         demand_upper_rps: known.demand_upper_rps.unwrap_or(f64::NAN),
@@ -189,7 +205,11 @@ pub fn grant(
     let all = safe_batch(&budget, &names);
     let measured = is_fresh(known, now) && known.demand_upper_rps.is_some();
     let policy = (most.fraction() * size as f64).floor() as usize;
-    let spare = spare(known, &rows, &ordered, size).min(policy.max(1));
+    let spare = if refills {
+        spare(known, &rows, &ordered, size).min(policy.max(1))
+    } else {
+        0
+    };
     let take = match direction {
         // What nobody has reported counts nothing, and would look free to take.
         Direction::Forward if !measured => 0,
@@ -304,7 +324,12 @@ mod tests {
         };
         let most = Percent::new(50.0).unwrap();
         let now = Time::from_millis(0);
-        let grant = grant(known, &candidates, Direction::Forward, most, 20, now);
+        let terms = Terms {
+            most,
+            size: 20,
+            refills: true,
+        };
+        let grant = grant(known, &candidates, Direction::Forward, terms, now);
         assert!(grant.slots.is_empty());
         assert_eq!(grant.finding.outcome, Outcome::InsufficientEvidence);
     }

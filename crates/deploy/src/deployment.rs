@@ -64,6 +64,9 @@ pub struct Deployment {
     pub version: Version,
     /// By fabric.
     pub fabrics: BTreeMap<FabricName, Placed>,
+    /// Version of the service's declaration whose counts of instances a person gave up: they are not asked for again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<u64>,
 }
 
 /// One instance as it should run.
@@ -99,6 +102,7 @@ impl Deployment {
             number: 0,
             version,
             fabrics,
+            given_up: None,
         }
     }
     /// A deployment of what is given, in runs.
@@ -137,7 +141,19 @@ impl Deployment {
             number,
             version,
             fabrics,
+            given_up: None,
         }
+    }
+    /// Instances in each fabric, also where there is none.
+    pub fn counts(&self) -> BTreeMap<FabricName, u32> {
+        let count = |placed: &Placed| {
+            let runs = placed.runs.iter();
+            runs.map(|run| run.last + 1 - run.first).sum()
+        };
+        let fabrics = self.fabrics.iter();
+        fabrics
+            .map(|(fabric, placed)| (fabric.clone(), count(placed)))
+            .collect()
     }
     /// Every instance, in the order of slots. One without a host is left out.
     pub fn slots(&self) -> impl Iterator<Item = Standing<'_>> {

@@ -19,6 +19,7 @@ pub mod pace;
 pub mod plan;
 pub mod planning;
 pub mod rollout;
+pub mod scaling;
 pub mod shadow;
 pub mod site;
 pub mod slots;

@@ -6,12 +6,12 @@
 
 mod track;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mainstay_change::{LEASE_EVENT, LeaseBook, Machine, lease_stream};
 use mainstay_core::{
-    Change, ChangeId, ChangeKind, Entry, FabricName, HostName, Kind, Name, Resource, ServiceName,
-    Time, Version,
+    Actor, Change, ChangeId, ChangeKind, Entry, FabricName, HostName, Kind, Name, Resource,
+    ServiceName, Time, Version,
     catalog::{FabricSpec, FreezeSpec, HostSpec, RolloutPolicySpec, ServiceSpec, Spec},
     change::{MOVED, Moved, OPENED},
     guard::Guard,
@@ -62,12 +62,23 @@ pub struct Tested {
 /// What limit tests found of each service and version: the latest, unless it only met less load than one before.
 pub type AllTested = BTreeMap<(ServiceName, Version), Tested>;
 
+/// A resource as it was declared last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Declaration {
+    /// Counts declarations of it.
+    pub version: u64,
+    /// Whose it is.
+    pub by: Actor,
+}
+
 /// What the ledger adds up to.
 #[derive(Debug, Default)]
 pub struct Model {
     seq: u64,
     /// Services, by name.
     pub services: BTreeMap<ServiceName, ServiceSpec>,
+    /// Which declaration of each service stands, and whose it is.
+    pub declared: BTreeMap<ServiceName, Declaration>,
     /// Fabrics, by name.
     pub fabrics: BTreeMap<FabricName, FabricSpec>,
     /// Hosts, by name.
@@ -119,7 +130,7 @@ impl Model {
 
     fn take(&mut self, entry: &Entry) -> Result<(), serde_json::Error> {
         match entry.kind.as_str() {
-            APPLIED => self.applied(&serde_json::from_str(&entry.body)?)?,
+            APPLIED => self.applied(entry, &serde_json::from_str(&entry.body)?)?,
             DELETED => self.deleted(&serde_json::from_str(&entry.body)?),
             OPENED => self.opened(serde_json::from_str(&entry.body)?)?,
             MOVED => self.moved(entry, serde_json::from_str(&entry.body)?),
@@ -133,12 +144,19 @@ impl Model {
         Ok(())
     }
 
-    fn applied(&mut self, resource: &Resource) -> Result<(), serde_json::Error> {
+    fn applied(&mut self, entry: &Entry, resource: &Resource) -> Result<(), serde_json::Error> {
         let name = &resource.metadata.name;
         match Spec::decode(resource.kind, &resource.spec)? {
             Spec::Fabric(spec) => put(&mut self.fabrics, name, spec),
             Spec::Host(spec) => put(&mut self.hosts, name, spec),
-            Spec::Service(spec) => put(&mut self.services, name, *spec),
+            Spec::Service(spec) => {
+                let declaration = Declaration {
+                    version: entry.version,
+                    by: entry.actor.clone(),
+                };
+                put(&mut self.declared, name, declaration);
+                put(&mut self.services, name, *spec);
+            }
             Spec::RolloutPolicy(spec) => {
                 self.policies.insert(name.clone(), spec);
             }
@@ -158,7 +176,10 @@ impl Model {
         match resource.kind {
             Kind::Fabric => drop_named(&mut self.fabrics, name),
             Kind::Host => drop_named(&mut self.hosts, name),
-            Kind::Service => drop_named(&mut self.services, name),
+            Kind::Service => {
+                drop_named(&mut self.declared, name);
+                drop_named(&mut self.services, name);
+            }
             Kind::RolloutPolicy => drop(self.policies.remove(name)),
             Kind::Guard => drop(self.guards.remove(name)),
             Kind::Freeze => drop(self.freezes.remove(name)),
@@ -497,6 +518,7 @@ impl Model {
                     .collect(),
                 versions: plan.from.iter().cloned().chain([plan.to.clone()]).collect(),
                 batch: plan.terms.batch,
+                refills: true,
                 hosts: fabrics
                     .map(|(fabric, placed)| {
                         (fabric.clone(), placed.hosts.iter().cloned().collect())
@@ -507,15 +529,6 @@ impl Model {
             let track = self.actions.get(change)?;
             let plan = track.state.plan();
             let desired = self.laid_out().remove(&plan.service)?;
-            let mut hosts: BTreeMap<FabricName, BTreeSet<HostName>> = BTreeMap::new();
-            for it in plan.base.slots() {
-                if plan.targets.contains(&it.slot) {
-                    hosts
-                        .entry(it.slot.fabric)
-                        .or_default()
-                        .insert(it.host.clone());
-                }
-            }
             let mut versions: Vec<_> = desired
                 .slots
                 .values()
@@ -529,7 +542,8 @@ impl Model {
                 sizes: track.state.sizes(),
                 versions,
                 batch: plan.batch,
-                hosts,
+                refills: plan.task.refills(),
+                hosts: plan.hosts(),
             }
         };
         self.count_beside(mover.service, &mut mover.desired);

@@ -63,6 +63,8 @@ pub(crate) struct Mover<'a> {
     pub(crate) versions: Vec<Version>,
     /// Largest share of a fabric's instances out at once.
     pub(crate) batch: Percent,
+    /// Whether what it takes out comes back, so that another may stand in for it meanwhile.
+    pub(crate) refills: bool,
     /// Hosts whose agents have to act, by fabric.
     pub(crate) hosts: BTreeMap<FabricName, BTreeSet<HostName>>,
 }

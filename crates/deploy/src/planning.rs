@@ -17,6 +17,7 @@ use crate::{
     model::Model,
     plan::{RolloutPlan, Terms},
     rollout::Rollout,
+    scaling,
 };
 
 /// What a request puts in place of its policy.
@@ -126,12 +127,7 @@ fn base(
     }
     let mut sizes: BTreeMap<FabricName, (Vec<HostName>, u32)> = BTreeMap::new();
     for (fabric, count) in &spec.instances {
-        let hosts: Vec<HostName> = model
-            .hosts
-            .iter()
-            .filter(|(_, host)| host.fabric == *fabric)
-            .map(|(name, _)| name.clone())
-            .collect();
+        let hosts = scaling::hosts(model, fabric);
         if hosts.is_empty() && *count > 0 {
             return Err(invalid(
                 "no-host",

@@ -6,7 +6,7 @@ use mainstay_core::{Actor, Measured, Outcome, Span, Time, Verdict};
 use super::{
     message::{Event, Input},
     plan::{Processes, Task},
-    state::{At, Phase, State},
+    state::{Phase, State},
 };
 use crate::{moves::Verb, rollout::FRESH, slots::Slots};
 
@@ -129,7 +129,7 @@ fn seen(
     let fresh = verified.is_fresh(now, FRESH);
     match state.phase {
         Phase::Placing | Phase::Replacing(_) => {
-            let starting = state.which(|it| it.at == At::Starting);
+            let starting = state.arriving();
             let both = |slots: &Slots| -> Slots {
                 let found = slots.iter().filter(|it| starting.contains(it));
                 found.cloned().collect()
@@ -252,7 +252,7 @@ fn tick(state: &State, now: Time) -> Vec<Event> {
             )
         }
         Phase::Placing | Phase::Replacing(_) => {
-            let missing = state.which(|it| it.at == At::Starting).len();
+            let missing = state.arriving().len();
             pause(
                 now,
                 format!("{missing} not verified within {waited}; nothing was seen that says why"),
@@ -325,7 +325,7 @@ fn order(
                 because: format!("resumed by {}: {reason}", by.id),
                 by: Some(by),
             },
-            Task::Restart | Task::Kill => {
+            Task::Restart | Task::Kill | Task::Scale { .. } => {
                 return Err(refuse("under way", "paused", "nothing is to be resumed"));
             }
         },

@@ -26,8 +26,15 @@ pub(super) fn evolve(state: &mut State, event: &Event) {
             at, slots, killed, ..
         } => {
             state.killed.extend(killed.iter().cloned());
-            set(state, slots, At::Serving);
-            if state.which(|it| it.at == At::Starting).is_empty() {
+            let stopping = state.stopping();
+            for slot in slots.iter() {
+                let is_gone = stopping.contains(slot);
+                if let Some(place) = state.places.get_mut(slot) {
+                    place.at = if is_gone { At::Gone } else { At::Serving };
+                }
+            }
+            state.generation += 1;
+            if state.arriving().is_empty() {
                 next(state, *at);
             }
         }
@@ -90,7 +97,7 @@ fn set(state: &mut State, slots: &Slots, to: At) {
 
 fn surged(state: &mut State, slots: &Slots, at: Time) {
     for slot in slots.iter() {
-        if let Some(host) = state.host_of(slot) {
+        if let Some(host) = state.plan.host_of(slot).cloned() {
             let place = Place {
                 host,
                 at: At::Starting,
@@ -113,7 +120,11 @@ fn began(state: &mut State, batch: u32, slots: &Slots, before: &Processes, at: T
             set(state, slots, At::Starting);
             enter(state, Phase::Replacing(batch), at);
         }
-        Task::Restart | Task::Drain | Task::Shed { .. } => {
+        Task::Scale { .. } if state.starts_next() => {
+            set(state, slots, At::Starting);
+            enter(state, Phase::Replacing(batch), at);
+        }
+        Task::Restart | Task::Scale { .. } | Task::Drain | Task::Shed { .. } => {
             if state.plan.task == Task::Drain && state.lasts.is_none() {
                 state.lasts = Some((at, at + state.plan.lasts));
             }
@@ -137,7 +148,11 @@ fn drained(state: &mut State, at: Time) {
         return;
     }
     let resting = state.which(|it| it.at == At::Draining);
-    set(state, &resting, At::Starting);
+    let next = match state.plan.task {
+        Task::Scale { .. } => At::Stopping,
+        Task::Restart | Task::Kill | Task::Drain | Task::Shed { .. } => At::Starting,
+    };
+    set(state, &resting, next);
     enter(state, Phase::Replacing(batch), at);
 }
 
@@ -157,9 +172,11 @@ fn next(state: &mut State, at: Time) {
 fn finish(state: &mut State, at: Time) {
     state.paused = None;
     state.held = None;
-    state
-        .places
-        .retain(|_, place| !place.added || place.at != At::Starting);
+    let (places, planned) = (&mut state.places, &state.plan.added);
+    places.retain(|slot, place| {
+        let is_new = place.added || planned.contains(slot);
+        !is_new || !matches!(place.at, At::Starting | At::Planned)
+    });
     let added = state.which(|it| it.added);
     set(state, &added, At::Leaving);
     let phase = if added.is_empty() {

@@ -1,9 +1,11 @@
 //! The plan of an action: immutable, made once from catalog, measurements and request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_change::Direction;
-use mainstay_core::{ChangeKind, Emergency, FabricName, Percent, ServiceName, Span, Time};
+use mainstay_core::{
+    ChangeKind, Emergency, FabricName, HostName, Percent, ServiceName, Span, Time,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -28,6 +30,11 @@ pub enum Task {
     Restart,
     /// Each process is killed at once, and replaced by one of the same version.
     Kill,
+    /// Instances are started beside those that run, and others stopped for good, as the service declares.
+    Scale {
+        /// Version of the service's declaration that asks for it.
+        declared: u64,
+    },
     /// Instances get no requests for a while.
     Drain,
     /// A share of requests is refused for a while.
@@ -43,15 +50,23 @@ impl Task {
         match self {
             Self::Restart => ChangeKind::Restart,
             Self::Kill => ChangeKind::Kill,
+            Self::Scale { .. } => ChangeKind::Scale,
             Self::Drain => ChangeKind::Drain,
             Self::Shed { .. } => ChangeKind::Shed,
         }
     }
-    /// Whether it replaces processes, so that nothing else may move the service meanwhile.
+    /// Whether it starts and stops processes, so that nothing else may move the service meanwhile.
     pub fn replaces(self) -> bool {
         match self {
-            Self::Restart | Self::Kill => true,
+            Self::Restart | Self::Kill | Self::Scale { .. } => true,
             Self::Drain | Self::Shed { .. } => false,
+        }
+    }
+    /// Whether what it takes out comes back, so that another may stand in for it meanwhile.
+    pub fn refills(self) -> bool {
+        match self {
+            Self::Restart | Self::Kill | Self::Drain => true,
+            Self::Scale { .. } | Self::Shed { .. } => false,
         }
     }
 }
@@ -130,8 +145,11 @@ pub struct ActionPlan {
     pub task: Task,
     /// Which way it leads; restoring where all it touches was measured dead, or where it protects.
     pub direction: Direction,
-    /// Instances it touches; none where it sheds.
+    /// Instances that run and that it touches; none where it sheds.
     pub targets: Slots,
+    /// Instances that it starts where none is; their hosts are those of their fabric in `base`.
+    #[serde(default, skip_serializing_if = "Slots::is_empty")]
+    pub added: Slots,
     /// Fabrics it touches.
     pub fabrics: Vec<FabricName>,
     /// What ran when it was opened.
@@ -153,6 +171,21 @@ pub struct ActionPlan {
 }
 
 impl ActionPlan {
+    /// Hosts whose agents have to act, by fabric.
+    pub(crate) fn hosts(&self) -> BTreeMap<FabricName, BTreeSet<HostName>> {
+        let mut hosts: BTreeMap<FabricName, BTreeSet<HostName>> = BTreeMap::new();
+        for slot in self.targets.iter().chain(self.added.iter()) {
+            if let Some(host) = self.host_of(slot) {
+                let of_fabric = hosts.entry(slot.fabric.clone()).or_default();
+                of_fabric.insert(host.clone());
+            }
+        }
+        hosts
+    }
+    /// The host that an instance of `slot` has, or would get.
+    pub(crate) fn host_of(&self, slot: &Slot) -> Option<&HostName> {
+        self.base.fabrics.get(&slot.fabric)?.host(slot.ordinal)
+    }
     /// The number of the deployment it leads to.
     pub fn number(&self) -> u64 {
         self.base.number + 1

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use mainstay_change::Direction;
-use mainstay_core::{ChangeState, FabricName, HostName, Time, Verdict};
+use mainstay_core::{ChangeState, FabricName, HostName, Time, Verdict, Version};
 
 use super::plan::{ActionPlan, BATCH_MAX, Processes, Task};
 use crate::{
     deployment::Deployment,
     desired::{Desired, Wanted},
     moves,
+    plan::ALL,
     rollout::Progress,
     slots::{Slot, Slots},
 };
@@ -17,6 +18,8 @@ use crate::{
 /// Where an instance stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum At {
+    /// To be started; nothing of it is there yet.
+    Planned,
     /// As it was.
     Standing,
     /// Gets no requests.
@@ -29,6 +32,10 @@ pub(crate) enum At {
     Serving,
     /// Was added, gets no more requests, goes next.
     Leaving,
+    /// Its process is to stop for good, not yet seen gone.
+    Stopping,
+    /// Its process was seen gone.
+    Gone,
 }
 
 /// One instance that the action touches.
@@ -100,21 +107,26 @@ pub struct State {
 impl State {
     /// The state before the first event.
     pub(crate) fn open(plan: ActionPlan, opened_at: Time) -> Self {
+        let place = |host: &HostName, at: At| Place {
+            host: host.clone(),
+            at,
+            added: false,
+        };
+        let planned = plan.added.iter().filter_map(|slot| {
+            let host = plan.host_of(slot)?;
+            Some((slot.clone(), place(host, At::Planned)))
+        });
         let places = plan
             .base
             .slots()
             .filter(|it| plan.targets.contains(&it.slot))
-            .map(|it| {
-                let place = Place {
-                    host: it.host.clone(),
-                    at: At::Standing,
-                    added: false,
-                };
-                (it.slot, place)
-            })
+            .map(|it| (it.slot, place(it.host, At::Standing)))
+            .chain(planned)
             .collect();
         let (phase, lasts) = match plan.task {
-            Task::Restart | Task::Kill | Task::Drain => (Phase::Leasing(1), None),
+            Task::Restart | Task::Kill | Task::Scale { .. } | Task::Drain => {
+                (Phase::Leasing(1), None)
+            }
             Task::Shed { .. } => (Phase::Applying, Some((opened_at, opened_at + plan.lasts))),
         };
         Self {
@@ -183,8 +195,8 @@ impl State {
         let of = |is: fn(&Place) -> bool| self.which(|it| !it.added && is(it)).len();
         Progress {
             total: of(|_| true),
-            new: of(|it| it.at != At::Standing),
-            verified: of(|it| it.at == At::Serving),
+            new: of(|it| !matches!(it.at, At::Standing | At::Planned)),
+            verified: of(|it| matches!(it.at, At::Serving | At::Gone)),
         }
     }
 
@@ -194,15 +206,30 @@ impl State {
         found.map(|(slot, _)| slot.clone()).collect()
     }
 
-    /// Instances that the next batch may be taken from.
+    /// Whether its next batch starts instances, and takes none out.
+    pub fn starts_next(&self) -> bool {
+        self.places.values().any(|it| it.at == At::Planned)
+    }
+
+    /// Instances that the next batch may be taken from: what is added serves before anything is taken out.
     pub fn candidates(&self) -> Slots {
-        let all = self.which(|it| !it.added && it.at == At::Standing);
+        let next = if self.starts_next() {
+            At::Planned
+        } else {
+            At::Standing
+        };
+        let all = self.which(|it| !it.added && it.at == next);
         all.iter().take(BATCH_MAX).cloned().collect()
     }
 
     /// Instances to verify.
     pub fn arriving(&self) -> Slots {
-        self.which(|it| matches!(it.at, At::Starting | At::Returning))
+        self.which(|it| matches!(it.at, At::Starting | At::Returning | At::Stopping))
+    }
+
+    /// Of those to verify, the ones whose process should be gone.
+    pub fn stopping(&self) -> Slots {
+        self.which(|it| it.at == At::Stopping)
     }
 
     /// Instances that should come to rest.
@@ -231,7 +258,8 @@ impl State {
     /// One more place in each fabric where instances have to move and none was added yet. Beside a rollout
     /// there is none: the places are its own.
     pub(crate) fn room(&self) -> Slots {
-        if !self.plan.task.replaces() || self.plan.beside {
+        let task = self.plan.task;
+        if !task.replaces() || !task.refills() || self.plan.beside {
             return Slots::default();
         }
         let candidates = self.candidates();
@@ -253,7 +281,10 @@ impl State {
     fn shed(&self) -> u32 {
         match (self.plan.task, self.phase) {
             (Task::Shed { share }, Phase::Applying | Phase::Holding) => share,
-            (Task::Shed { .. } | Task::Restart | Task::Kill | Task::Drain, _) => 0,
+            (
+                Task::Shed { .. } | Task::Restart | Task::Kill | Task::Scale { .. } | Task::Drain,
+                _,
+            ) => 0,
         }
     }
 
@@ -265,15 +296,26 @@ impl State {
             *of_fabric = shed.max(*of_fabric);
         }
         for (slot, place) in &self.places {
-            if place.added {
-                desired.slots.insert(slot.clone(), self.added(place));
+            if place.added || self.plan.added.contains(slot) {
+                if place.at != At::Planned {
+                    self.add(desired, slot, place);
+                }
+                continue;
+            }
+            if matches!(place.at, At::Stopping | At::Gone) {
+                desired.slots.remove(slot);
                 continue;
             }
             let Some(wanted) = desired.slots.get_mut(slot) else {
                 continue;
             };
             match place.at {
-                At::Standing | At::Returning | At::Leaving => {}
+                At::Planned
+                | At::Standing
+                | At::Returning
+                | At::Leaving
+                | At::Stopping
+                | At::Gone => {}
                 At::Draining => wanted.draining |= self.is_of_base(slot, wanted),
                 At::Starting | At::Serving => {
                     if !self.plan.beside {
@@ -287,15 +329,19 @@ impl State {
         }
     }
 
-    fn added(&self, place: &Place) -> Wanted {
-        Wanted {
+    fn add(&self, desired: &mut Desired, slot: &Slot, place: &Place) {
+        let version = self.plan.base.version.clone();
+        let weights = desired.weights.entry(slot.fabric.clone());
+        weights.or_insert_with(|| [(version.clone(), ALL)].into());
+        let wanted = Wanted {
             host: place.host.clone(),
-            version: self.plan.base.version.clone(),
+            version,
             incarnation: self.plan.incarnation(),
             draining: place.at == At::Leaving,
             share: 1.0,
             limit: None,
-        }
+        };
+        desired.slots.insert(slot.clone(), wanted);
     }
 
     /// A drain is about the process that was there: one that came after it takes requests.
@@ -304,7 +350,7 @@ impl State {
         base.any(|it| it.slot == *slot && it.incarnation == wanted.incarnation)
     }
 
-    /// The deployment that stands when it ends, where processes were replaced.
+    /// The deployment that stands when it ends, where processes were started or stopped.
     pub(crate) fn deployment(&self) -> Option<Deployment> {
         if !self.plan.task.replaces() || self.plan.beside {
             return None;
@@ -312,27 +358,34 @@ impl State {
         let base = &self.plan.base;
         let hosts = base.fabrics.iter();
         let hosts = hosts.map(|(fabric, placed)| (fabric.clone(), placed.hosts.clone()));
-        let instances = base.slots().map(|it| {
-            let moved = self
-                .places
-                .get(&it.slot)
-                .is_some_and(|place| matches!(place.at, At::Starting | At::Serving));
-            let incarnation = if moved {
-                self.plan.incarnation()
-            } else {
-                it.incarnation
+        let at = |slot: &Slot| self.places.get(slot).map(|place| place.at);
+        let anew = |slot: &Slot| matches!(at(slot), Some(At::Starting | At::Serving));
+        let stood = base.slots().filter_map(|it| {
+            let incarnation = match at(&it.slot) {
+                Some(At::Stopping | At::Gone) => return None,
+                Some(At::Starting | At::Serving) => self.plan.incarnation(),
+                Some(At::Planned | At::Standing | At::Draining | At::Returning | At::Leaving)
+                | None => it.incarnation,
             };
-            (it.slot, it.version.clone(), incarnation)
+            Some((it.slot, (it.version.clone(), incarnation)))
         });
+        let added = self.plan.added.iter().filter(|slot| anew(slot));
+        let added = added.map(|slot| {
+            let found = (base.version.clone(), self.plan.incarnation());
+            (slot.clone(), found)
+        });
+        let instances: BTreeMap<Slot, (Version, u64)> = stood.chain(added).collect();
+        let instances = instances.into_iter();
+        let instances = instances.map(|(slot, (version, number))| (slot, version, number));
         let number = self.plan.number();
         let version = base.version.clone();
-        Some(Deployment::of(number, version, hosts.collect(), instances))
-    }
-
-    /// The host that an added instance of `slot` gets.
-    pub(crate) fn host_of(&self, slot: &Slot) -> Option<HostName> {
-        let placed = self.plan.base.fabrics.get(&slot.fabric)?;
-        placed.host(slot.ordinal).cloned()
+        let mut made = Deployment::of(number, version, hosts.collect(), instances);
+        made.given_up = match (self.plan.task, &self.aborted) {
+            (Task::Scale { declared }, Some(_)) => Some(declared),
+            (Task::Scale { .. }, None) => None,
+            (Task::Restart | Task::Kill | Task::Drain | Task::Shed { .. }, _) => base.given_up,
+        };
+        Some(made)
     }
 
     /// Instances of the service in each of its fabrics.
@@ -351,11 +404,17 @@ impl State {
             Phase::Leasing(batch) => format!("batch {batch}: asking how many may be out"),
             Phase::Placing => "making room: starting one more".to_owned(),
             Phase::Draining(batch) => format!("batch {batch}: draining {}", away(At::Draining)),
-            Phase::Replacing(batch) => format!("batch {batch}: replacing {}", away(At::Starting)),
+            Phase::Replacing(batch) => match (self.plan.task, away(At::Stopping)) {
+                (Task::Scale { .. }, 0) => format!("batch {batch}: adding {}", away(At::Starting)),
+                (Task::Scale { .. }, count) => format!("batch {batch}: stopping {count}"),
+                (Task::Restart | Task::Kill | Task::Drain | Task::Shed { .. }, _) => {
+                    format!("batch {batch}: replacing {}", away(At::Starting))
+                }
+            },
             Phase::Applying => "waiting for the routers".to_owned(),
             Phase::Holding => match self.plan.task {
                 Task::Shed { share } => format!("refusing {}", percent(share)),
-                Task::Drain | Task::Restart | Task::Kill => {
+                Task::Drain | Task::Restart | Task::Kill | Task::Scale { .. } => {
                     format!("drained: {}", away(At::Draining))
                 }
             },
@@ -383,6 +442,7 @@ impl State {
                 self.versions_words(),
                 self.killed_words()
             ),
+            Task::Scale { .. } => self.scaled_words(),
             Task::Drain | Task::Shed { .. } => self.temporary_words(),
         };
         match &self.aborted {
@@ -390,6 +450,21 @@ impl State {
             Some(because) if self.returned.is_none() => format!("{because}; {done}"),
             Some(_) | None => done,
         }
+    }
+
+    fn scaled_words(&self) -> String {
+        let of = |at: At| self.which(|it| it.at == at).len();
+        let parts = [
+            (of(At::Serving), self.plan.added.len(), "seen serving"),
+            (of(At::Gone), self.plan.targets.len(), "seen gone"),
+        ];
+        let parts = parts.iter().filter(|(_, asked, _)| *asked > 0);
+        let parts = parts.map(|(done, asked, how)| format!("{done} of {asked} {how}"));
+        format!(
+            "{}{}",
+            parts.collect::<Vec<_>>().join(", "),
+            self.killed_words()
+        )
     }
 
     fn versions_words(&self) -> String {
@@ -411,7 +486,7 @@ impl State {
             .collect();
         match (self.killed.len(), self.plan.task) {
             (0, _) | (_, Task::Kill | Task::Drain | Task::Shed { .. }) => String::new(),
-            (count, Task::Restart) => format!(
+            (count, Task::Restart | Task::Scale { .. }) => format!(
                 "; {count} did not stop within the grace and had to be killed: {}",
                 names.join(", ")
             ),
@@ -421,7 +496,7 @@ impl State {
     fn temporary_words(&self) -> String {
         let what = match self.plan.task {
             Task::Shed { share } => format!("{} of requests refused", percent(share)),
-            Task::Drain | Task::Restart | Task::Kill => {
+            Task::Drain | Task::Restart | Task::Kill | Task::Scale { .. } => {
                 format!("{} drained", self.plan.targets.len())
             }
         };

@@ -34,6 +34,7 @@ fn plan(task: Task, direction: Direction, targets: u32) -> ActionPlan {
         task,
         direction,
         targets: slots(1..=targets),
+        added: Slots::default(),
         fabrics: vec!["lax".parse().unwrap()],
         base,
         beside: false,
@@ -239,6 +240,86 @@ fn beside_a_rollout_neither_a_place_nor_a_deployment_is_its_own() {
     walk.see(at(2), &slots([1]), &slots([]));
     let due = Action::due(&walk.state, at(2));
     assert_eq!(due, [Effect::Settle { deployment: None }]);
+}
+
+fn scaled(targets: u32, added: impl IntoIterator<Item = u32>) -> Walk {
+    let mut plan = plan(Task::Scale { declared: 7 }, Direction::Forward, targets);
+    plan.added = slots(added);
+    Walk::open(plan)
+}
+
+fn settles(walk: &Walk) -> Deployment {
+    match Action::due(&walk.state, at(9)).as_slice() {
+        [
+            Effect::Settle {
+                deployment: Some(it),
+            },
+        ] => it.clone(),
+        due => panic!("{due:?}"),
+    }
+}
+
+#[test]
+fn what_a_scale_adds_is_seen_serving_before_anything_goes_and_what_goes_is_seen_gone() {
+    let mut walk = scaled(1, [5, 6]);
+    assert_eq!(walk.desired().slots.len(), 4, "nothing before it may");
+    assert_eq!(walk.state.candidates(), slots([5, 6]));
+    walk.grant(at(1), 1, &slots([5, 6]), false);
+    assert_eq!(walk.desired().slots[&lax(6)].incarnation, 8);
+    assert_eq!(walk.desired().slots[&lax(6)].host.as_str(), "h2");
+    walk.see(at(2), &slots([5]), &slots([]));
+    walk.see(at(3), &slots([6]), &slots([]));
+    walk.grant(at(4), 2, &slots([1]), false);
+    assert!(walk.desired().slots[&lax(1)].draining);
+    walk.see(at(5), &slots([]), &slots([1]));
+    assert!(!walk.desired().slots.contains_key(&lax(1)));
+    assert_eq!(walk.state.stopping(), slots([1]));
+    assert_eq!(walk.state.progress().verified, 2);
+    walk.see(at(6), &slots([1]), &slots([]));
+    let settled = settles(&walk);
+    let stands: Vec<(u32, u64)> = settled
+        .slots()
+        .map(|it| (it.slot.ordinal, it.incarnation))
+        .collect();
+    assert_eq!(stands, [(2, 0), (3, 0), (4, 0), (5, 8), (6, 8)]);
+    assert_eq!((settled.number, settled.given_up), (4, None));
+    walk.tell(at(7), Input::Settled);
+    assert_eq!(walk.standing(), ChangeState::Done);
+    let summary = Action::standing(&walk.state).because;
+    assert_eq!(summary, "2 of 2 seen serving, 1 of 1 seen gone");
+}
+
+#[test]
+fn an_aborted_scale_keeps_what_was_seen_and_its_declaration_is_not_answered_again() {
+    let mut walk = scaled(2, [5]);
+    walk.grant(at(1), 1, &slots([5]), false);
+    walk.see(at(2), &slots([5]), &slots([]));
+    walk.grant(at(3), 2, &slots([1]), false);
+    walk.see(at(4), &slots([]), &slots([1]));
+    walk.see(at(5), &slots([1]), &slots([]));
+    walk.grant(at(6), 3, &slots([2]), false);
+    walk.order(at(7), Verb::Abort);
+    assert!(!walk.desired().slots[&lax(2)].draining, "it serves again");
+    let settled = settles(&walk);
+    let stands: Vec<u32> = settled.slots().map(|it| it.slot.ordinal).collect();
+    assert_eq!((stands, settled.given_up), (vec![2, 3, 4, 5], Some(7)));
+
+    let mut early = scaled(0, [5, 6]);
+    early.grant(at(1), 1, &slots([5, 6]), false);
+    early.see(at(2), &slots([5]), &slots([]));
+    let failing = Input::Seen {
+        generation: early.state.generation(),
+        verified: Measured::observe(slots([]), at(3), "agent and router"),
+        killed: Slots::default(),
+        drained: Slots::default(),
+        failing: Some((slots([6]), "no artifact".to_owned())),
+    };
+    early.tell(at(3), failing);
+    assert_eq!(early.standing(), ChangeState::Paused);
+    early.order(at(4), Verb::Abort);
+    assert!(!early.desired().slots.contains_key(&lax(6)));
+    let stands: Vec<u32> = settles(&early).slots().map(|it| it.slot.ordinal).collect();
+    assert_eq!(stands, [1, 2, 3, 4, 5]);
 }
 
 #[test]

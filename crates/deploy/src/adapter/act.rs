@@ -4,7 +4,9 @@
 //! meant is read from the committed state of the generation that asks.
 
 use mainstay_change::{CAPACITY, Direction};
-use mainstay_core::{ChangeId, FabricName, Finding, Measured, Outcome, ServiceName, Verdict};
+use mainstay_core::{
+    ChangeId, FabricName, Finding, HostName, Measured, Outcome, ServiceName, Time, Verdict,
+};
 use mainstay_wire::agent::InstanceState;
 use tokio::time::Instant;
 
@@ -17,7 +19,7 @@ use crate::{
     capacity::Grant,
     moves::{Expected, Mover},
     site::Seen,
-    slots::Slots,
+    slots::{Slot, Slots},
 };
 
 /// How often a lease is asked for again.
@@ -89,6 +91,9 @@ impl Engine {
         let state = self.state_once(change, |it| it.asks_for(batch)).await?;
         let direction = state.plan().direction;
         let candidates = state.candidates();
+        if state.starts_next() {
+            return self.start_action(change, service, batch, &candidates).await;
+        }
         loop {
             let mut findings = match direction {
                 Direction::Forward => self.admission_findings(change, service).await?,
@@ -125,6 +130,35 @@ impl Engine {
                     slots: taken,
                     room,
                     verdict: short(Verdict::new(step, self.now(), findings)),
+                });
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// More of what runs takes nothing from anyone, so that neither capacity nor a guard holds it: where
+    /// guards fail, more may be what helps. A freeze does, and hosts that are not there.
+    async fn start_action(
+        &self,
+        change: &ChangeId,
+        service: &ServiceName,
+        batch: u32,
+        slots: &Slots,
+    ) -> Option<Input> {
+        let deadline = Instant::now() + OPEN_FOR;
+        loop {
+            let now = self.now();
+            let mut findings = vec![self.freeze_finding(change, service, now)?];
+            findings.extend(self.presence(change, now)?);
+            let verdict = short(Verdict::new(format!("batch {batch}"), now, findings));
+            let may = verdict.outcome() == Outcome::Pass;
+            if may || Instant::now() + ASK_EVERY >= deadline {
+                return Some(Input::Granted {
+                    batch,
+                    slots: if may { slots.clone() } else { Slots::default() },
+                    before: Processes::default(),
+                    room: false,
+                    verdict,
                 });
             }
             tokio::time::sleep(ASK_EVERY).await;
@@ -206,6 +240,9 @@ impl Engine {
             .state_once(change, |it| it.generation() >= generation)
             .await
             .filter(|it| it.generation() == generation)?;
+        if !state.stopping().is_empty() {
+            return self.observe_stopping(change, service, &state).await;
+        }
         let arriving = state.arriving();
         let desired = self.model().laid_out().remove(service)?;
         let mut wanted = Vec::new();
@@ -244,6 +281,43 @@ impl Engine {
             drained: sighting.drained,
             failing: sighting.failing,
         })
+    }
+
+    /// Which of those that stop for good their agents see gone.
+    async fn observe_stopping(
+        &self,
+        change: &ChangeId,
+        service: &ServiceName,
+        state: &State,
+    ) -> Option<Input> {
+        let deadline = Instant::now() + OPEN_FOR;
+        let (generation, stopping) = (state.generation(), state.stopping());
+        loop {
+            let (now, seen) = (self.now(), self.0.ports.site.seen());
+            let mut oldest = now;
+            let mut gone = Slots::default();
+            for slot in stopping.iter() {
+                let host = state.plan().host_of(slot);
+                let at = host.and_then(|host| stopped_at(&seen, service, slot, host, now));
+                if let Some(at) = at {
+                    oldest = oldest.min(at);
+                    gone.insert(slot.clone());
+                }
+            }
+            if !gone.is_empty() || Instant::now() >= deadline {
+                return Some(Input::Seen {
+                    generation,
+                    killed: killed(&seen, service, state, &gone),
+                    verified: Measured::observe(gone, oldest, "agent"),
+                    drained: Slots::default(),
+                    failing: None,
+                });
+            }
+            if self.model().actions.get(change)?.state.generation() > generation {
+                return None;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Whether the routers of its fabrics act on a table that says what is wanted now.
@@ -286,7 +360,7 @@ impl Engine {
         service: &ServiceName,
         fabric: &FabricName,
         share: u32,
-    ) -> Option<mainstay_core::Time> {
+    ) -> Option<Time> {
         let ordered = lock(&self.0.ordered);
         let table = ordered.fabrics.get(fabric)?;
         let routes = table.services.iter().find(|it| it.service == *service)?;
@@ -312,6 +386,22 @@ impl Engine {
     }
 }
 
+/// When the agent of `host` said that nothing runs in `slot` any more, if it lately did.
+fn stopped_at(
+    seen: &Seen,
+    service: &ServiceName,
+    slot: &Slot,
+    host: &HostName,
+    now: Time,
+) -> Option<Time> {
+    let agent = seen.hosts.get(host).filter(|it| it.is_fresh(now))?;
+    let name = slot.instance(service).ok()?;
+    let mut instances = agent.instances.iter();
+    let found = instances.find(|it| it.instance == name);
+    let is_gone = found.is_none_or(|it| it.state == InstanceState::Gone);
+    is_gone.then_some(agent.received_at)
+}
+
 /// Why nothing is taken although it could be: few instances are replaced by adding one first.
 fn one_more() -> Finding {
     Finding {
@@ -329,7 +419,7 @@ fn others(
     mover: &Mover<'_>,
     fabric: &FabricName,
     leaving: &Slots,
-    now: mainstay_core::Time,
+    now: Time,
 ) -> usize {
     let of_fabric = || {
         mover
@@ -377,7 +467,7 @@ fn is_later(before: Option<Process>, now: Option<Process>) -> bool {
 
 /// Of `verified`, those whose process before had to be killed, as their agents say.
 fn killed(seen: &Seen, service: &ServiceName, state: &State, verified: &Slots) -> Slots {
-    let had = |slot: &&crate::Slot| state.before().get(slot).is_some();
+    let had = |slot: &&Slot| state.before().get(slot).is_some();
     verified
         .iter()
         .filter(had)

@@ -28,6 +28,7 @@ use crate::{
     moves::Verb,
     plan::{ALL, Terms},
     planning::refused,
+    scaling,
     slots::Slots,
 };
 
@@ -55,11 +56,12 @@ struct Request {
 }
 
 /// A plan, what it says to people, and the version of the service's stream that it claims.
-struct Planned {
-    plan: ActionPlan,
-    lines: Vec<String>,
-    title: String,
-    claims: Option<u64>,
+pub(super) struct Planned {
+    pub(super) plan: ActionPlan,
+    pub(super) lines: Vec<String>,
+    pub(super) title: String,
+    pub(super) reason: String,
+    pub(super) claims: Option<u64>,
 }
 
 fn task_of(kind: &str, request: &Request) -> Result<Task, Declined> {
@@ -191,7 +193,7 @@ impl Engine {
         let task = task_of(kind, &request)?;
         let planned = self.plan_action(task, &request, &actor, now)?;
         let lines = planned.lines.clone();
-        let (id, append) = self.opened(planned, request, actor, now)?;
+        let (id, append) = self.opened(planned, actor, now)?;
         self.begin(id, append, &lines).await
     }
 
@@ -221,7 +223,7 @@ impl Engine {
             (Task::Drain | Task::Shed { .. }, _) | (Task::Restart | Task::Kill, Some(_)) => {
                 Direction::Restoring
             }
-            (Task::Restart | Task::Kill, None) => Direction::Forward,
+            (Task::Restart | Task::Kill, None) | (Task::Scale { .. }, _) => Direction::Forward,
         };
         let policy = policy(&model, spec);
         let emergency = check_emergency(&policy, request.emergency.as_ref(), actor, now)?;
@@ -249,6 +251,7 @@ impl Engine {
             task,
             direction,
             targets,
+            added: Slots::default(),
             fabrics,
             base,
             beside,
@@ -261,6 +264,7 @@ impl Engine {
         let claims = task.replaces() && !beside;
         Ok(Planned {
             title: title(&plan, request),
+            reason: request.reason.clone(),
             lines: lines(&plan, dead.as_deref())
                 .into_iter()
                 .chain(stated.map(|it| it.value))
@@ -276,16 +280,16 @@ impl Engine {
         })
     }
 
-    fn opened(
+    pub(super) fn opened(
         &self,
         planned: Planned,
-        request: Request,
         actor: Actor,
         now: Time,
     ) -> Result<(mainstay_core::ChangeId, Append), Declined> {
         let Planned {
             plan,
             title,
+            reason,
             claims,
             ..
         } = planned;
@@ -302,14 +306,14 @@ impl Engine {
             id: (self.0.ports.next_change_id)(),
             kind: plan.task.kind(),
             actor: actor.clone(),
-            reason: request.reason.chars().take(REASON_BYTES_MAX / 4).collect(),
+            reason: reason.chars().take(REASON_BYTES_MAX / 4).collect(),
             title,
             blast_radius: BlastRadius {
                 services: vec![plan.service.clone()],
                 fabrics: plan.fabrics.clone(),
-                instances: u32::try_from(plan.targets.len()).unwrap_or(u32::MAX),
+                instances: u32::try_from(plan.targets.len() + plan.added.len()).unwrap_or(u32::MAX),
             },
-            emergency: request.emergency,
+            emergency: plan.emergency.clone(),
             opened_at: now,
             deadline: Some(if plan.task.replaces() {
                 action::GRANT_WITHIN
@@ -373,7 +377,7 @@ fn exclusive(model: &Model, service: &ServiceName, task: Task, dead: bool) -> Re
     let (sheds, kills) = match task {
         Task::Shed { .. } => (true, false),
         Task::Kill => (false, dead),
-        Task::Restart | Task::Drain => (false, false),
+        Task::Restart | Task::Scale { .. } | Task::Drain => (false, false),
     };
     if sheds {
         return Ok(());
@@ -410,8 +414,8 @@ fn targets(
             "name the service; to take load off one instance, drain it",
         )),
         (Task::Shed { .. }, None) => Ok(Slots::default()),
-        (Task::Restart | Task::Kill | Task::Drain, Some(one)) => Ok(one),
-        (Task::Restart | Task::Kill | Task::Drain, None) => Ok(base
+        (Task::Restart | Task::Kill | Task::Scale { .. } | Task::Drain, Some(one)) => Ok(one),
+        (Task::Restart | Task::Kill | Task::Scale { .. } | Task::Drain, None) => Ok(base
             .slots()
             .map(|it| it.slot)
             .filter(|slot| request.fabric.as_ref().is_none_or(|it| *it == slot.fabric))
@@ -423,7 +427,7 @@ fn lasts(task: Task, request: &Request) -> Result<Span, Declined> {
     let default = match task {
         Task::Drain => DRAINED_FOR,
         Task::Shed { .. } => SHED_FOR,
-        Task::Restart | Task::Kill => Span::ZERO,
+        Task::Restart | Task::Kill | Task::Scale { .. } => Span::ZERO,
     };
     match request.lasts {
         None => Ok(default),
@@ -456,6 +460,7 @@ fn title(plan: &ActionPlan, request: &Request) -> String {
     match plan.task {
         Task::Restart => format!("restart {whom}{fabric}"),
         Task::Kill => format!("kill {whom}{fabric}"),
+        Task::Scale { .. } => format!("scale {whom}: {}", scaling::words(plan)),
         Task::Drain => format!("drain {whom}{fabric}"),
         Task::Shed { share } => format!("shed {} of {whom}{fabric}", percent(share)),
     }
@@ -471,6 +476,7 @@ fn lines(plan: &ActionPlan, dead: Option<&[String]>) -> Vec<String> {
             "{count} processes of {} in {fabrics} replaced by the same version, as measured capacity allows",
             plan.service
         ),
+        Task::Scale { .. } => scaling::words(plan),
         Task::Drain => format!(
             "{count} instances of {} in {fabrics} out of the routes for at most {}",
             plan.service, plan.lasts

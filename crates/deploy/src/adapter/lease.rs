@@ -195,7 +195,12 @@ impl Engine {
             leased_rps: book.leased_rps(change, direction),
         };
         let size = mover.sizes.get(fabric).copied().unwrap_or(0);
-        let mut grant = capacity::grant(known, candidates, direction, mover.batch, size, now);
+        let terms = capacity::Terms {
+            most: mover.batch,
+            size,
+            refills: mover.refills,
+        };
+        let mut grant = capacity::grant(known, candidates, direction, terms, now);
         if grant.slots.is_empty() && carries.is_empty() {
             grant.finding.remedy = format!(
                 "no capacity of {service} is known: declare spec.capacityRps, or measure it with \

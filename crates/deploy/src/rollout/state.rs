@@ -472,7 +472,9 @@ impl State {
             .slots
             .iter()
             .map(|(slot, state)| (slot.clone(), state.version.clone(), state.incarnation));
-        Deployment::of(self.plan.number(), version, hosts, instances)
+        let mut made = Deployment::of(self.plan.number(), version, hosts, instances);
+        made.given_up = self.plan.base.given_up;
+        made
     }
 
     /// What leaves once all have moved: what was added, or in a blue-green forward, what was there.

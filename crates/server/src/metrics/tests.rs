@@ -8,8 +8,8 @@ use axum::{
 use mainstay_core::{
     Actor, Append, ChangeId, Entry, HostName, ServiceName, StreamId,
     ports::{
-        BoxFuture, Changes, Clock, Declined, Identity, Ledger, LedgerError, No, Tables,
-        TokenHolder, Views,
+        BoxFuture, Changes, Clock, Declined, Identity, InstanceCounts, Ledger, LedgerError, No,
+        Tables, TokenHolder, Views,
     },
 };
 use mainstay_ekg::{
@@ -83,6 +83,12 @@ impl Changes for Nothing {
         declined()
     }
     fn may_stop(&self, _: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn may_scale(
+        &self,
+        _: Vec<(ServiceName, InstanceCounts)>,
+    ) -> BoxFuture<'_, Result<(), Declined>> {
         Box::pin(async { Ok(()) })
     }
     fn may_leave(&self, _: Vec<HostName>) -> BoxFuture<'_, Result<(), Declined>> {

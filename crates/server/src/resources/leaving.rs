@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use mainstay_core::{
     FabricName, HostName, Kind, Name, Resource, ServiceName,
     catalog::{Manage, Spec},
+    ports::InstanceCounts,
 };
 
 use crate::{App, problem::Problem};
@@ -34,6 +35,22 @@ pub(super) async fn may_let_go(
         .collect();
     if !left.is_empty() {
         app.changes.may_leave(left).await?;
+    }
+    let counts = |resource: &Resource| match Spec::decode(resource.kind, &resource.spec) {
+        Ok(Spec::Service(service)) => Some(service.instances),
+        _ => None,
+    };
+    let scaled: Vec<(ServiceName, InstanceCounts)> = after
+        .iter()
+        .filter(|(key, resource)| runs(resource) && before.get(key).is_some_and(runs))
+        .filter_map(|(key, resource)| {
+            let (was, is) = (before.get(key).and_then(counts)?, counts(resource)?);
+            let name = key.1.as_str().parse().ok()?;
+            (was != is).then_some((name, is))
+        })
+        .collect();
+    if !scaled.is_empty() {
+        app.changes.may_scale(scaled).await?;
     }
     Ok(())
 }

@@ -334,7 +334,12 @@ impl RolloutWorld {
             leased_rps,
         };
         let size = state.size_of(fabric) as usize;
-        let mut grant = capacity::grant(known, candidates, direction, plan.terms.batch, size, now);
+        let terms = capacity::Terms {
+            most: plan.terms.batch,
+            size,
+            refills: true,
+        };
+        let mut grant = capacity::grant(known, candidates, direction, terms, now);
         if self.planted == Planted::BatchIgnoresArithmetic {
             let count = size.div_ceil(2);
             grant.slots = candidates.of(fabric).take(count).cloned().collect();
