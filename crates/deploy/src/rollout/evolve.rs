@@ -173,6 +173,16 @@ fn verified(state: &mut State, slots: &Slots, at: Time) {
         (Phase::Placing, Direction::Forward) if state.batches == 0 && state.step.is_none() => {
             first_gate(state, at);
         }
+        (Phase::Placing, Direction::Forward)
+            if state
+                .step
+                .is_some_and(|step| state.for_step(step).is_empty()) =>
+        {
+            // The room that was made is all that the canary's step takes: nothing is left to lease for it.
+            let batch = state.batches;
+            state.held = None;
+            passed(state, Gate::Batch { batch }, at);
+        }
         (Phase::Placing, _) => {
             let batch = state.batches + 1;
             state.held = None;

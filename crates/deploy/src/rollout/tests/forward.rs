@@ -204,3 +204,17 @@ fn a_large_service_gets_as_many_canaries_as_its_first_step_needs() {
     );
     assert_eq!(walk.wanted()[&1_011].0, "v1", "the last is the control");
 }
+
+#[test]
+fn room_made_with_the_new_version_may_be_all_that_the_canarys_next_step_takes() {
+    let mut walk = Walk::canary().placed();
+    walk.pass();
+    walk.batch(3, 0);
+    walk.pass();
+    assert_eq!(walk.leased().unwrap().2, slots([4]), "one more for a tenth");
+    walk.grant(0, 0);
+    walk.see_all();
+    assert_eq!(walk.leased(), None, "no lease is asked for nothing");
+    assert_eq!(walk.state.step_words(), "canary 10 %");
+    assert_eq!(walk.weight(), 1_000);
+}
