@@ -4,12 +4,12 @@
 //! Guarantees: orders follow from committed entries alone, carry the leadership's epoch, and are sent again
 //! until they are acted on. Never calls anything measured that was not reported by an agent or a router.
 
-mod act;
+pub mod act;
 mod ask;
 mod dead;
 mod lease;
 mod leave;
-mod limit;
+pub mod limit;
 mod load;
 mod order;
 mod outlook;
@@ -21,7 +21,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 mod trouble;
-mod verify;
+pub mod verify;
 mod view;
 
 use std::{

@@ -440,7 +440,7 @@ impl Model {
     }
 
     /// What each service should run now, but for processes replaced beside a rollout.
-    pub(crate) fn laid_out(&self) -> BTreeMap<ServiceName, Desired> {
+    pub fn laid_out(&self) -> BTreeMap<ServiceName, Desired> {
         let settled = self
             .deployments
             .iter()
@@ -487,7 +487,7 @@ impl Model {
     }
 
     /// The service that a change at hand is about.
-    pub(crate) fn service_of(&self, change: &ChangeId) -> Option<&ServiceName> {
+    pub fn service_of(&self, change: &ChangeId) -> Option<&ServiceName> {
         let rollout = self.rollouts.get(change).map(|it| &it.state.plan().service);
         let action = || Some(&self.actions.get(change)?.state.plan().service);
         let limit = || Some(&self.limits.get(change)?.state.plan().service);
@@ -495,7 +495,7 @@ impl Model {
     }
 
     /// A change at hand as it was opened.
-    pub(crate) fn change(&self, change: &ChangeId) -> Option<&Change> {
+    pub fn change(&self, change: &ChangeId) -> Option<&Change> {
         let rollout = self.rollouts.get(change).map(|it| &it.change);
         let action = || Some(&self.actions.get(change)?.change);
         let limit = || Some(&self.limits.get(change)?.change);
@@ -503,7 +503,7 @@ impl Model {
     }
 
     /// What leases and admission ask of an open change that moves instances.
-    pub(crate) fn mover(&self, change: &ChangeId) -> Option<Mover<'_>> {
+    pub fn mover(&self, change: &ChangeId) -> Option<Mover<'_>> {
         let mut mover = if let Some(track) = self.rollouts.get(change) {
             let plan = track.state.plan();
             let fabrics = plan.base.fabrics.iter();

@@ -52,21 +52,21 @@ pub struct Sighting {
 
 /// A change that moves instances, as far as leases and admission ask.
 #[derive(Debug, Clone)]
-pub(crate) struct Mover<'a> {
+pub struct Mover<'a> {
     /// The service it moves.
-    pub(crate) service: &'a ServiceName,
+    pub service: &'a ServiceName,
     /// What the service should run now, this change included.
-    pub(crate) desired: Desired,
+    pub desired: Desired,
     /// Instances there were in each fabric.
-    pub(crate) sizes: BTreeMap<FabricName, usize>,
+    pub sizes: BTreeMap<FabricName, usize>,
     /// Versions whose capacity counts.
-    pub(crate) versions: Vec<Version>,
+    pub versions: Vec<Version>,
     /// Largest share of a fabric's instances out at once.
-    pub(crate) batch: Percent,
+    pub batch: Percent,
     /// Whether what it takes out comes back, so that another may stand in for it meanwhile.
-    pub(crate) refills: bool,
+    pub refills: bool,
     /// Hosts whose agents have to act, by fabric.
-    pub(crate) hosts: BTreeMap<FabricName, BTreeSet<HostName>>,
+    pub hosts: BTreeMap<FabricName, BTreeSet<HostName>>,
 }
 
 /// Ordinals of `fabric` that none of `taken` has, from the lowest.

@@ -3,24 +3,21 @@
 //! As with rollouts each effect is a long question, and asking twice does nothing twice. Which instances are
 //! meant is read from the committed state of the generation that asks.
 
-use mainstay_change::{CAPACITY, Direction};
-use mainstay_core::{
-    ChangeId, FabricName, Finding, HostName, Measured, Outcome, ServiceName, Time, Verdict,
-};
-use mainstay_wire::agent::InstanceState;
+pub mod seen;
+
+use mainstay_change::Direction;
+use mainstay_core::{ChangeId, Finding, Measured, Outcome, ServiceName, Verdict};
 use tokio::time::Instant;
 
 use super::{
-    Engine, dead, lock,
+    Engine,
     perform::{LOOK_EVERY, OPEN_FOR, short},
 };
 use crate::{
-    action::{Effect, Input, Process, Processes, State, Task},
-    capacity::Grant,
-    moves::{Expected, Mover},
-    site::Seen,
-    slots::{Slot, Slots},
+    action::{Effect, Input, Processes, State},
+    slots::Slots,
 };
+use seen::{Arriving, one_more};
 
 /// How often a lease is asked for again.
 const ASK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
@@ -50,9 +47,7 @@ impl Engine {
             Effect::Observe { generation } => {
                 self.observe_action(change, &service, generation).await
             }
-            Effect::Confirm { generation } => {
-                self.confirm_routes(change, &service, generation).await
-            }
+            Effect::Confirm { generation } => self.confirm_routes(change, generation).await,
             Effect::Settle { deployment } => match deployment {
                 Some(deployment) => self
                     .settle(change, &service, &deployment)
@@ -106,7 +101,7 @@ impl Engine {
                 let grant = self
                     .lease_in(change, service, fabric, direction, &candidates)
                     .await?;
-                let grant = self.carefully(change, &state, fabric, grant)?;
+                let grant = self.with_eyes(|it| it.carefully(change, &state, fabric, grant))?;
                 let to = if grant.slots.is_empty() {
                     &mut held
                 } else {
@@ -126,7 +121,7 @@ impl Engine {
                 let step = format!("batch {batch}");
                 return Some(Input::Granted {
                     batch,
-                    before: processes(&self.0.ports.site.seen(), service, &taken),
+                    before: self.with_eyes(|it| it.processes(service, &taken)),
                     slots: taken,
                     room,
                     verdict: short(Verdict::new(step, self.now(), findings)),
@@ -178,58 +173,6 @@ impl Engine {
         Some(self.waived(change, service, findings))
     }
 
-    /// Where measurements of load are missing a restoring step takes the path that needs none: what has no
-    /// process carries nothing; and one instance at a time may leave the routes beside others that run.
-    fn carefully(
-        &self,
-        change: &ChangeId,
-        state: &State,
-        fabric: &FabricName,
-        grant: Grant,
-    ) -> Option<Grant> {
-        let plan = state.plan();
-        let blind = grant.finding.outcome == Outcome::InsufficientEvidence;
-        let restoring = plan.direction == Direction::Restoring;
-        if !grant.slots.is_empty() || !blind || !restoring {
-            return Some(grant);
-        }
-        let now = self.now();
-        let seen = self.0.ports.site.seen();
-        let model = self.model();
-        let mover = model.mover(change)?;
-        let candidates = state.candidates();
-        let gone: Slots = candidates
-            .of(fabric)
-            .filter(|slot| {
-                let wanted = mover.desired.slots.get(slot);
-                wanted.is_some_and(|it| dead::is_gone(&seen, &plan.service, slot, it, now))
-            })
-            .cloned()
-            .collect();
-        let (slots, why) = if !gone.is_empty() {
-            let why = format!("{} have no process: taking them takes nothing", gone.len());
-            (gone, why)
-        } else if plan.task == Task::Drain {
-            let others = others(&seen, &mover, fabric, &candidates, now);
-            let one: Slots = candidates.of(fabric).take(1).cloned().collect();
-            let enough = others > 0;
-            let why = format!("one at a time, {others} others run as their agents see");
-            (if enough { one } else { Slots::default() }, why)
-        } else {
-            return Some(grant);
-        };
-        Some(Grant {
-            finding: Finding {
-                signal: CAPACITY.to_owned(),
-                outcome: Outcome::InsufficientEvidence,
-                value: format!("{}; {why}", grant.finding.value),
-                ..grant.finding
-            },
-            slots,
-            ..grant
-        })
-    }
-
     async fn observe_action(
         &self,
         change: &ChangeId,
@@ -241,74 +184,51 @@ impl Engine {
             .await
             .filter(|it| it.generation() == generation)?;
         if !state.stopping().is_empty() {
-            return self.observe_stopping(change, service, &state).await;
+            return self.observe_stopping(change, &state).await;
         }
-        let arriving = state.arriving();
-        let desired = self.model().laid_out().remove(service)?;
-        let mut wanted = Vec::new();
-        // What a rollout took away meanwhile needs not come back.
-        let mut gone = Slots::default();
-        for slot in arriving.iter() {
-            let Some(it) = desired.slots.get(slot) else {
-                gone.insert(slot.clone());
-                continue;
-            };
-            let expected = Expected {
-                version: it.version.clone(),
-                incarnation: it.incarnation,
-            };
-            wanted.push(([slot.clone()].into_iter().collect(), expected));
-        }
+        let Arriving { wanted, gone } = self.with_eyes(|it| it.arriving(&state))?;
         let current = |model: &crate::Model| {
             let track = model.actions.get(change);
             track.is_some_and(|it| it.state.generation() <= generation)
         };
         let resting = state.resting();
         let sighting = self.observe(service, &wanted, &resting, current).await?;
-        let seen = self.0.ports.site.seen();
-        let now_run = processes(&seen, service, &arriving);
-        let verified = sighting.verified.map(|slots| {
-            let later = slots.iter().filter(|slot| {
-                let (before, now) = (state.before().get(slot), now_run.get(slot));
-                !state.is_replacing() || is_later(before, now)
-            });
-            later.chain(gone.iter()).cloned().collect::<Slots>()
+        let (verified, killed) = self.with_eyes(|it| {
+            let later = |slots: Slots| {
+                it.later(&state, &slots)
+                    .iter()
+                    .chain(gone.iter())
+                    .cloned()
+                    .collect()
+            };
+            let verified: Measured<Slots> = sighting.verified.map(later);
+            let killed = it.killed(&state, verified.value());
+            (verified, killed)
         });
         Some(Input::Seen {
             generation,
-            killed: killed(&seen, service, &state, verified.value()),
             verified,
+            killed,
             drained: sighting.drained,
             failing: sighting.failing,
         })
     }
 
     /// Which of those that stop for good their agents see gone.
-    async fn observe_stopping(
-        &self,
-        change: &ChangeId,
-        service: &ServiceName,
-        state: &State,
-    ) -> Option<Input> {
+    async fn observe_stopping(&self, change: &ChangeId, state: &State) -> Option<Input> {
         let deadline = Instant::now() + OPEN_FOR;
-        let (generation, stopping) = (state.generation(), state.stopping());
+        let generation = state.generation();
         loop {
-            let (now, seen) = (self.now(), self.0.ports.site.seen());
-            let mut oldest = now;
-            let mut gone = Slots::default();
-            for slot in stopping.iter() {
-                let host = state.plan().host_of(slot);
-                let at = host.and_then(|host| stopped_at(&seen, service, slot, host, now));
-                if let Some(at) = at {
-                    oldest = oldest.min(at);
-                    gone.insert(slot.clone());
-                }
-            }
-            if !gone.is_empty() || Instant::now() >= deadline {
+            let (verified, killed) = self.with_eyes(|it| {
+                let verified = it.stopped(state);
+                let killed = it.killed(state, verified.value());
+                (verified, killed)
+            });
+            if !verified.value().is_empty() || Instant::now() >= deadline {
                 return Some(Input::Seen {
                     generation,
-                    killed: killed(&seen, service, state, &gone),
-                    verified: Measured::observe(gone, oldest, "agent"),
+                    verified,
+                    killed,
                     drained: Slots::default(),
                     failing: None,
                 });
@@ -321,52 +241,23 @@ impl Engine {
     }
 
     /// Whether the routers of its fabrics act on a table that says what is wanted now.
-    async fn confirm_routes(
-        &self,
-        change: &ChangeId,
-        service: &ServiceName,
-        generation: u64,
-    ) -> Option<Input> {
+    async fn confirm_routes(&self, change: &ChangeId, generation: u64) -> Option<Input> {
         let state = self
             .state_once(change, |it| it.generation() >= generation)
             .await
             .filter(|it| it.generation() == generation)?;
         let deadline = Instant::now() + OPEN_FOR;
         loop {
-            let shed = self.model().laid_out().remove(service)?.shed;
-            let seen = self.0.ports.site.seen();
-            let now = self.now();
-            let mut oldest = now;
-            let applied = state.plan().fabrics.iter().all(|fabric| {
-                let wanted = shed.get(fabric).copied().unwrap_or(0);
-                let at = self.applied(&seen, service, fabric, wanted);
-                oldest = oldest.min(at.unwrap_or(now));
-                at.is_some()
-            });
-            if applied || Instant::now() >= deadline {
+            let at = self.with_eyes(|it| it.sheds(&state));
+            if at.is_some() || Instant::now() >= deadline {
+                let oldest = at.unwrap_or_else(|| self.now());
                 return Some(Input::Routed {
                     generation,
-                    applied: Measured::observe(applied, oldest, "routers"),
+                    applied: Measured::observe(at.is_some(), oldest, "routers"),
                 });
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-    }
-
-    /// When the router of `fabric` was heard to act on a table that sheds `share` of `service`.
-    fn applied(
-        &self,
-        seen: &Seen,
-        service: &ServiceName,
-        fabric: &FabricName,
-        share: u32,
-    ) -> Option<Time> {
-        let ordered = lock(&self.0.ordered);
-        let table = ordered.fabrics.get(fabric)?;
-        let routes = table.services.iter().find(|it| it.service == *service)?;
-        let router = seen.fabrics.get(fabric)?;
-        let is_it = routes.shed == share && router.applied >= table.generation;
-        (is_it && router.connected).then_some(router.received_at)
     }
 
     /// Lets go of every lease, where no process was replaced.
@@ -384,98 +275,4 @@ impl Engine {
         }
         Some(Input::Settled)
     }
-}
-
-/// When the agent of `host` said that nothing runs in `slot` any more, if it lately did.
-fn stopped_at(
-    seen: &Seen,
-    service: &ServiceName,
-    slot: &Slot,
-    host: &HostName,
-    now: Time,
-) -> Option<Time> {
-    let agent = seen.hosts.get(host).filter(|it| it.is_fresh(now))?;
-    let name = slot.instance(service).ok()?;
-    let mut instances = agent.instances.iter();
-    let found = instances.find(|it| it.instance == name);
-    let is_gone = found.is_none_or(|it| it.state == InstanceState::Gone);
-    is_gone.then_some(agent.received_at)
-}
-
-/// Why nothing is taken although it could be: few instances are replaced by adding one first.
-fn one_more() -> Finding {
-    Finding {
-        signal: "surplus".to_owned(),
-        outcome: Outcome::InsufficientEvidence,
-        value: "none: so few instances are replaced beside one more".to_owned(),
-        limit: "one more than usual, seen serving".to_owned(),
-        remedy: "none needed: it is added by itself".to_owned(),
-    }
-}
-
-/// Instances of `fabric` that are not `leaving` and that their agents see running; none where one is out already.
-fn others(
-    seen: &Seen,
-    mover: &Mover<'_>,
-    fabric: &FabricName,
-    leaving: &Slots,
-    now: Time,
-) -> usize {
-    let of_fabric = || {
-        mover
-            .desired
-            .slots
-            .iter()
-            .filter(|(slot, _)| slot.fabric == *fabric)
-    };
-    if of_fabric().any(|(_, wanted)| wanted.draining) {
-        return 0;
-    }
-    let running = of_fabric().filter(|(slot, _)| {
-        let name = slot.instance(mover.service).ok();
-        let found = name.and_then(|name| {
-            let (host, report) = seen.instance(name.as_str())?;
-            let fresh = host.is_fresh(now);
-            Some(fresh && report.state == InstanceState::Running)
-        });
-        !leaving.contains(slot) && found == Some(true)
-    });
-    running.count()
-}
-
-/// The processes of `slots` as their agents saw them last.
-fn processes(seen: &Seen, service: &ServiceName, slots: &Slots) -> Processes {
-    let mut all = Processes::default();
-    for slot in slots.iter() {
-        let name = slot.instance(service).ok();
-        let found = name.as_ref().and_then(|name| seen.instance(name.as_str()));
-        if let Some(process) = found.and_then(|(_, report)| report.process.as_ref()) {
-            all.insert(slot, Process(process.pid, process.started_at));
-        }
-    }
-    all
-}
-
-/// Whether `now` is another process than `before`, and started after it.
-fn is_later(before: Option<Process>, now: Option<Process>) -> bool {
-    match (before, now) {
-        (_, None) => false,
-        (None, Some(_)) => true,
-        (Some(Process(_, before)), Some(Process(_, now))) => now > before,
-    }
-}
-
-/// Of `verified`, those whose process before had to be killed, as their agents say.
-fn killed(seen: &Seen, service: &ServiceName, state: &State, verified: &Slots) -> Slots {
-    let had = |slot: &&Slot| state.before().get(slot).is_some();
-    verified
-        .iter()
-        .filter(had)
-        .filter(|slot| {
-            let name = slot.instance(service).ok();
-            let found = name.as_ref().and_then(|name| seen.instance(name.as_str()));
-            found.is_some_and(|(_, report)| report.killed_last)
-        })
-        .cloned()
-        .collect()
 }

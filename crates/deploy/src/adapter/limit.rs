@@ -2,7 +2,7 @@
 //!
 //! Guarantees: what a test is told was reported by the router of its fabric; one that is silent says nothing.
 
-mod seen;
+pub mod seen;
 
 use mainstay_change::Machine;
 use mainstay_core::{
@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    Engine, lock,
+    Engine,
     perform::{LOOK_EVERY, OPEN_FOR, short},
     propose::{REASON_BYTES_MAX, conflict, invalid, unavailable},
 };
@@ -27,13 +27,12 @@ use crate::{
         Effect, Input, KIND, LimitPlan, LimitTest, State,
         plan::{HOLD_FOR, STEPS, TEST_WITHIN},
     },
-    model::{CLAIMED, Model},
+    model::CLAIMED,
     moves::Verb,
     planning::refused,
-    site::Seen,
 };
 
-use seen::{candidate, fit, report, sample, source};
+use seen::{candidate, disturbed, fit, other, report, sample, source};
 
 /// What is asked for.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,21 +43,6 @@ struct Request {
     fabric: Option<FabricName>,
     #[serde(default)]
     reason: String,
-}
-
-/// The rollout or action that is open on `service`, if one is.
-fn other<'a>(model: &'a Model, service: &ServiceName) -> Option<&'a Change> {
-    let rollout = model.open(service).map(|track| &track.change);
-    rollout.or_else(|| {
-        let mut open = model.actions.values().filter(|it| it.ended_at.is_none());
-        let found = open.find(|it| it.state.plan().service == *service)?;
-        Some(&found.change)
-    })
-}
-
-fn disturbed(model: &Model, plan: &LimitPlan) -> Option<String> {
-    let change = other(model, &plan.service)?;
-    Some(format!("{} ({}) is under way", change.title, change.id))
 }
 
 impl Engine {
@@ -296,8 +280,7 @@ impl Engine {
         let share = state.share();
         let deadline = Instant::now() + OPEN_FOR;
         loop {
-            let seen = self.0.ports.site.seen();
-            let at = self.gives(&seen, plan, share);
+            let at = self.with_eyes(|it| it.gives(plan, share));
             if at.is_some() || Instant::now() >= deadline {
                 let applied = at.is_some();
                 return Some(Input::Routed {
@@ -307,21 +290,6 @@ impl Engine {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-    }
-
-    /// When the router was heard to act on a table that gives the instance `share`; one that is in the table no
-    /// more gets none, and so no more than a full one.
-    fn gives(&self, seen: &Seen, plan: &LimitPlan, share: f64) -> Option<Time> {
-        let ordered = lock(&self.0.ordered);
-        let table = ordered.fabrics.get(&plan.slot.fabric)?;
-        let routes = table.services.iter().find(|it| it.service == plan.service);
-        let mut backends = routes.into_iter().flat_map(|it| &it.backends);
-        let given = backends
-            .find(|it| it.instance == plan.instance)
-            .map_or(1.0, |it| it.share);
-        let router = seen.fabrics.get(&plan.slot.fabric)?;
-        let is_it = given.total_cmp(&share).is_eq() && router.applied >= table.generation;
-        (is_it && router.connected).then_some(router.received_at)
     }
 
     /// What is seen of the instance: at once when its objective breaks or something disturbs, else at `until`.

@@ -179,7 +179,7 @@ impl Engine {
         let deadline = Instant::now() + OPEN_FOR;
         loop {
             let now = self.now();
-            let looked = self.look(service, wanted, draining, now);
+            let looked = self.with_eyes(|eyes| eyes.look(service, wanted, draining));
             let at_rest = !draining.is_empty() && looked.drained.covers(draining);
             let news = !looked.verified.is_empty() || looked.failing.is_some() || at_rest;
             if news || Instant::now() >= deadline {

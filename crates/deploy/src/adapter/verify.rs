@@ -5,11 +5,17 @@
 //! that carry the wanted version. It is at rest when the table that drains it is in force and its router
 //! counts no request under way.
 
+use std::collections::BTreeMap;
+
 use mainstay_core::{FabricName, Measured, ServiceName, Time};
-use mainstay_wire::agent::{InstanceReport, InstanceState};
+use mainstay_wire::{
+    agent::{InstanceReport, InstanceState},
+    router::RouteTable,
+};
 
 use super::{Engine, lock};
 use crate::{
+    model::Model,
     moves::Expected,
     site::Seen,
     slots::{Slot, Slots},
@@ -20,29 +26,60 @@ const EXITS_FAILING: u32 = 3;
 
 /// What was seen of a set of instances.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Looked {
-    pub(super) verified: Slots,
-    pub(super) drained: Slots,
-    pub(super) failing: Option<(Slots, String)>,
+pub struct Looked {
+    /// Instances seen as they are wanted.
+    pub verified: Slots,
+    /// Instances that hold no request any more.
+    pub drained: Slots,
+    /// Instances that cannot come up, and why.
+    pub failing: Option<(Slots, String)>,
     /// When the stalest of the reports it rests on was received.
-    pub(super) at: Option<Time>,
+    at: Option<Time>,
+}
+
+/// All that can be looked at, at one moment. The simulator looks through the same eyes.
+#[derive(Debug, Clone, Copy)]
+pub struct Eyes<'a> {
+    /// What the ledger adds up to.
+    pub model: &'a Model,
+    /// What was reported.
+    pub seen: &'a Seen,
+    /// The tables that routers were sent last.
+    pub tables: &'a BTreeMap<FabricName, RouteTable>,
+    /// The moment.
+    pub now: Time,
 }
 
 impl Engine {
-    pub(super) fn look(
-        &self,
+    /// Looks; the model is locked before the orders, here as everywhere.
+    pub(super) fn with_eyes<T>(&self, look: impl FnOnce(Eyes<'_>) -> T) -> T {
+        let seen = self.0.ports.site.seen();
+        let now = self.now();
+        let model = self.model();
+        let ordered = lock(&self.0.ordered);
+        look(Eyes {
+            model: &model,
+            seen: &seen,
+            tables: &ordered.fabrics,
+            now,
+        })
+    }
+}
+
+impl Eyes<'_> {
+    /// What is seen of instances on the move.
+    pub fn look(
+        self,
         service: &ServiceName,
         wanted: &[(Slots, Expected)],
         draining: &Slots,
-        now: Time,
     ) -> Looked {
-        let seen = self.0.ports.site.seen();
         let mut looked = Looked::default();
         let mut failing = Slots::default();
         let mut because = None;
         for (slots, expected) in wanted {
             for slot in slots.iter() {
-                match self.one(&seen, service, slot, expected, now) {
+                match self.one(service, slot, expected) {
                     One::AsWanted(at) => {
                         looked.verified.insert(slot.clone());
                         looked.at = Some(looked.at.map_or(at, |before| before.min(at)));
@@ -57,21 +94,15 @@ impl Engine {
         }
         looked.failing = because.map(|because| (failing, because));
         for slot in draining.iter() {
-            if self.at_rest(&seen, service, slot, now) {
+            if self.at_rest(service, slot) {
                 looked.drained.insert(slot.clone());
             }
         }
         looked
     }
 
-    fn one(
-        &self,
-        seen: &Seen,
-        service: &ServiceName,
-        slot: &Slot,
-        expected: &Expected,
-        now: Time,
-    ) -> One {
+    fn one(self, service: &ServiceName, slot: &Slot, expected: &Expected) -> One {
+        let (seen, now) = (self.seen, self.now);
         let Ok(name) = slot.instance(service) else {
             return One::Failing("its name is too long".to_owned());
         };
@@ -82,7 +113,7 @@ impl Engine {
             return One::NotYet;
         }
         let expected = &Expected {
-            incarnation: expected.incarnation + self.model().beside(service, slot),
+            incarnation: expected.incarnation + self.model.beside(service, slot),
             version: expected.version.clone(),
         };
         let is_it =
@@ -105,7 +136,7 @@ impl Engine {
             return One::NotYet;
         }
         let routed = self
-            .model()
+            .model
             .fabrics
             .get(&slot.fabric)
             .is_some_and(|it| it.listen.is_some());
@@ -118,12 +149,11 @@ impl Engine {
         }
     }
 
-    fn at_rest(&self, seen: &Seen, service: &ServiceName, slot: &Slot, now: Time) -> bool {
+    fn at_rest(self, service: &ServiceName, slot: &Slot) -> bool {
         let Ok(name) = slot.instance(service) else {
             return true;
         };
-        let ordered = lock(&self.0.ordered).fabrics.get(&slot.fabric).cloned();
-        let Some(table) = ordered else {
+        let Some(table) = self.tables.get(&slot.fabric) else {
             return false;
         };
         let listed = table
@@ -134,10 +164,11 @@ impl Engine {
         if listed.is_some_and(|backend| !backend.draining) {
             return false;
         }
-        let Some(fabric) = fresh(seen, &slot.fabric, now) else {
+        let Some(fabric) = fresh(self.seen, &slot.fabric, self.now) else {
             return false;
         };
-        let in_flight = seen
+        let in_flight = self
+            .seen
             .backend(&slot.fabric, service, name.as_str())
             .map_or(0, |backend| backend.in_flight);
         fabric.applied >= table.generation && in_flight == 0
@@ -185,7 +216,7 @@ fn router_sees(
 
 impl Looked {
     /// What was verified, as a measurement.
-    pub(super) fn measured(&self, now: Time) -> Measured<Slots> {
+    pub fn measured(&self, now: Time) -> Measured<Slots> {
         let at = self.at.unwrap_or(now);
         Measured::observe(self.verified.clone(), at, "agent and router")
     }

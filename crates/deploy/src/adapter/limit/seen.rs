@@ -1,11 +1,13 @@
 //! What a limit test sees of its instance and of the rest of its fabric, as the router reports it.
 
-use mainstay_core::{FabricName, Finding, Outcome, ServiceName, Time};
+use mainstay_core::{Change, FabricName, Finding, Outcome, ServiceName, Time};
 use mainstay_wire::router::BackendReport;
 
+use super::super::verify::Eyes;
 use crate::{
     desired::Desired,
     limit::{LimitPlan, Sample},
+    model::Model,
     site::{REPORT_FRESH, Seen},
     slots::Slot,
 };
@@ -16,7 +18,7 @@ const BAD_MIN: f64 = 3.0;
 const RATE_SECS: f64 = 10.0;
 
 /// The report about the instance, if its router is connected and was heard lately, and when it was received.
-pub(super) fn report<'a>(
+pub fn report<'a>(
     seen: &'a Seen,
     plan: &LimitPlan,
     now: Time,
@@ -27,7 +29,40 @@ pub(super) fn report<'a>(
     fresh.then_some((found, router.received_at))
 }
 
-pub(super) fn source(plan: &LimitPlan) -> String {
+/// The rollout or action that is open on `service`, if one is.
+pub fn other<'a>(model: &'a Model, service: &ServiceName) -> Option<&'a Change> {
+    let rollout = model.open(service).map(|track| &track.change);
+    rollout.or_else(|| {
+        let mut open = model.actions.values().filter(|it| it.ended_at.is_none());
+        let found = open.find(|it| it.state.plan().service == *service)?;
+        Some(&found.change)
+    })
+}
+
+/// The change that disturbs a test of `plan`'s service, if one does.
+pub fn disturbed(model: &Model, plan: &LimitPlan) -> Option<String> {
+    let change = other(model, &plan.service)?;
+    Some(format!("{} ({}) is under way", change.title, change.id))
+}
+
+impl Eyes<'_> {
+    /// When the router was heard to act on a table that gives the instance `share`; one that is in the table no
+    /// more gets none, and so no more than a full one.
+    pub fn gives(self, plan: &LimitPlan, share: f64) -> Option<Time> {
+        let table = self.tables.get(&plan.slot.fabric)?;
+        let routes = table.services.iter().find(|it| it.service == plan.service);
+        let mut backends = routes.into_iter().flat_map(|it| &it.backends);
+        let given = backends
+            .find(|it| it.instance == plan.instance)
+            .map_or(1.0, |it| it.share);
+        let router = self.seen.fabrics.get(&plan.slot.fabric)?;
+        let is_it = given.total_cmp(&share).is_eq() && router.applied >= table.generation;
+        (is_it && router.connected).then_some(router.received_at)
+    }
+}
+
+/// Who measured what a test of `plan` is told.
+pub fn source(plan: &LimitPlan) -> String {
     format!("router {}", plan.slot.fabric)
 }
 
@@ -42,12 +77,7 @@ fn finding(signal: &str, outcome: Outcome, value: String, limit: String, remedy:
 }
 
 /// Whether what is reported lets the instance get more: it serves, and the rest of its fabric is fine.
-pub(super) fn fit(
-    seen: &Seen,
-    plan: &LimitPlan,
-    disturbed: Option<String>,
-    now: Time,
-) -> Vec<Finding> {
+pub fn fit(seen: &Seen, plan: &LimitPlan, disturbed: Option<String>, now: Time) -> Vec<Finding> {
     let fabric = &plan.slot.fabric;
     let Some((found, _)) = report(seen, plan, now) else {
         return vec![finding(
@@ -107,7 +137,8 @@ pub(super) fn fit(
     findings
 }
 
-pub(super) fn sample(found: &BackendReport, plan: &LimitPlan, disturbed: Option<String>) -> Sample {
+/// What `found` says of the instance, and whether it ends the test.
+pub fn sample(found: &BackendReport, plan: &LimitPlan, disturbed: Option<String>) -> Sample {
     let another = (found.incarnation != plan.incarnation)
         .then(|| "another process took its place".to_owned());
     let p99 = found
@@ -131,7 +162,7 @@ pub(super) fn sample(found: &BackendReport, plan: &LimitPlan, disturbed: Option<
 }
 
 /// The instance to test in `fabric`: the first of those in rotation, where another is left beside it.
-pub(super) fn candidate(
+pub fn candidate(
     seen: &Seen,
     service: &ServiceName,
     desired: &Desired,
