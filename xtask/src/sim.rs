@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
-use mainstay_sim::{Planted, Report, RolloutWorld, World};
+use clap::Args;
+use mainstay_sim::{Planted, Report, World};
 
-/// Worlds between two lines of progress.
+/// Seeds between two lines of progress.
 const PROGRESS_EVERY: u64 = 1_000;
 
 /// Which worlds to run.
@@ -20,33 +20,14 @@ pub(crate) struct Sim {
     /// Go on until stopped or until a seed fails.
     #[arg(long)]
     forever: bool,
-    /// Which kind of world; both where unset.
-    #[arg(long)]
-    world: Option<Kind>,
+    /// Which kind of world, `freeze`, `rollout`, `action` or `limit`; all where unset.
+    #[arg(long, value_parser = named)]
+    world: Option<World>,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Kind {
-    /// A freeze beside a change of many steps.
-    Freeze,
-    /// A rollout over simulated hosts and routers.
-    Rollout,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Freeze => "freeze",
-            Self::Rollout => "rollout",
-        }
-    }
-
-    fn run(self, seed: u64) -> Report {
-        match self {
-            Self::Freeze => World::new(seed, Planted::Nothing).run(),
-            Self::Rollout => RolloutWorld::new(seed, Planted::Nothing).run(),
-        }
-    }
+fn named(name: &str) -> Result<World, String> {
+    let found = World::ALL.into_iter().find(|world| world.name() == name);
+    found.ok_or_else(|| format!("worlds are {}", World::ALL.map(World::name).join(", ")))
 }
 
 pub(crate) fn run(sim: &Sim) -> ExitCode {
@@ -55,19 +36,19 @@ pub(crate) fn run(sim: &Sim) -> ExitCode {
     } else {
         sim.seed.saturating_add(sim.seeds)
     };
-    let kinds: Vec<Kind> = [Kind::Freeze, Kind::Rollout]
-        .into_iter()
-        .filter(|kind| sim.world.is_none_or(|wanted| wanted == *kind))
+    let worlds = World::ALL.into_iter();
+    let worlds: Vec<World> = worlds
+        .filter(|world| sim.world.is_none_or(|wanted| wanted == *world))
         .collect();
     for seed in sim.seed..end {
-        for kind in &kinds {
-            let report = kind.run(seed);
+        for world in &worlds {
+            let report = world.run(seed, Planted::Nothing);
             if sim.seeds == 1 && !sim.forever {
                 print!("{}", report.trace);
                 println!("{:?}", report.bites);
             }
             if !report.violations.is_empty() {
-                return failed(*kind, seed, &report);
+                return failed(*world, seed, &report);
             }
         }
         let done = seed - sim.seed + 1;
@@ -79,12 +60,12 @@ pub(crate) fn run(sim: &Sim) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn failed(kind: Kind, seed: u64, report: &Report) -> ExitCode {
-    let kind = kind.name();
+fn failed(world: World, seed: u64, report: &Report) -> ExitCode {
+    let name = world.name();
     eprintln!(
-        "seed {seed} of the {kind} world breaks: {:#?}",
+        "seed {seed} of the {name} world breaks: {:#?}",
         report.violations
     );
-    eprintln!("replay it with `cargo xtask sim --world {kind} --seed {seed} --seeds 1`");
+    eprintln!("replay it with `cargo xtask sim --world {name} --seed {seed} --seeds 1`");
     ExitCode::from(1)
 }

@@ -425,6 +425,22 @@ impl Model {
         })
     }
 
+    /// What `service` runs now, if anything: its deployment, or what the rollout it is `beside` wants.
+    pub fn running(&self, service: &ServiceName, beside: bool) -> Option<Deployment> {
+        if !beside {
+            let settled = self.deployments.get(service)?;
+            return settled.slots().next().is_some().then(|| settled.clone());
+        }
+        let plan = self.open(service)?.state.plan();
+        let desired = self.laid_out().remove(service)?;
+        let fabrics = plan.base.fabrics.iter();
+        let hosts = fabrics.map(|(fabric, placed)| (fabric.clone(), placed.hosts.clone()));
+        let slots = desired.slots.into_iter();
+        let instances = slots.map(|(slot, wanted)| (slot, wanted.version, wanted.incarnation));
+        let (number, version) = (plan.base.number, plan.to.clone());
+        Some(Deployment::of(number, version, hosts.collect(), instances))
+    }
+
     /// What each service should run now.
     pub fn desired(&self) -> BTreeMap<ServiceName, Desired> {
         let mut desired = self.laid_out();
@@ -481,7 +497,7 @@ impl Model {
     }
 
     /// What an instance's incarnation has gained by being replaced beside rollouts.
-    pub(crate) fn beside(&self, service: &ServiceName, slot: &Slot) -> u64 {
+    pub fn beside(&self, service: &ServiceName, slot: &Slot) -> u64 {
         let count = self.beside.get(&(service.clone(), slot.clone()));
         count.map_or(0, |count| count * BESIDE)
     }

@@ -18,7 +18,7 @@ use mainstay_deploy::{
     planning::{self, Overrides},
     rollout::Ruling,
 };
-use mainstay_sim::{RolloutWorld, Sized};
+use mainstay_sim::{Sized, rollout_of};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -54,7 +54,7 @@ fn exposure() -> bool {
             bad_from,
             strategy,
         };
-        let report = RolloutWorld::sized(1, size).run();
+        let report = rollout_of(1, size);
         match report.exposed_after_ms {
             Some(after_ms) => println!("figure rollback_{what}_1000_ms {after_ms}"),
             None => println!("{what}: no verdict, or no end of it"),

@@ -11,7 +11,7 @@ pub enum Invariant {
     Ledger,
     /// No forward step while a freeze holds, after harm was seen, or on stale data.
     Guard,
-    /// A freeze ends by its deadline.
+    /// What is temporary ends by its deadline: a freeze, a drain, a shed, a share that a limit test shifted.
     Undo,
     /// A stale leader commits nothing; no effect takes hold twice or after a newer one.
     Fence,
@@ -62,6 +62,20 @@ pub enum Fault {
     FailsToStart,
     /// Another change holds headroom of the same service.
     ForeignLease,
+    /// An answer does not arrive in time, or never.
+    LostAnswer,
+    /// An agent is gone; what it started goes on.
+    AgentGone,
+    /// A router is cut off; it goes on with the table it has.
+    RouterGone,
+    /// An instance holds its port and answers nobody.
+    Hangs,
+    /// A freeze holds what would go forward.
+    Frozen,
+    /// A change is opened while another one is under way on the service.
+    Beside,
+    /// More than a full share breaks what users are promised.
+    LimitBreaks,
 }
 
 /// A bug in the simulated system, to test the simulator.
@@ -71,6 +85,8 @@ pub enum Planted {
     Nothing,
     /// The guard passes everything.
     GuardSaysYes,
+    /// Nobody asks whether a freeze holds.
+    FreezeOverlooked,
     /// The ledger writes without looking at what was expected.
     NoExpectations,
     /// The receiver does again what it did before.
@@ -107,6 +123,26 @@ pub enum Planted {
     RoutesUnheard,
     /// The end is reported without writing down what runs.
     SettlesUnwritten,
+    /// The end is reported without letting go of what was leased.
+    LeasesKept,
+    /// Headroom that others hold is counted as free.
+    LeasesUncounted,
+    /// A process counts as the successor although it started before.
+    StartIgnored,
+    /// Nobody says which processes had to be killed.
+    KillsUnsaid,
+    /// A process that was told to stop for good counts as gone.
+    StopBelieved,
+    /// Routers are said to act on a table that they were only sent.
+    ConfirmsUnapplied,
+    /// A limit test does not see other changes of its service.
+    DisturbanceIgnored,
+    /// What an instance was sent is taken for what it answered well.
+    OfferedIsHeld,
+    /// A share above a full one is ordered without its limit.
+    LimitUnsent,
+    /// A share that was raised is never ordered back.
+    ShareKept,
 }
 
 /// An invariant that did not hold.
@@ -119,7 +155,7 @@ pub struct Violation {
 }
 
 /// What came of a world.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// What did not hold; stops at the first.
     pub violations: Vec<Violation>,

@@ -257,7 +257,7 @@ impl State {
 
     /// One more place in each fabric where instances have to move and none was added yet. Beside a rollout
     /// there is none: the places are its own.
-    pub(crate) fn room(&self) -> Slots {
+    pub fn room(&self) -> Slots {
         let task = self.plan.task;
         if !task.replaces() || !task.refills() || self.plan.beside {
             return Slots::default();

@@ -6,18 +6,15 @@
 pub mod seen;
 
 use mainstay_change::Direction;
-use mainstay_core::{ChangeId, Finding, Measured, Outcome, ServiceName, Verdict};
+use mainstay_core::{ChangeId, Finding, Measured, Outcome, ServiceName};
 use tokio::time::Instant;
 
 use super::{
     Engine,
-    perform::{LOOK_EVERY, OPEN_FOR, short},
+    perform::{LOOK_EVERY, OPEN_FOR},
 };
-use crate::{
-    action::{Effect, Input, Processes, State},
-    slots::Slots,
-};
-use seen::{Arriving, one_more};
+use crate::action::{Effect, Input, State};
+use seen::{Arriving, Leased};
 
 /// How often a lease is asked for again.
 const ASK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
@@ -87,45 +84,23 @@ impl Engine {
         let direction = state.plan().direction;
         let candidates = state.candidates();
         if state.starts_next() {
-            return self.start_action(change, service, batch, &candidates).await;
+            return self.start_action(change, service, &state, batch).await;
         }
         loop {
-            let mut findings = match direction {
+            let admission = match direction {
                 Direction::Forward => self.admission_findings(change, service).await?,
                 Direction::Restoring => self.waived(change, service, Vec::new()),
             };
-            let room = findings.iter().all(|it| it.outcome == Outcome::Pass);
-            let mut taken = Slots::default();
-            let (mut granted, mut held) = (Vec::new(), Vec::new());
+            let room = admission.iter().all(|it| it.outcome == Outcome::Pass);
+            let mut leased = Leased::default();
             for fabric in candidates.fabrics().into_iter().filter(|_| room) {
                 let grant = self
                     .lease_in(change, service, fabric, direction, &candidates)
                     .await?;
-                let grant = self.with_eyes(|it| it.carefully(change, &state, fabric, grant))?;
-                let to = if grant.slots.is_empty() {
-                    &mut held
-                } else {
-                    &mut granted
-                };
-                to.push(grant.finding);
-                taken.extend(grant.slots.iter().cloned());
+                leased.add(self.with_eyes(|it| it.carefully(change, &state, fabric, grant))?);
             }
-            // What another fabric may not do does not hold this one.
-            findings.extend(if taken.is_empty() { held } else { granted });
-            if taken.is_empty() && findings.iter().all(|it| it.outcome == Outcome::Pass) {
-                findings.push(one_more());
-            }
-            // Where one more may be added there is nothing to wait for.
-            let decided = !taken.is_empty() || room && !state.room().is_empty();
-            if decided || Instant::now() + ASK_EVERY >= deadline {
-                let step = format!("batch {batch}");
-                return Some(Input::Granted {
-                    batch,
-                    before: self.with_eyes(|it| it.processes(service, &taken)),
-                    slots: taken,
-                    room,
-                    verdict: short(Verdict::new(step, self.now(), findings)),
-                });
+            if leased.is_decided(&state, room) || Instant::now() + ASK_EVERY >= deadline {
+                return Some(self.with_eyes(|it| leased.granted(it, &state, batch, admission)));
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
@@ -137,24 +112,17 @@ impl Engine {
         &self,
         change: &ChangeId,
         service: &ServiceName,
+        state: &State,
         batch: u32,
-        slots: &Slots,
     ) -> Option<Input> {
         let deadline = Instant::now() + OPEN_FOR;
         loop {
             let now = self.now();
             let mut findings = vec![self.freeze_finding(change, service, now)?];
             findings.extend(self.presence(change, now)?);
-            let verdict = short(Verdict::new(format!("batch {batch}"), now, findings));
-            let may = verdict.outcome() == Outcome::Pass;
+            let may = findings.iter().all(|it| it.outcome == Outcome::Pass);
             if may || Instant::now() + ASK_EVERY >= deadline {
-                return Some(Input::Granted {
-                    batch,
-                    slots: if may { slots.clone() } else { Slots::default() },
-                    before: Processes::default(),
-                    room: false,
-                    verdict,
-                });
+                return Some(self.with_eyes(|it| it.started(state, batch, findings)));
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
@@ -193,47 +161,18 @@ impl Engine {
         };
         let resting = state.resting();
         let sighting = self.observe(service, &wanted, &resting, current).await?;
-        let (verified, killed) = self.with_eyes(|it| {
-            let later = |slots: Slots| {
-                it.later(&state, &slots)
-                    .iter()
-                    .chain(gone.iter())
-                    .cloned()
-                    .collect()
-            };
-            let verified: Measured<Slots> = sighting.verified.map(later);
-            let killed = it.killed(&state, verified.value());
-            (verified, killed)
-        });
-        Some(Input::Seen {
-            generation,
-            verified,
-            killed,
-            drained: sighting.drained,
-            failing: sighting.failing,
-        })
+        Some(self.with_eyes(|it| it.told(&state, &gone, sighting)))
     }
 
     /// Which of those that stop for good their agents see gone.
     async fn observe_stopping(&self, change: &ChangeId, state: &State) -> Option<Input> {
         let deadline = Instant::now() + OPEN_FOR;
-        let generation = state.generation();
         loop {
-            let (verified, killed) = self.with_eyes(|it| {
-                let verified = it.stopped(state);
-                let killed = it.killed(state, verified.value());
-                (verified, killed)
-            });
-            if !verified.value().is_empty() || Instant::now() >= deadline {
-                return Some(Input::Seen {
-                    generation,
-                    verified,
-                    killed,
-                    drained: Slots::default(),
-                    failing: None,
-                });
+            let told = self.with_eyes(|it| it.told_stopped(state));
+            if told.is_some() || Instant::now() >= deadline {
+                return told;
             }
-            if self.model().actions.get(change)?.state.generation() > generation {
+            if self.model().actions.get(change)?.state.generation() > state.generation() {
                 return None;
             }
             tokio::time::sleep(LOOK_EVERY).await;

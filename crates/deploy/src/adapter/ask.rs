@@ -125,27 +125,6 @@ fn subject(model: &Model, request: &Request) -> Result<(ServiceName, Option<Slot
     }
 }
 
-/// What the service runs now: its deployment, or what a rollout under way wants.
-fn base(model: &Model, service: &ServiceName, beside: bool) -> Option<Deployment> {
-    if !beside {
-        let settled = model.deployments.get(service)?;
-        return settled.slots().next().is_some().then(|| settled.clone());
-    }
-    let plan = model.open(service)?.state.plan();
-    let desired = model.laid_out().remove(service)?;
-    let fabrics = plan.base.fabrics.iter();
-    let hosts = fabrics.map(|(fabric, placed)| (fabric.clone(), placed.hosts.clone()));
-    let slots = desired.slots.into_iter();
-    let instances = slots.map(|(slot, wanted)| (slot, wanted.version, wanted.incarnation));
-    let number = plan.base.number;
-    Some(Deployment::of(
-        number,
-        plan.to.clone(),
-        hosts.collect(),
-        instances,
-    ))
-}
-
 fn check_spec<'a>(model: &'a Model, service: &ServiceName) -> Result<&'a ServiceSpec, Declined> {
     let Some(spec) = model.services.get(service) else {
         return Err(Declined::new(
@@ -208,7 +187,7 @@ impl Engine {
         let (service, one) = subject(&model, request)?;
         let spec = check_spec(&model, &service)?;
         let beside = task.replaces() && model.open(&service).is_some();
-        let Some(base) = base(&model, &service, beside) else {
+        let Some(base) = model.running(&service, beside) else {
             return Err(Declined::new(
                 No::Conflict,
                 "nothing-runs",

@@ -4,14 +4,14 @@
 //! than one instance at a time on nothing but an agent's word, unless they have no process.
 
 use mainstay_change::{CAPACITY, Direction};
-use mainstay_core::{ChangeId, FabricName, Finding, Measured, Outcome, ServiceName, Time};
+use mainstay_core::{ChangeId, FabricName, Finding, Measured, Outcome, ServiceName, Time, Verdict};
 use mainstay_wire::agent::InstanceState;
 
-use super::super::{dead, verify::Eyes};
+use super::super::{dead, perform::short, verify::Eyes};
 use crate::{
-    action::{Process, Processes, State, Task},
+    action::{Input, Process, Processes, State, Task},
     capacity::Grant,
-    moves::{Expected, Mover},
+    moves::{Expected, Mover, Sighting},
     site::Seen,
     slots::{Slot, Slots},
 };
@@ -45,18 +45,28 @@ impl Eyes<'_> {
         Some(arriving)
     }
 
-    /// Of `verified`, those whose process is another one than was there, and started after it.
-    pub fn later(self, state: &State, verified: &Slots) -> Slots {
-        let now_run = self.processes(&state.plan().service, verified);
-        let later = verified.iter().filter(|slot| {
-            let (before, now) = (state.before().get(slot), now_run.get(slot));
-            !state.is_replacing() || is_later(before, now)
+    /// What an action in `state` is told of a sighting; what is `gone` needs not come back.
+    pub fn told(self, state: &State, gone: &Slots, sighting: Sighting) -> Input {
+        let service = &state.plan().service;
+        let verified = sighting.verified.map(|slots| {
+            let now_run = self.processes(service, &slots);
+            let later = slots.iter().filter(|slot| {
+                let (before, now) = (state.before().get(slot), now_run.get(slot));
+                !state.is_replacing() || is_later(before, now)
+            });
+            later.chain(gone.iter()).cloned().collect::<Slots>()
         });
-        later.cloned().collect()
+        Input::Seen {
+            generation: state.generation(),
+            killed: self.killed(state, verified.value()),
+            verified,
+            drained: sighting.drained,
+            failing: sighting.failing,
+        }
     }
 
     /// Of those that stop for good in `state`, the ones of which their agents lately said that nothing runs any more.
-    pub fn stopped(self, state: &State) -> Measured<Slots> {
+    fn stopped(self, state: &State) -> Measured<Slots> {
         let mut oldest = self.now;
         let mut gone = Slots::default();
         for slot in state.stopping().iter() {
@@ -78,8 +88,37 @@ impl Eyes<'_> {
         Measured::observe(gone, oldest, "agent")
     }
 
+    /// What an action in `state` is told of those that stop for good; none while none is seen gone.
+    pub fn told_stopped(self, state: &State) -> Option<Input> {
+        let verified = self.stopped(state);
+        (!verified.value().is_empty()).then(|| Input::Seen {
+            generation: state.generation(),
+            killed: self.killed(state, verified.value()),
+            verified,
+            drained: Slots::default(),
+            failing: None,
+        })
+    }
+
+    /// The answer to `batch` of an action in `state` that starts instances: `findings` alone hold it.
+    pub fn started(self, state: &State, batch: u32, findings: Vec<Finding>) -> Input {
+        let verdict = short(Verdict::new(format!("batch {batch}"), self.now, findings));
+        let may = verdict.outcome() == Outcome::Pass;
+        Input::Granted {
+            batch,
+            slots: if may {
+                state.candidates()
+            } else {
+                Slots::default()
+            },
+            before: Processes::default(),
+            room: false,
+            verdict,
+        }
+    }
+
     /// The processes of `slots` as their agents saw them last.
-    pub fn processes(self, service: &ServiceName, slots: &Slots) -> Processes {
+    fn processes(self, service: &ServiceName, slots: &Slots) -> Processes {
         let mut all = Processes::default();
         for slot in slots.iter() {
             let name = slot.instance(service).ok();
@@ -92,7 +131,7 @@ impl Eyes<'_> {
     }
 
     /// Of `verified`, those whose process before had to be killed, as their agents say.
-    pub fn killed(self, state: &State, verified: &Slots) -> Slots {
+    fn killed(self, state: &State, verified: &Slots) -> Slots {
         let had = |slot: &&Slot| state.before().get(slot).is_some();
         verified
             .iter()
@@ -174,8 +213,59 @@ impl Eyes<'_> {
     }
 }
 
+/// What was leased of several fabrics: what one may not do does not hold another.
+#[derive(Debug, Default)]
+pub struct Leased {
+    taken: Slots,
+    granted: Vec<Finding>,
+    held: Vec<Finding>,
+}
+
+impl Leased {
+    /// Adds what one fabric gave.
+    pub fn add(&mut self, grant: Grant) {
+        let to = if grant.slots.is_empty() {
+            &mut self.held
+        } else {
+            &mut self.granted
+        };
+        to.push(grant.finding);
+        self.taken.extend(grant.slots.iter().cloned());
+    }
+
+    /// Whether there is anything to say of `state` before its time: where one more may be added there is nothing
+    /// to wait for.
+    pub fn is_decided(&self, state: &State, room: bool) -> bool {
+        !self.taken.is_empty() || room && !state.room().is_empty()
+    }
+
+    /// The answer to `batch`, where `admission` holds it or not.
+    pub fn granted(
+        self,
+        eyes: Eyes<'_>,
+        state: &State,
+        batch: u32,
+        admission: Vec<Finding>,
+    ) -> Input {
+        let room = admission.iter().all(|it| it.outcome == Outcome::Pass);
+        let mut findings = admission;
+        let empty = self.taken.is_empty();
+        findings.extend(if empty { self.held } else { self.granted });
+        if empty && findings.iter().all(|it| it.outcome == Outcome::Pass) {
+            findings.push(one_more());
+        }
+        Input::Granted {
+            batch,
+            before: eyes.processes(&state.plan().service, &self.taken),
+            slots: self.taken,
+            room,
+            verdict: short(Verdict::new(format!("batch {batch}"), eyes.now, findings)),
+        }
+    }
+}
+
 /// Why nothing is taken although it could be: few instances are replaced by adding one first.
-pub fn one_more() -> Finding {
+fn one_more() -> Finding {
     Finding {
         signal: "surplus".to_owned(),
         outcome: Outcome::InsufficientEvidence,

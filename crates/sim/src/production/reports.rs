@@ -2,23 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_core::{Span, Time};
+use mainstay_core::{InstanceName, ServiceName, Span, Time};
 use mainstay_deploy::site::{SeenFabric, SeenHost};
 use mainstay_wire::{
     agent::{DesiredInstance, InstanceReport, InstanceState, ProcessFacts},
     router::{Backend, BackendReport, ClaimedHealth, HealthVerdict, MeasuredHealth},
 };
 
-use super::site::{Happened, Process, SimHost, Site, port_of};
+use super::{
+    site::{Happened, Process, SimHost, Site},
+    users::SimRouter,
+};
 
 /// Between two reports of an agent or a router.
 const REPORT_MS: i64 = 1_000;
 
 impl Site {
     pub(super) fn report(&mut self, now: i64, at: Time, happened: &mut Vec<Happened>) {
+        let service = &self.service;
         for (name, host) in &mut self.hosts {
             let seen = self.seen.hosts.entry(name.clone()).or_default();
-            if host.down_until > now {
+            if !host.hears(now) {
                 seen.connected = false;
                 continue;
             }
@@ -36,11 +40,17 @@ impl Site {
                     .wanted
                     .iter()
                     .map(|it| report(host, it, now, lies, happened))
+                    .chain(leftovers(host, service))
                     .collect(),
             };
             self.reports += 1;
         }
-        for (name, router) in &mut self.routers {
+        let mut routers = std::mem::take(&mut self.routers);
+        for (name, router) in &mut routers {
+            if router.gone_until > now {
+                self.seen.fabrics.entry(name.clone()).or_default().connected = false;
+                continue;
+            }
             if router.silent_until > now || router.next_report > now {
                 continue;
             }
@@ -48,13 +58,9 @@ impl Site {
             self.router_heard.insert(name.clone(), now);
             let backends = router.table.iter().flat_map(|it| &it.backends);
             let reports = backends.map(|backend| {
-                let port = port_of(&backend.address);
-                let hosts = self.hosts.values();
-                let process = hosts
-                    .filter_map(|host| host.processes.get(&backend.instance))
-                    .flatten()
-                    .find(|it| it.port == port && it.is_up(now));
-                seen_by_callers(backend, process, now)
+                let process = self.behind(backend).map(|(_, process)| process);
+                let process = process.filter(|it| it.is_up(now));
+                seen_by_callers(router, backend, process, now)
             });
             let backends = BTreeMap::from([(self.service.clone(), reports.collect())]);
             let fabric = SeenFabric {
@@ -67,7 +73,32 @@ impl Site {
             self.seen.fabrics.insert(name.clone(), fabric);
             self.reports += 1;
         }
+        self.routers = routers;
     }
+}
+
+/// What an agent says of processes that nobody wants any more: they are there until they are seen gone.
+fn leftovers(host: &SimHost, service: &ServiceName) -> Vec<InstanceReport> {
+    let unwanted = host.processes.iter().filter(|(name, processes)| {
+        let wanted = host.wanted.iter().any(|it| it.instance == **name);
+        !wanted && !processes.is_empty()
+    });
+    let report = |(name, processes): (&InstanceName, &Vec<Process>)| {
+        let process = processes.first()?;
+        Some(InstanceReport {
+            instance: name.clone(),
+            service: service.clone(),
+            artifact_sha256: Some(format!("sha-{}", process.version)),
+            version: process.version.clone(),
+            incarnation: process.incarnation,
+            state: InstanceState::Stopping,
+            port: Some(process.port),
+            process: None,
+            unordered_exits: 0,
+            killed_last: false,
+        })
+    };
+    unwanted.filter_map(report).collect()
 }
 
 /// What an agent says of one instance; one that lies says that all is as wanted.
@@ -126,27 +157,36 @@ fn report(
             open_files: 0,
         }),
         unordered_exits: exits,
-        killed_last: false,
+        killed_last: host.killed.contains(&wanted.instance),
     }
 }
 
-fn seen_by_callers(backend: &Backend, process: Option<&Process>, now: i64) -> BackendReport {
-    let in_flight = process.is_some_and(|it| it.in_flight(now));
+fn seen_by_callers(
+    router: &SimRouter,
+    backend: &Backend,
+    process: Option<&Process>,
+    now: i64,
+) -> BackendReport {
+    let answers = process.is_some_and(|it| it.answers(now));
+    let of = |rps: fn(&Process) -> f64| process.map_or(0.0, rps);
     BackendReport {
         instance: backend.instance.clone(),
         incarnation: backend.incarnation,
-        seen_version: process.map(|it| it.version.clone()),
+        seen_version: process.filter(|_| answers).map(|it| it.version.clone()),
         claimed: ClaimedHealth::Unknown,
         measured: MeasuredHealth::Unknown,
-        verdict: HealthVerdict::Unknown,
+        verdict: match process {
+            Some(it) if it.hung => HealthVerdict::Lying,
+            Some(_) | None => HealthVerdict::Unknown,
+        },
         evidence: String::new(),
-        in_rotation: process.is_some() && !backend.draining,
-        in_flight: u32::from(in_flight),
+        in_rotation: answers && !backend.draining,
+        in_flight: u32::from(process.is_some_and(|it| it.in_flight(now))),
         oldest_in_flight: Span::from_millis(0),
-        goodput_rps: process.map_or(0.0, |it| it.good_rps),
-        bad_rps: process.map_or(0.0, |it| it.bad_rps),
-        recent_rps: process.map_or(0.0, |it| it.good_rps),
+        goodput_rps: of(|it| it.good_rps),
+        bad_rps: of(|it| it.bad_rps),
+        recent_rps: of(Process::recent_rps),
         p99_ms: None,
-        limit_broken: false,
+        limit_broken: router.broken.contains(&backend.instance),
     }
 }

@@ -1,12 +1,16 @@
-//! Hosts, processes, routers and users as they really are, and what agents and routers report of them.
+//! Hosts and processes as they really are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use mainstay_core::{FabricName, HostName, InstanceName, ServiceName, Time, Version};
-use mainstay_deploy::{compose::Orders, plan::ALL, site::Seen};
-use mainstay_wire::{Generation, agent::DesiredInstance, router::ServiceRoutes};
+use mainstay_core::{
+    FabricName, HostName, InstanceName, ServiceName, Span, Time, Version, catalog::HostSpec,
+};
+use mainstay_deploy::{Wanted, compose::Orders, site::Seen};
+use mainstay_wire::{Generation, agent::DesiredInstance};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+
+use super::users::{SimRouter, Users};
 
 /// Requests per second that a warm instance carries.
 pub(crate) const CARRIES: f64 = 100.0;
@@ -21,6 +25,10 @@ const RETRY_MS: i64 = 1_000;
 /// How long a process takes to stop, and one that refuses until it is killed.
 const STOP_MS: i64 = 300;
 const STUBBORN_MS: i64 = 5_000;
+/// How long a process takes to be gone that is killed.
+const KILLED_MS: i64 = 100;
+/// Steps over which a router says what was answered lately: five seconds.
+pub(super) const RECENT_STEPS: usize = 25;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Process {
@@ -33,16 +41,33 @@ pub(crate) struct Process {
     pub(super) asked_last: i64,
     pub(super) good_rps: f64,
     pub(super) bad_rps: f64,
+    /// What it answered well in the last steps.
+    pub(super) recent: VecDeque<f64>,
+    /// Holds its port and answers nobody.
+    pub(crate) hung: bool,
 }
 
 impl Process {
     pub(crate) fn is_up(&self, now: i64) -> bool {
         self.up_at <= now
     }
+    /// Whether it is what is wanted, and goes on.
+    pub(crate) fn is_wanted(&self, wanted: &Wanted, now: i64) -> bool {
+        let same = self.version == wanted.version && self.incarnation == wanted.incarnation;
+        same && self.is_up(now) && self.stop_at.is_none()
+    }
+    /// Whether requests sent to it are answered.
+    pub(crate) fn answers(&self, now: i64) -> bool {
+        self.is_up(now) && !self.hung
+    }
     pub(crate) fn in_flight(&self, now: i64) -> bool {
         self.asked_last + IN_FLIGHT_MS > now
     }
-    fn carries(&self, now: i64) -> f64 {
+    /// Good answers per second over the last five.
+    pub(super) fn recent_rps(&self) -> f64 {
+        self.recent.iter().sum::<f64>() / RECENT_STEPS as f64
+    }
+    pub(super) fn carries(&self, now: i64) -> f64 {
         let asked = self.asked_since.map_or(0, |since| now - since);
         let warmth = (asked as f64 / WARM_AFTER_MS as f64).min(1.0);
         CARRIES * (COLD + (1.0 - COLD) * warmth)
@@ -57,20 +82,23 @@ pub(crate) struct SimHost {
     pub(crate) processes: BTreeMap<InstanceName, Vec<Process>>,
     pub(super) exits: BTreeMap<InstanceName, (u64, u32)>,
     pub(super) retry_at: BTreeMap<InstanceName, i64>,
+    /// Instances whose last process had to be killed.
+    pub(super) killed: BTreeSet<InstanceName>,
     pub(super) next_report: i64,
     pub(crate) down_until: i64,
     pub(crate) silent_until: i64,
     pub(crate) lies_until: i64,
     pub(crate) failing_until: i64,
     pub(crate) stubborn_until: i64,
+    /// Its agent is gone until then; what it started goes on.
+    pub(crate) gone_until: i64,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct SimRouter {
-    pub(super) order: Generation,
-    pub(super) table: Option<ServiceRoutes>,
-    pub(super) next_report: i64,
-    pub(crate) silent_until: i64,
+impl SimHost {
+    /// Whether orders reach it.
+    pub(super) fn hears(&self, now: i64) -> bool {
+        self.down_until <= now && self.gone_until <= now
+    }
 }
 
 /// What happened on a host.
@@ -82,13 +110,8 @@ pub(crate) enum Happened {
     Lied,
     RefusedToStop,
     FailedToStart,
-}
-
-/// What `version` does to `share` of its requests.
-pub(crate) struct Users<'a> {
-    pub(crate) demand: &'a BTreeMap<FabricName, f64>,
-    pub(crate) errors: &'a dyn Fn(&Version) -> f64,
-    pub(crate) start_ms: i64,
+    /// A router ended a share, because its limit broke.
+    LimitBroke(InstanceName),
 }
 
 pub(crate) struct Site {
@@ -101,14 +124,18 @@ pub(crate) struct Site {
     pub(crate) reports: u64,
     pub(super) host_heard: BTreeMap<HostName, i64>,
     pub(super) router_heard: BTreeMap<FabricName, i64>,
+    /// Where instances run.
+    homes: BTreeMap<InstanceName, HostName>,
     /// Requests answered by each version.
     pub(crate) answered: BTreeMap<Version, f64>,
     pub(super) next_port: u16,
 }
 
 impl Site {
-    pub(crate) fn new(service: ServiceName, hosts: &BTreeMap<HostName, FabricName>) -> Self {
-        let routers = hosts.values().map(|it| (it.clone(), SimRouter::default()));
+    pub(crate) fn new(service: ServiceName, hosts: &BTreeMap<HostName, HostSpec>) -> Self {
+        let routers = hosts
+            .values()
+            .map(|it| (it.fabric.clone(), SimRouter::default()));
         Self {
             service,
             routers: routers.collect(),
@@ -127,6 +154,8 @@ impl Site {
                         lies_until: 0,
                         failing_until: 0,
                         stubborn_until: 0,
+                        gone_until: 0,
+                        killed: BTreeSet::new(),
                     };
                     (name.clone(), host)
                 })
@@ -135,6 +164,7 @@ impl Site {
             reports: 0,
             host_heard: BTreeMap::new(),
             router_heard: BTreeMap::new(),
+            homes: BTreeMap::new(),
             answered: BTreeMap::new(),
             next_port: 1,
         }
@@ -148,6 +178,7 @@ impl Site {
             };
             host.wanted.clone_from(wanted);
             for one in wanted {
+                self.homes.insert(one.instance.clone(), name.clone());
                 let process = process(one, self.next_port, now);
                 self.next_port += 1;
                 host.processes.insert(one.instance.clone(), vec![process]);
@@ -170,25 +201,9 @@ impl Site {
         if generation > host.order || !fenced {
             host.order = generation;
             host.wanted = wanted.to_vec();
-            return (true, older);
-        }
-        (false, older)
-    }
-
-    pub(crate) fn order_router(
-        &mut self,
-        name: &FabricName,
-        generation: Generation,
-        table: &ServiceRoutes,
-        fenced: bool,
-    ) -> (bool, bool) {
-        let Some(router) = self.routers.get_mut(name) else {
-            return (false, false);
-        };
-        let older = generation < router.order;
-        if generation > router.order || !fenced {
-            router.order = generation;
-            router.table = Some(table.clone());
+            for one in wanted {
+                self.homes.insert(one.instance.clone(), name.clone());
+            }
             return (true, older);
         }
         (false, older)
@@ -230,6 +245,11 @@ impl Site {
                 host.processes.clear();
                 continue;
             }
+            if host.gone_until > now {
+                let all = host.processes.values_mut();
+                all.for_each(|of| of.retain(|it| it.stop_at.is_none_or(|at| at > now)));
+                continue;
+            }
             supervise(
                 host,
                 now,
@@ -238,69 +258,43 @@ impl Site {
                 &mut happened,
             );
         }
-        self.serve(now, tick_ms, users);
+        self.serve(now, tick_ms, users, &mut happened);
         self.report(now, at, &mut happened);
         happened
     }
 
-    fn serve(&mut self, now: i64, tick_ms: i64, users: &Users<'_>) {
-        for (fabric, router) in &self.routers {
-            let Some(table) = &router.table else {
-                continue;
-            };
-            let demand = users.demand.get(fabric).copied().unwrap_or(0.0);
-            let mut live: BTreeMap<&Version, Vec<(&InstanceName, u16)>> = BTreeMap::new();
-            for backend in table.backends.iter().filter(|it| !it.draining) {
-                let port = port_of(&backend.address);
-                let listens = self.hosts.values().any(|host| {
-                    let processes = host.processes.get(&backend.instance);
-                    let mut processes = processes.into_iter().flatten();
-                    processes.any(|it| it.port == port && it.is_up(now))
-                });
-                if listens {
-                    let of = live.entry(&backend.version).or_default();
-                    of.push((&backend.instance, port));
-                }
-            }
-            let routed: u32 = table
-                .weights
-                .iter()
-                .filter(|it| live.contains_key(it.0))
-                .map(|it| it.1)
-                .sum();
-            for (version, backends) in &live {
-                let weight = table.weights.get(*version).copied().unwrap_or(0);
-                let share = f64::from(weight) / f64::from(routed.max(1));
-                let offered = demand * share / backends.len() as f64;
-                for (instance, port) in backends {
-                    for host in self.hosts.values_mut() {
-                        let processes = host.processes.get_mut(*instance);
-                        let mut found = processes.into_iter().flatten();
-                        if let Some(it) = found.find(|it| it.port == *port) {
-                            let good =
-                                offered.min(it.carries(now)) * (1.0 - (users.errors)(&it.version));
-                            (it.good_rps, it.bad_rps) = (good, offered - good);
-                            if offered > 0.0 {
-                                it.asked_since.get_or_insert(now);
-                                it.asked_last = now;
-                                let seconds = tick_ms as f64 / 1_000.0;
-                                *self.answered.entry(it.version.clone()).or_default() +=
-                                    offered * seconds;
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        for process in self
-            .hosts
-            .values_mut()
-            .flat_map(|it| it.processes.values_mut())
-            .flatten()
-        {
-            if process.asked_last < now {
-                (process.good_rps, process.bad_rps) = (0.0, 0.0);
-            }
+    /// Requests that the new version answered.
+    pub(crate) fn answered_by_new(&self) -> f64 {
+        let mut of = self.answered.iter();
+        of.find(|(version, _)| version.as_str() == "v2")
+            .map_or(0.0, |(_, count)| *count)
+    }
+
+    /// The host that `instance` runs on.
+    pub(super) fn home(&self, instance: &InstanceName) -> Option<(&HostName, &SimHost)> {
+        self.hosts.get_key_value(self.homes.get(instance)?)
+    }
+
+    pub(super) fn processes_mut(&mut self, instance: &InstanceName) -> Option<&mut Vec<Process>> {
+        let host = self.hosts.get_mut(self.homes.get(instance)?)?;
+        host.processes.get_mut(instance)
+    }
+
+    /// Whether the last process of `instance` that was stopped had to be killed.
+    pub(crate) fn was_killed(&self, instance: &InstanceName) -> bool {
+        self.home(instance)
+            .is_some_and(|it| it.1.killed.contains(instance))
+    }
+
+    /// The process of `instance` that answers or would, if one does.
+    pub(crate) fn process(&self, instance: &InstanceName) -> Option<&Process> {
+        self.home(instance)?.1.processes.get(instance)?.first()
+    }
+
+    /// The process of `instance` answers nobody any more.
+    pub(crate) fn hang(&mut self, instance: &InstanceName) {
+        for process in self.processes_mut(instance).into_iter().flatten() {
+            process.hung = true;
         }
     }
 
@@ -325,66 +319,13 @@ impl Site {
         seen
     }
 
-    /// Instances that get requests and are up, with the host they run on.
-    pub(crate) fn serving(
-        &self,
-        fabric: &FabricName,
-        now: i64,
-    ) -> BTreeMap<InstanceName, HostName> {
-        let table = self.routers.get(fabric).and_then(|it| it.table.as_ref());
-        self.up_in(table, now)
-    }
-
-    /// Instances of `table` that get requests and are up, with the host they run on.
-    pub(crate) fn up_in(
-        &self,
-        table: Option<&ServiceRoutes>,
-        now: i64,
-    ) -> BTreeMap<InstanceName, HostName> {
-        let mut up = BTreeMap::new();
-        for backend in table
-            .iter()
-            .flat_map(|it| it.backends.iter().map(move |backend| (it, backend)))
-            .filter(|(table, it)| !it.draining && table.weights.contains_key(&it.version))
-            .map(|(_, backend)| backend)
-        {
-            let port = port_of(&backend.address);
-            for (name, host) in &self.hosts {
-                let processes = host.processes.get(&backend.instance);
-                if processes
-                    .into_iter()
-                    .flatten()
-                    .any(|it| it.port == port && it.is_up(now))
-                {
-                    up.insert(backend.instance.clone(), name.clone());
-                }
-            }
-        }
-        up
-    }
-
-    pub(crate) fn generation_of(&self, fabric: &FabricName) -> Generation {
-        self.routers
-            .get(fabric)
-            .map(|it| it.order)
-            .unwrap_or_default()
-    }
-
     /// Whether `instance` may still hold requests.
     pub(crate) fn holds_requests(&self, instance: &InstanceName, now: i64) -> bool {
-        let of_host = |host: &SimHost| {
-            let processes = host.processes.get(instance);
-            processes.into_iter().flatten().any(|it| it.in_flight(now))
-        };
-        self.hosts.values().any(of_host)
+        let processes = self
+            .home(instance)
+            .and_then(|it| it.1.processes.get(instance));
+        processes.into_iter().flatten().any(|it| it.in_flight(now))
     }
-}
-
-pub(super) fn port_of(address: &str) -> u16 {
-    let port = address
-        .rsplit_once(':')
-        .and_then(|(_, port)| port.parse().ok());
-    port.unwrap_or(0)
 }
 
 fn process(wanted: &DesiredInstance, port: u16, up_at: i64) -> Process {
@@ -398,6 +339,8 @@ fn process(wanted: &DesiredInstance, port: u16, up_at: i64) -> Process {
         asked_last: i64::MIN / 2,
         good_rps: 0.0,
         bad_rps: 0.0,
+        recent: VecDeque::new(),
+        hung: false,
     }
 }
 
@@ -414,7 +357,19 @@ fn supervise(
         let wanted = host.wanted.iter().find(|it| it.instance == *instance);
         for process in processes.iter_mut().filter(|it| it.stop_at.is_none()) {
             if wanted.is_none_or(|it| it.incarnation != process.incarnation) {
-                process.stop_at = Some(now + if stubborn { STUBBORN_MS } else { STOP_MS });
+                let at_once = wanted.is_some_and(|it| it.stop_grace == Span::ZERO);
+                let stubborn = stubborn && !at_once;
+                let takes = match (at_once, stubborn) {
+                    (true, _) => KILLED_MS,
+                    (false, true) => STUBBORN_MS,
+                    (false, false) => STOP_MS,
+                };
+                process.stop_at = Some(now + takes);
+                if at_once || stubborn {
+                    host.killed.insert(instance.clone());
+                } else {
+                    host.killed.remove(instance);
+                }
                 let (version, incarnation) = (process.version.clone(), process.incarnation);
                 happened.push(Happened::Stopped(instance.clone(), version, incarnation));
                 if stubborn {
@@ -451,9 +406,4 @@ fn supervise(
             one.incarnation,
         ));
     }
-}
-
-/// All of a service's requests, in hundredths of a per cent.
-pub(crate) fn fraction(weight: u32) -> f64 {
-    f64::from(weight) / f64::from(ALL)
 }
