@@ -9,7 +9,8 @@ use mainstay_change::{Direction, LeaseBook};
 use mainstay_core::{ChangeId, Entry, FabricName, HostName, InstanceName, Version};
 use mainstay_deploy::{
     Slot, Slots, Wanted,
-    model::{ACTION_EVENT, EVENT, LIMIT_EVENT},
+    action::{self, Task},
+    model::{ACTION_EVENT, EVENT, LIMIT_EVENT, Track},
 };
 use mainstay_wire::router::RouteTable;
 
@@ -278,7 +279,22 @@ impl Sim<Production> {
         let base: Vec<Slot> = base.collect();
         let mut out = self.names(&base);
         out.retain(|it| before.contains_key(it) && !after.contains_key(it));
-        if !out.is_empty() {
+        // One that a restoring change drained blind: nobody knew then, and the router hears of it when it can.
+        let drains_blind = |track: &Track<action::State>| {
+            let plan = track.state.plan();
+            track.ended_at.is_none() && plan.task == Task::Drain
+        };
+        // Before a first release there was no capacity: it goes back by the routes, all of it.
+        let unreleases = |track: &Track| {
+            let first = track.state.plan().from.is_none();
+            track.ended_at.is_none() && first && track.state.is_restoring()
+        };
+        if scene.model.rollouts.values().any(unreleases) {
+            return;
+        }
+        let mut actions = scene.model.actions.values();
+        let blind = out.len() == 1 && actions.any(drains_blind) && self.blind_lately(fabric);
+        if !out.is_empty() && !blind {
             self.check_floor(fabric, &out, None, Keep::Demand);
         }
     }
