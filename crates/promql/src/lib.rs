@@ -22,6 +22,7 @@ mod lexer;
 mod note;
 mod number;
 mod parser;
+pub mod pieces;
 mod print;
 mod result;
 pub mod script;

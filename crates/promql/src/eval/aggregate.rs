@@ -311,7 +311,7 @@ fn averaged(members: &[&Row], len: usize) -> Column {
 }
 
 /// Whether a label stays in the result.
-fn keeps(aggregate: &Aggregate, name: &str) -> bool {
+pub(crate) fn keeps(aggregate: &Aggregate, name: &str) -> bool {
     let listed = aggregate.labels.iter().any(|label| label == name);
     if aggregate.without {
         name != METRIC_NAME && !listed

@@ -239,7 +239,7 @@ fn kind(point: Point<'_>) -> &'static str {
     }
 }
 
-fn number(op: BinaryOp, left: f64, right: f64) -> f64 {
+pub(crate) fn number(op: BinaryOp, left: f64, right: f64) -> f64 {
     let truth = |t: bool| f64::from(u8::from(t));
     match op {
         BinaryOp::Add => left + right,

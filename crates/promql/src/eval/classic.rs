@@ -15,10 +15,10 @@ use std::collections::HashMap;
 /// Relative difference under which two cumulative counts are the same number.
 const SAME_COUNT: f64 = 1e-12;
 
-const BUCKET_LABEL: &str = "le";
+pub(crate) const BUCKET_LABEL: &str = "le";
 
 /// A cumulative bucket: upper bound, and observations up to it.
-pub(super) type Bucket = (f64, f64);
+pub(crate) type Bucket = (f64, f64);
 
 /// Classic buckets that belong together.
 struct Classic {
@@ -115,7 +115,7 @@ impl Evaluator<'_> {
     }
 }
 
-fn bound(text: &str) -> Option<f64> {
+pub(crate) fn bound(text: &str) -> Option<f64> {
     match text {
         "+Inf" | "Inf" => Some(f64::INFINITY),
         "-Inf" => Some(f64::NEG_INFINITY),
@@ -124,7 +124,7 @@ fn bound(text: &str) -> Option<f64> {
 }
 
 /// Buckets of equal bounds become one.
-fn coalesced(mut buckets: Vec<Bucket>) -> Vec<Bucket> {
+pub(crate) fn coalesced(mut buckets: Vec<Bucket>) -> Vec<Bucket> {
     buckets.dedup_by(|later, earlier| {
         let same = later.0 == earlier.0;
         if same {
@@ -136,7 +136,7 @@ fn coalesced(mut buckets: Vec<Bucket>) -> Vec<Bucket> {
 }
 
 /// The quantile, and by how much a bucket fell below the one before, if that was more than rounding.
-pub(super) fn quantile(q: f64, mut buckets: Vec<Bucket>) -> (f64, Option<f64>) {
+pub(crate) fn quantile(q: f64, mut buckets: Vec<Bucket>) -> (f64, Option<f64>) {
     if q.is_nan() {
         return (f64::NAN, None);
     }

@@ -58,12 +58,28 @@ impl Signatures {
 }
 
 /// The labels by which series find each other.
-fn signature(matching: &Matching, labels: &Labels) -> Labels {
+pub(crate) fn signature(matching: &Matching, labels: &Labels) -> Labels {
     let listed = |name: &str| matching.labels.iter().any(|label| label == name);
     if matching.on {
         labels.filtered(listed)
     } else {
         labels.filtered(|name| name != METRIC_NAME && !listed(name))
+    }
+}
+
+/// The labels of what two series that only have each other give.
+pub(crate) fn one_to_one(binary: &Binary, left: &Labels) -> Labels {
+    let matching = &binary.matching;
+    let listed = |name: &str| matching.labels.iter().any(|label| label == name);
+    of_quantity(binary, left).filtered(|name| listed(name) == matching.on)
+}
+
+/// Without the name, if the result is another quantity.
+fn of_quantity(binary: &Binary, labels: &Labels) -> Labels {
+    if binary.op.makes_another_metric() {
+        labels.without_name()
+    } else {
+        labels.clone()
     }
 }
 
@@ -115,14 +131,10 @@ impl<'a> Sides<'a> {
 
     fn result_row(&self, many: &Labels, one: &Labels, drop_name: bool, steps: usize) -> Row {
         let matching = &self.binary.matching;
-        let mut labels = many.clone();
-        if self.binary.op.makes_another_metric() {
-            labels = labels.without_name();
-        }
-        if matching.group == Group::OneToOne {
-            let listed = |name: &str| matching.labels.iter().any(|label| label == name);
-            labels = labels.filtered(|name| listed(name) == matching.on);
-        }
+        let mut labels = match matching.group {
+            Group::OneToOne => one_to_one(self.binary, many),
+            Group::Left | Group::Right => of_quantity(self.binary, many),
+        };
         for name in &matching.include {
             labels = labels.with(name, one.get(name).unwrap_or(""));
         }

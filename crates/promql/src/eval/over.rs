@@ -27,14 +27,13 @@ pub(crate) struct Scope<'a> {
     pub(super) edges: Edges,
 }
 
-#[cfg(test)]
 impl<'a> Scope<'a> {
-    pub(super) fn new(notes: &'a Notebook, labels: &'a Labels) -> Self {
+    pub(crate) fn new(notes: &'a Notebook, span: Span, labels: &'a Labels, edges: Edges) -> Self {
         Self {
             notes,
-            span: Span::default(),
+            span,
             labels,
-            edges: Edges::Plain,
+            edges,
         }
     }
 }
@@ -98,12 +97,7 @@ impl Evaluator<'_> {
         let mut rows = Vec::with_capacity(ranges.rows.len());
         for source in &ranges.rows {
             self.go_on(span)?;
-            let scope = Scope {
-                notes: self.notes,
-                span: call.noted,
-                labels: &source.labels,
-                edges: ranges.edges,
-            };
+            let scope = Scope::new(self.notes, call.noted, &source.labels, ranges.edges);
             let mut column = Column::gaps(self.steps.count);
             let (mut from, mut to) = (0, 0);
             for i in 0..self.steps.count {

@@ -70,7 +70,7 @@ fn set(row: &mut Row, target: &str, value: &str) {
 }
 
 /// Labels that the missing series would have had: those with one equality matcher only.
-pub(super) fn absent_labels(expr: &Expr) -> Labels {
+pub(crate) fn absent_labels(expr: &Expr) -> Labels {
     let matchers = match &expr.unwrapped().kind {
         ExprKind::Selector(selector) | ExprKind::Range { selector, .. } => &selector.matchers[..],
         _ => &[],

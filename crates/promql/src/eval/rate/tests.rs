@@ -14,7 +14,8 @@ fn window<'a>(timestamps: &'a [i64], values: &'a [f64], start: i64, end: i64) ->
 
 fn grown(w: &Window<'_>, flavour: Flavour) -> Option<f64> {
     let (notes, labels) = (crate::note::Notebook::default(), crate::Labels::default());
-    extrapolated_floats(w, &Scope::new(&notes, &labels), flavour)
+    let scope = Scope::new(&notes, crate::Span::default(), &labels, Edges::Plain);
+    extrapolated_floats(w, &scope, flavour)
 }
 
 #[test]
