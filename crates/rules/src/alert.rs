@@ -114,6 +114,16 @@ impl Alerts {
         self.0.values()
     }
 
+    /// When the next of them fires or ends if nothing else happens.
+    pub(crate) fn wake_at(&self, hold: Span, keep: Span) -> Option<Time> {
+        let times = self.all().filter_map(|it| match it.state {
+            AlertState::Pending => Some(it.active_at + hold),
+            AlertState::Firing => it.kept_since.map(|since| since + keep),
+            AlertState::Resolved => None,
+        });
+        times.min()
+    }
+
     /// What was known of an alert before the server started; one that lives already stands.
     pub fn restore(&mut self, alert: Alert) {
         self.0.entry(alert.labels.clone()).or_insert(alert);

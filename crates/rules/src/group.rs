@@ -158,19 +158,8 @@ impl GroupRun {
             external,
             source,
         };
-        run.evaluated_at = Some(now);
-        let outcome = run.results(&context);
-        run.error = outcome.as_ref().err().cloned();
-        match outcome {
-            Ok(samples) => Evaluation {
-                samples: run.with_ends(samples, context.at_ms),
-                error: None,
-            },
-            Err(error) => Evaluation {
-                samples: Vec::new(),
-                error: Some(error),
-            },
-        }
+        let found = run.asked(&context);
+        run.evaluated(found, &context)
     }
 
     /// Ends every series of the rules that `after`, the same group as it is from now on, does not have.
@@ -198,12 +187,14 @@ impl GroupRun {
     }
 }
 
-struct Context<'a> {
-    now: Time,
-    at_ms: i64,
-    limit: usize,
-    external: &'a External,
-    source: &'a Arc<dyn Source>,
+/// What an evaluation knows beside the rule.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Time,
+    /// The time of the samples: behind the clock by the group's offset.
+    pub(crate) at_ms: i64,
+    pub(crate) limit: usize,
+    pub(crate) external: &'a External,
+    pub(crate) source: &'a Arc<dyn Source>,
 }
 
 impl Context<'_> {
@@ -217,32 +208,74 @@ impl Context<'_> {
 }
 
 impl RuleRun {
-    fn results(&mut self, context: &Context<'_>) -> Result<Vec<Sample>, RuleError> {
-        let found = context.source.instant(&self.rule.query, context.at_ms)?;
-        let found = match found {
-            QueryResult::Vector(series) => series,
-            QueryResult::Scalar(sample) => vec![InstantSeries::float(Labels::default(), sample)],
-            QueryResult::String(_) | QueryResult::Matrix(_) => return Err(RuleError::NotAVector),
-        };
-        let kind = self.rule.kind.clone();
-        match kind {
-            Kind::Record(name) => self.recorded(&name, found, context),
-            Kind::Alert {
-                name,
-                hold,
-                keep_firing,
-                annotations,
-            } => {
-                let holding = found
-                    .into_iter()
-                    .map(|one| self.holding(&name, &annotations, one, context))
-                    .collect::<Result<Vec<_>, _>>()?;
-                unique(holding.iter().map(|it| &it.labels))?;
-                context.within_limit(holding.len())?;
-                self.alerts.observe(context.now, holding, hold, keep_firing);
-                Ok(self.told(context.at_ms))
+    /// What its expression gives.
+    pub(crate) fn asked(&self, context: &Context<'_>) -> Result<Vec<InstantSeries>, RuleError> {
+        match context.source.instant(&self.rule.query, context.at_ms)? {
+            QueryResult::Vector(series) => Ok(series),
+            QueryResult::Scalar(sample) => {
+                Ok(vec![InstantSeries::float(Labels::default(), sample)])
             }
+            QueryResult::String(_) | QueryResult::Matrix(_) => Err(RuleError::NotAVector),
         }
+    }
+
+    /// Takes what its expression gave: the alerts, and what is to be written.
+    pub(crate) fn evaluated(
+        &mut self,
+        found: Result<Vec<InstantSeries>, RuleError>,
+        context: &Context<'_>,
+    ) -> Evaluation {
+        self.evaluated_at = Some(context.now);
+        let outcome = found.and_then(|found| self.results(found, context));
+        self.error = outcome.as_ref().err().cloned();
+        match outcome {
+            Ok(samples) => Evaluation {
+                samples: self.with_ends(samples, context.at_ms),
+                error: None,
+            },
+            Err(error) => Evaluation {
+                samples: Vec::new(),
+                error: Some(error),
+            },
+        }
+    }
+
+    fn results(
+        &mut self,
+        found: Vec<InstantSeries>,
+        context: &Context<'_>,
+    ) -> Result<Vec<Sample>, RuleError> {
+        if let Kind::Record(name) = &self.rule.kind {
+            return self.recorded(name, found, context);
+        }
+        self.observed(found, context)?;
+        Ok(self.told(context.at_ms))
+    }
+
+    /// Moves the alerts on by what the expression gave; writes nothing. A recording rule has none.
+    pub(crate) fn observed(
+        &mut self,
+        found: Vec<InstantSeries>,
+        context: &Context<'_>,
+    ) -> Result<(), RuleError> {
+        let Kind::Alert {
+            name,
+            hold,
+            keep_firing,
+            annotations,
+        } = &self.rule.kind
+        else {
+            return Ok(());
+        };
+        let holding = found
+            .into_iter()
+            .map(|one| self.holding(name, annotations, one, context))
+            .collect::<Result<Vec<_>, _>>()?;
+        unique(holding.iter().map(|it| &it.labels))?;
+        context.within_limit(holding.len())?;
+        self.alerts
+            .observe(context.now, holding, *hold, *keep_firing);
+        Ok(())
     }
 
     fn recorded(

@@ -20,6 +20,8 @@ mod backtest;
 mod external;
 mod file;
 mod group;
+mod live;
+pub mod stream;
 mod template;
 mod unit;
 
@@ -28,5 +30,6 @@ pub use backtest::{Firing, Steps, backtest};
 pub use external::External;
 pub use file::{FileError, Group, Kind, Rule, RuleFile};
 pub use group::{Evaluation, GroupRun, RuleError, RuleRun, Sample, Source};
+pub use live::{Around, LiveGroup, Slots};
 pub use template::{Template, TemplateError};
 pub use unit::{Missed, Tested, UnitFile};
