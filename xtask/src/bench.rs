@@ -8,6 +8,7 @@ mod scenario;
 
 use std::{
     io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
 
@@ -19,6 +20,8 @@ use clap::Args;
 enum Program {
     /// An example of a package, in release.
     Example(&'static str, &'static str),
+    /// The same, told where the server's binary is.
+    WithServer(&'static str, &'static str),
     /// Real processes and real users.
     Scenarios,
 }
@@ -28,7 +31,7 @@ struct Benchmark {
     program: Program,
 }
 
-const BENCHES: [Benchmark; 5] = [
+const BENCHES: [Benchmark; 6] = [
     Benchmark {
         name: "ledger-append",
         program: Program::Example("mainstay-store", "append_bench"),
@@ -44,6 +47,10 @@ const BENCHES: [Benchmark; 5] = [
     Benchmark {
         name: "scrape",
         program: Program::Example("mainstay-ekg", "scrape_bench"),
+    },
+    Benchmark {
+        name: "alert-latency",
+        program: Program::WithServer("mainstay-ekg", "alert_latency_bench"),
     },
     Benchmark {
         name: "scenarios",
@@ -71,7 +78,10 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
     for Benchmark { name, program } in chosen {
         println!("== {name}");
         let said = match program {
-            Program::Example(package, example) => measured(package, example),
+            Program::Example(package, example) => measured(package, example, None),
+            Program::WithServer(package, example) => {
+                server().and_then(|binary| measured(package, example, Some(&binary)))
+            }
             Program::Scenarios => scenario::play(),
         };
         match said {
@@ -95,11 +105,25 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Builds the server, in release; where it is.
+fn server() -> anyhow::Result<PathBuf> {
+    let built = Command::new("cargo")
+        .args(["build", "--quiet", "--release", "--package", "mainstay"])
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(built.success(), "mainstay does not build");
+    let own = std::env::current_exe().context("this program has no path")?;
+    let target = own.parent().and_then(Path::parent);
+    let target = target.context("this program is in no target directory")?;
+    Ok(target.join("release/mainstay"))
+}
+
 /// What an example says, printed as it says it.
-fn measured(package: &str, example: &str) -> anyhow::Result<Vec<Said>> {
+fn measured(package: &str, example: &str, server: Option<&Path>) -> anyhow::Result<Vec<Said>> {
     let mut child = Command::new("cargo")
         .args(["run", "--quiet", "--release", "--package", package])
-        .args(["--example", example])
+        .args(["--example", example, "--"])
+        .args(server)
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run cargo")?;

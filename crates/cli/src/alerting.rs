@@ -251,6 +251,16 @@ impl mainstay_server::Rules for Desk {
                 rules.refused,
             ),
             counter(
+                "mainstay_rule_live_turns_total",
+                "Times that samples, or the time, moved the streamed rules of a group.",
+                rules.turns,
+            ),
+            counter(
+                "mainstay_rule_live_rereads_total",
+                "Times that streamed rules had missed samples and read again what is stored.",
+                rules.reread,
+            ),
+            counter(
                 "mainstay_alerts_sent_total",
                 "Alerts that an Alertmanager took.",
                 sent.sent,

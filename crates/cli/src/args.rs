@@ -402,6 +402,13 @@ pub(crate) enum RulesCommand {
         #[arg(long, value_name = "REGEX")]
         run: Option<String>,
     },
+    /// Which rules move with each sample, which are evaluated at intervals, why, and what each holds of series.
+    #[command(after_help = "Examples:\n  mainstay rules explain rules/*.yml")]
+    Explain {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
     /// When the alerts of a file would have fired over the history that the server has.
     #[command(
         after_help = "Examples:\n  mainstay rules backtest rules/shop.yml --since 6h\n  \

@@ -3,6 +3,7 @@
 mod batch;
 mod credentials;
 mod discovery;
+pub(crate) mod feed;
 mod fetch;
 mod intake;
 mod pools;

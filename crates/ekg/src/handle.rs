@@ -11,12 +11,13 @@ use std::{
 
 use mainstay_core::{Span, Time};
 use mainstay_promql::{
-    Answer, Ask, Engine, Error, Query, QueryResult, When, ast::ExprKind, ast::Modifiers,
+    Answer, Ask, Engine, Error, Query, QueryResult, Series, Storage as _, StorageError, When,
+    ast::ExprKind, ast::Modifiers,
 };
 use mainstay_tsdb::{AppendError, Head, Matcher, MatcherError};
 use serde_json::{Map, Value};
 
-use crate::{WindowCount, age::Age, answer, storage, storage::Reader};
+use crate::{WindowCount, adapter::feed::Feed, age::Age, answer, storage, storage::Reader};
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -107,6 +108,7 @@ pub const QUERY_WITHIN: Span = Span::from_secs(120);
 pub struct Ekg {
     pub(crate) head: Arc<RwLock<Head>>,
     pub(crate) refusals: Arc<Mutex<Refusals>>,
+    pub(crate) feed: Feed,
     engine: Engine,
     within: Span,
 }
@@ -117,6 +119,7 @@ impl Ekg {
         Self {
             head: Arc::new(RwLock::new(head)),
             refusals: Arc::default(),
+            feed: Feed::default(),
             engine: Engine::default(),
             within: QUERY_WITHIN,
         }
@@ -228,6 +231,16 @@ impl Ekg {
         let reader = Reader::dating(&self.head);
         let result = self.evaluated(expr, at, &reader)?;
         Ok((result, reader.as_of_ms().map(Time::from_millis)))
+    }
+
+    /// Samples of the series that satisfy all matchers, both ends included.
+    pub(crate) fn select(
+        &self,
+        matchers: &[mainstay_promql::Matcher],
+        start: Time,
+        end: Time,
+    ) -> Result<Vec<Series>, StorageError> {
+        Reader::new(&self.head).select(matchers, start.millis(), end.millis())
     }
 
     /// The value of a query that is parsed already.

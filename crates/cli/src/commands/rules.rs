@@ -1,6 +1,7 @@
-//! `rules check`, `rules list`, `rules test`, `rules backtest` and `alerts`.
+//! `rules check`, `rules list`, `rules explain`, `rules test`, `rules backtest` and `alerts`.
 
 mod backtest;
+mod explain;
 mod test;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ pub(crate) async fn run(global: &Global, command: RulesCommand) -> anyhow::Resul
     match command {
         RulesCommand::List => list(global).await?,
         RulesCommand::Test { files, run } => return test::run(global, &files, run.as_deref()),
+        RulesCommand::Explain { files } => explain::run(global, &files)?,
         RulesCommand::Backtest(asked) => backtest::run(global, &asked).await?,
         RulesCommand::Check { files } => {
             let mut all_hold = true;

@@ -1,8 +1,11 @@
-//! What evaluates rules: each group in its own rhythm, its rules one after another.
+//! What evaluates rules: each group in its own rhythm, its rules one after another, and those that have an
+//! incremental form whenever a sample comes.
 //!
 //! Guarantees: what a rule records can be queried by the rules after it; evaluations of one group never
 //! overlap, and one that comes too late is left out and counted, never caught up; a rule that stays as it was
 //! when the files change keeps its alerts. It never sends an alert itself: that is what [`AlertSink`] is for.
+
+mod live;
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +19,7 @@ use std::{
 
 use mainstay_core::{Span, Time, ports::Clock};
 use mainstay_promql::{Error, Query, QueryResult};
-use mainstay_rules::{Alert, Evaluation, External, GroupRun, RuleFile, Sample, Source};
+use mainstay_rules::{Alert, Evaluation, External, GroupRun, RuleFile, RuleRun, Sample, Source};
 use mainstay_tsdb::{Labels, stale_marker};
 use serde_json::Value;
 use tokio::{
@@ -26,6 +29,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::live::Live;
 use super::{NewSample, Writer};
 use crate::{
     Ekg, Refusals,
@@ -91,6 +95,8 @@ struct Board {
     failures: AtomicU64,
     missed: AtomicU64,
     refused: AtomicU64,
+    turns: AtomicU64,
+    reread: AtomicU64,
 }
 
 /// What is known of rules, for whoever asks.
@@ -108,6 +114,10 @@ pub struct RuleCounts {
     pub missed: u64,
     /// Samples that the engine refused.
     pub refused: u64,
+    /// Times that samples, or the time, moved the live rules of a group.
+    pub turns: u64,
+    /// Times that live rules had missed samples and read again what is stored.
+    pub reread: u64,
 }
 
 impl Rules {
@@ -129,6 +139,8 @@ impl Rules {
             failures: count(&self.0.failures),
             missed: count(&self.0.missed),
             refused: count(&self.0.refused),
+            turns: count(&self.0.turns),
+            reread: count(&self.0.reread),
         }
     }
 
@@ -142,6 +154,27 @@ impl Rules {
         groups
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key, Arc::new(seen));
+    }
+
+    /// What a round of the group found; what its live rules tell themselves stays.
+    fn show_round(&self, key: &Key, mut seen: GroupSeen, live: &Live) {
+        let mut groups = self.0.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        for place in live.places() {
+            let told = groups.get(key).and_then(|it| it.run.rules.get(*place));
+            if let (Some(told), Some(own)) = (told, seen.run.rules.get_mut(*place)) {
+                own.clone_from(told);
+            }
+        }
+        groups.insert(key.clone(), Arc::new(seen));
+    }
+
+    /// One rule of a group is known better.
+    fn amend(&self, key: &Key, place: usize, run: &RuleRun) {
+        let mut groups = self.0.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = groups.get_mut(key).map(Arc::make_mut);
+        if let Some(known) = seen.and_then(|it| it.run.rules.get_mut(place)) {
+            known.clone_from(run);
+        }
     }
 
     fn hide(&self, key: &Key) {
@@ -159,6 +192,7 @@ impl Source for Ekg {
 /// Evaluates the rules of files that may change.
 #[derive(Clone)]
 pub struct Ruler {
+    ekg: Ekg,
     source: Arc<dyn Source>,
     writer: Writer,
     clock: Arc<dyn Clock>,
@@ -177,6 +211,7 @@ impl Ruler {
         config: RulerConfig,
     ) -> Self {
         Self {
+            ekg: ekg.clone(),
             source: Arc::new(ekg.clone()),
             writer,
             clock,
@@ -262,38 +297,44 @@ impl Ruler {
             group = self.restored(group).await;
         }
         self.board.show(key(&group), seen(&group, None, Vec::new()));
+        let live = Live::start(&self, &group, stop.clone()).await;
         let period = group.interval.duration().max(Duration::from_millis(1));
         let mut ticks = interval_at(Instant::now() + first_delay(&group), period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let began = Instant::now();
-            group = self.round(group).await;
+            group = self.round(group, &live).await;
             let late = began.elapsed().as_millis() / period.as_millis().max(1);
             let missed = u64::try_from(late).unwrap_or(u64::MAX);
             self.board.0.missed.fetch_add(missed, Ordering::Relaxed);
         }
+        live.end(&mut group).await;
         group
     }
 
     /// Evaluates the whole group once.
-    async fn round(&self, mut group: GroupRun) -> GroupRun {
+    async fn round(&self, mut group: GroupRun, live: &Live) -> GroupRun {
         let now = self.clock.now();
         let mut took = Vec::with_capacity(group.rules.len());
         for at in 0..group.rules.len() {
             let began = Instant::now();
             let evaluation;
-            (group, evaluation) = self.evaluated(group, at, now).await;
+            if let Some(live) = live.tick(&mut group, at, now).await {
+                evaluation = live;
+            } else {
+                (group, evaluation) = self.evaluated(group, at, now).await;
+            }
             self.board.0.evaluations.fetch_add(1, Ordering::Relaxed);
             if let Some(error) = &evaluation.error {
                 self.board.0.failures.fetch_add(1, Ordering::Relaxed);
                 let rule = group.rules.get(at).map_or("", |it| it.rule.name());
                 tracing::warn!(group = group.name, rule, %error, "a rule failed");
             }
-            self.tell(&mut group, at, now);
             self.write(now, evaluation.samples).await;
             took.push(began.elapsed());
         }
-        self.board.show(key(&group), seen(&group, Some(now), took));
+        let seen = seen(&group, Some(now), took);
+        self.board.show_round(&key(&group), seen, live);
         group
     }
 
@@ -305,8 +346,13 @@ impl Ruler {
             let evaluation = computed.evaluate(at, now, &config.external, &source);
             (computed, evaluation)
         });
-        task.await
-            .unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
+        let (mut group, evaluation) = task
+            .await
+            .unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()));
+        if let Some(run) = group.rules.get_mut(at) {
+            self.tell(group.interval, run, now);
+        }
+        (group, evaluation)
     }
 
     async fn restored(&self, group: GroupRun) -> GroupRun {
@@ -325,12 +371,9 @@ impl Ruler {
         group
     }
 
-    fn tell(&self, group: &mut GroupRun, rule: usize, now: Time) {
-        let valid = group.interval.max(RESEND_EVERY).millis();
+    fn tell(&self, interval: Span, run: &mut RuleRun, now: Time) {
+        let valid = interval.max(RESEND_EVERY).millis();
         let until = now + Span::from_millis(valid.saturating_mul(VALID_ROUNDS));
-        let Some(run) = group.rules.get_mut(rule) else {
-            return;
-        };
         let due = run.alerts.to_tell(now, RESEND_EVERY);
         if due.is_empty() {
             return;
@@ -395,173 +438,4 @@ fn first_delay(group: &GroupRun) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use mainstay_tsdb::{Head, HeadLimits};
-    use tokio::sync::mpsc;
-
-    struct Wall;
-
-    impl Clock for Wall {
-        fn now(&self) -> Time {
-            let since = std::time::UNIX_EPOCH.elapsed().unwrap();
-            Time::from_millis(since.as_millis() as i64)
-        }
-    }
-
-    struct Channel(mpsc::UnboundedSender<Vec<Told>>);
-
-    impl AlertSink for Channel {
-        fn take(&self, alerts: Vec<Told>) {
-            // The test may have ended already.
-            let _ = self.0.send(alerts);
-        }
-    }
-
-    fn file(expr: &str) -> Vec<NamedFile> {
-        let text = format!(
-            "groups:\n- name: g\n  interval: 10ms\n  rules:\n  - {{record: half, expr: load / 2}}\n  \
-             - {{alert: Busy, expr: '{expr}', annotations: {{said: 'at {{{{ $value }}}}'}}}}\n"
-        );
-        vec![("f.yml".to_owned(), RuleFile::parse(&text).unwrap())]
-    }
-
-    /// A ruler over an engine of its own.
-    struct Stage {
-        writer: Writer,
-        clock: Arc<dyn Clock>,
-        rules: Rules,
-        files: watch::Sender<Vec<NamedFile>>,
-        told: mpsc::UnboundedReceiver<Vec<Told>>,
-        stop: CancellationToken,
-        tasks: JoinSet<()>,
-    }
-
-    impl Stage {
-        /// One that finds `before` in the engine when it starts.
-        async fn open(files: Vec<NamedFile>, before: Vec<NewSample>) -> Self {
-            let stop = CancellationToken::new();
-            let ekg = Ekg::over(Head::new(HeadLimits::default()));
-            let clock: Arc<dyn Clock> = Arc::new(Wall);
-            let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
-            let mut tasks = JoinSet::new();
-            tasks.spawn(writing);
-            writer.append(clock.now(), before).await.unwrap();
-            let (sent, told) = mpsc::unbounded_channel();
-            let config = RulerConfig::default();
-            let sink = Arc::new(Channel(sent));
-            let ruler = Ruler::new(&ekg, writer.clone(), Arc::clone(&clock), sink, config);
-            let rules = ruler.rules();
-            let (files, followed) = watch::channel(files);
-            tasks.spawn(ruler.run(followed, stop.clone()));
-            Self {
-                writer,
-                clock,
-                rules,
-                files,
-                told,
-                stop,
-                tasks,
-            }
-        }
-
-        async fn load(&self, value: f64) {
-            let now = self.clock.now();
-            let load = sample("load", &[("host", "a")], now, value);
-            self.writer.append(now, vec![load]).await.unwrap();
-        }
-
-        async fn until_listed(&self, wanted: impl Fn(&Value) -> bool) {
-            let listed = async {
-                while !wanted(&self.rules.alerts()["data"]["alerts"]) {
-                    tokio::task::yield_now().await;
-                }
-            };
-            let deadline = Duration::from_secs(20);
-            tokio::time::timeout(deadline, listed).await.unwrap();
-        }
-
-        async fn close(mut self) {
-            self.stop.cancel();
-            while let Some(ended) = self.tasks.join_next().await {
-                ended.unwrap();
-            }
-        }
-    }
-
-    fn sample(name: &str, labels: &[(&str, &str)], at: Time, value: f64) -> NewSample {
-        let all = [("__name__", name)]
-            .into_iter()
-            .chain(labels.iter().copied());
-        NewSample {
-            labels: Labels::from_pairs(all).unwrap(),
-            at_ms: at.millis(),
-            value,
-            born_from_zero: false,
-        }
-    }
-
-    #[tokio::test]
-    async fn an_alert_over_a_recorded_series_is_told_and_its_end_too() {
-        let mut stage = Stage::open(file("half > 3"), Vec::new()).await;
-        stage.load(8.0).await;
-        let fires = stage.told.recv().await.unwrap().remove(0);
-        assert_eq!(
-            fires.alert.labels.to_string(),
-            r#"{alertname="Busy", host="a"}"#
-        );
-        assert_eq!(fires.alert.annotations["said"], "at 4");
-        assert!(fires.is_news && fires.ends_at > stage.clock.now());
-        stage
-            .until_listed(|alerts| alerts[0]["state"] == "firing")
-            .await;
-        // A later millisecond than the first sample's: the ruler has been round since.
-        stage.load(2.0).await;
-        let ended = stage.told.recv().await.unwrap().remove(0);
-        assert_eq!(Some(ended.ends_at), ended.alert.resolved_at);
-        stage.close().await;
-    }
-
-    #[tokio::test]
-    async fn a_rule_that_changes_is_another_rule_without_the_alerts_of_the_one_before() {
-        let stage = Stage::open(file("half > 3"), Vec::new()).await;
-        stage.load(8.0).await;
-        stage
-            .until_listed(|alerts| alerts[0]["state"] == "firing")
-            .await;
-        stage.files.send(file("half > 30")).unwrap();
-        let none = Value::Array(Vec::new());
-        stage.until_listed(|alerts| *alerts == none).await;
-        stage.close().await;
-    }
-
-    #[tokio::test]
-    async fn alerts_of_every_group_go_on_waiting_after_a_start() {
-        let rule = |group: &str| {
-            format!(
-                "- name: {group}\n  interval: 10ms\n  rules:\n  - {{alert: {group}, expr: vector(1), for: 1h}}\n"
-            )
-        };
-        let text = format!("groups:\n{}{}", rule("First"), rule("Second"));
-        let files = vec![("f.yml".to_owned(), RuleFile::parse(&text).unwrap())];
-        let now = Wall.now();
-        let since = now - Span::from_secs(1_800);
-        let waited = ["First", "Second"].map(|name| {
-            let value = (since.millis() as f64 / 1e3).trunc();
-            sample("ALERTS_FOR_STATE", &[("alertname", name)], now, value)
-        });
-        let stage = Stage::open(files, waited.into()).await;
-        let went_on = |alert: &Value| {
-            let at: Option<Time> = alert["activeAt"].as_str().and_then(|at| at.parse().ok());
-            alert["state"] == "pending"
-                && at.is_some_and(|at| now.since(at) > Span::from_secs(1_700))
-        };
-        stage
-            .until_listed(|alerts| {
-                let alerts = alerts.as_array();
-                alerts.is_some_and(|it| it.len() == 2 && it.iter().all(went_on))
-            })
-            .await;
-        stage.close().await;
-    }
-}
+mod tests;

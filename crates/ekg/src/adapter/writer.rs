@@ -1,7 +1,7 @@
 //! The one task that writes to the head.
 //!
 //! Guarantees: batches are written in the order they were sent, each under one lock, and the sender hears
-//! what was refused. It never queues more than [`QUEUED_BATCHES`]: senders wait.
+//! what was refused; whoever follows the feed hears of the rest. It never queues more than [`QUEUED_BATCHES`]: senders wait.
 
 use std::sync::PoisonError;
 
@@ -10,6 +10,7 @@ use mainstay_tsdb::Labels;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::feed::Telling;
 use crate::{Ekg, Refusals};
 
 /// Batches that may wait; a scraper has one in flight for each target.
@@ -89,6 +90,7 @@ async fn write(ekg: Ekg, mut inbox: mpsc::Receiver<Batch>, stop: CancellationTok
 
 fn write_batch(ekg: &Ekg, batch: &Batch, truncated_ms: &mut i64) -> Refusals {
     let mut refused = Refusals::default();
+    let mut telling = ekg.feed.tell();
     let mut head = ekg.head.write().unwrap_or_else(PoisonError::into_inner);
     for sample in &batch.samples {
         let appended = if sample.born_from_zero {
@@ -96,8 +98,10 @@ fn write_batch(ekg: &Ekg, batch: &Batch, truncated_ms: &mut i64) -> Refusals {
         } else {
             head.append(&sample.labels, sample.at_ms, sample.value)
         };
-        if let Err(error) = appended {
-            refused.count(&error);
+        match (appended, &mut telling) {
+            (Err(error), _) => refused.count(&error),
+            (Ok(_), Some(it)) => it.accepted(&sample.labels, sample.at_ms, sample.value),
+            (Ok(_), None) => {}
         }
     }
     let now_ms = batch.now.millis();
@@ -106,6 +110,7 @@ fn write_batch(ekg: &Ekg, batch: &Batch, truncated_ms: &mut i64) -> Refusals {
         *truncated_ms = now_ms;
     }
     drop(head);
+    telling.into_iter().for_each(Telling::written);
     let totals = ekg.refusals.lock();
     totals.unwrap_or_else(PoisonError::into_inner).add(&refused);
     refused
