@@ -251,7 +251,7 @@ impl Stream {
         let mut new = Self::over(self.blank.clone(), self.now_ms);
         for (at, leaf) in self.plan.leaves.iter().enumerate() {
             for (labels, timestamps, values) in leaf.samples() {
-                let row = new.plan.leaves[at].open(labels);
+                let row = new.plan.leaves[at].keep(labels);
                 new.arrived[at].add(row);
                 new.samples += timestamps.len();
                 for (at_ms, value) in timestamps.iter().zip(values) {

@@ -4,6 +4,8 @@
 //! and one from ahead of the clock is not seen before its time. A second sample of one time is left out, as
 //! the store leaves it out.
 
+use std::collections::BTreeMap;
+
 use mainstay_promql::{
     Labels, Matcher, Span,
     pieces::{OverRange, Taken, is_stale},
@@ -30,6 +32,8 @@ pub(super) struct Leaf {
     /// How far back it looks, open at that end.
     pub(super) reach_ms: i64,
     series: Vec<Held>,
+    /// Series that are held already and were not asked for yet.
+    kept: BTreeMap<Labels, u32>,
 }
 
 /// Samples of one series, those before `from` forgotten.
@@ -51,6 +55,7 @@ impl Leaf {
             reads,
             reach_ms,
             series: Vec::new(),
+            kept: BTreeMap::new(),
         }
     }
 
@@ -68,8 +73,18 @@ impl Leaf {
         }
     }
 
-    /// The number of a new series.
+    /// The number of a series that is to be found again when it is opened.
+    pub(super) fn keep(&mut self, labels: &Labels) -> u32 {
+        let row = self.open(labels);
+        self.kept.insert(labels.clone(), row);
+        row
+    }
+
+    /// The number of a series.
     pub(super) fn open(&mut self, labels: &Labels) -> u32 {
+        if let Some(row) = self.kept.remove(labels) {
+            return row;
+        }
         self.series.push(Held {
             labels: labels.clone(),
             ..Held::default()
