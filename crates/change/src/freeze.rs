@@ -5,7 +5,7 @@
 
 use mainstay_core::{
     Actor, Change, ChangeId, ChangeKind, ChangeState, Entry, Finding, Name, NameError, NewEntry,
-    Outcome, ServiceName, Time,
+    Outcome, ServiceName, Span, Time,
     catalog::{FreezeException, FreezeSpec},
     change::{MOVED, Moved},
 };
@@ -57,7 +57,11 @@ pub fn check(freezes: &[(Name, FreezeSpec)], asked: Asked<'_>, now: Time) -> Fin
     }
     let until = spec.until.map_or_else(
         || "until deleted".to_owned(),
-        |until| format!("for {} more", until.since(now)),
+        |until| {
+            // To the second: nobody waits for less.
+            let left = until.since(now).millis().div_ceil(1_000);
+            format!("for {} more", Span::from_secs(left))
+        },
     );
     Finding {
         signal: format!("freeze `{name}`"),

@@ -122,6 +122,12 @@ impl Rollout {
         }
     }
 
+    /// Why it stands so, where its phase does not say it already.
+    pub(super) fn why(&self) -> Option<String> {
+        let said = self.because.is_empty() || self.because == self.phase;
+        (!said).then(|| style::clean(&self.because))
+    }
+
     /// Who opened it and why.
     pub(super) fn opener(&self) -> String {
         let by = self.actor.as_ref().map_or_else(String::new, |actor| {
@@ -168,8 +174,8 @@ pub(super) fn block(rollout: &Rollout, now: Time, style: Style, width: usize) ->
         style.dim(&rollout.change),
         style.dim(&took)
     )];
-    if !rollout.because.is_empty() {
-        lines.push(named("because", &style::clean(&rollout.because), style));
+    if let Some(why) = rollout.why() {
+        lines.push(named("because", &why, style));
     }
     if let Some(progress) = rollout.progress {
         lines.push(named("instances", &bar(progress, style), style));

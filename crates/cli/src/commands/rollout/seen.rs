@@ -40,10 +40,9 @@ impl Seen {
         self.verdicts(rollout, &mut events);
         let standing = (rollout.state, rollout.phase.clone());
         if self.standing.as_ref() != Some(&standing) {
-            let because = match rollout.because.as_str() {
-                "" => String::new(),
-                because => format!(": {}", style::clean(because)),
-            };
+            let because = rollout
+                .why()
+                .map_or_else(String::new, |why| format!(": {why}"));
             let what = format!("{}{because}", rollout.standing(Style::PLAIN));
             events.push((rollout.ended_at.unwrap_or(now), what));
             self.standing = Some(standing);

@@ -80,6 +80,14 @@ fn each_transition_is_told_once_and_numbers_that_only_move_are_not() {
             "1970-01-01T00:01:40Z  running · batches: batch 2 of 10",
         ]
     );
+    let mut same = view();
+    same["because"] = same["phase"].clone();
+    let last = Seen::default().lines(&read(same), NOW).pop();
+    assert_eq!(
+        last.as_deref(),
+        Some("1970-01-01T00:01:40Z  running · batches"),
+        "said once"
+    );
     let mut moved = view();
     moved["because"] = json!("batch 2 of 10, 11 s left");
     moved["verdict"]["at"] = json!(90_000);
