@@ -2,12 +2,13 @@
 //!
 //! **Guarantees.** Every route names the scope it needs; without a token only a loopback listener
 //! answers, and then only to a loopback `Host` and a matching `Origin`, so that no web page can reach it
-//! by rebinding a name. Bodies are bounded. Whatever changes production is in the ledger before the
+//! by rebinding a name. Bodies are bounded, and so is how many come at once. Whatever changes production is in the ledger before the
 //! response says so. **Never** decides anything about a rollout: it validates, writes and reads.
 
 mod actions;
 mod auth;
 mod changes;
+mod crowd;
 mod extract;
 mod ledger;
 mod metrics;
@@ -26,6 +27,8 @@ use mainstay_core::{
 };
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
+
+use crowd::{CONNECTIONS_MAX, Door};
 
 pub use auth::{Access, Scope};
 pub use metrics::{Queries, Window, intake::Intake};
@@ -205,9 +208,12 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let open = streams::Open::until(stop.clone());
-    axum::serve(listener, routes(app, open.clone()))
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await?;
+    axum::serve(
+        Door::new(listener, CONNECTIONS_MAX),
+        routes(app, open.clone()),
+    )
+    .with_graceful_shutdown(stop.cancelled_owned())
+    .await?;
     open.ended().await;
     Ok(())
 }

@@ -27,7 +27,11 @@ use axum::{
 };
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use crate::{App, metrics::QUERIES_AT_ONCE};
+use crate::{
+    App,
+    crowd::{REQUESTS_MAX, too_many_requests},
+    metrics::QUERIES_AT_ONCE,
+};
 
 mod process;
 
@@ -42,6 +46,8 @@ const NO_ROUTE: &str = "none";
 pub(crate) struct Own {
     /// One permit a query that may still begin.
     pub(crate) queries: Arc<Semaphore>,
+    /// One permit a request whose answer is still to come.
+    waiting: Semaphore,
     requests: Mutex<BTreeMap<(String, u16), u64>>,
     query_seconds: Mutex<Histogram>,
     queries_refused: AtomicU64,
@@ -58,6 +64,7 @@ impl Own {
     pub(crate) fn new() -> Self {
         Self {
             queries: Arc::new(Semaphore::new(QUERIES_AT_ONCE)),
+            waiting: Semaphore::new(REQUESTS_MAX),
             requests: Mutex::default(),
             query_seconds: Mutex::default(),
             queries_refused: AtomicU64::new(0),
@@ -126,7 +133,7 @@ impl Own {
     }
 }
 
-/// Counts each answer by the route that gave it.
+/// Counts each answer by the route that gave it; gives none but a refusal to those that are too many.
 pub(crate) async fn count(
     State(own): State<Arc<Own>>,
     route: Option<MatchedPath>,
@@ -134,7 +141,10 @@ pub(crate) async fn count(
     next: Next,
 ) -> Response {
     let route = route.map_or_else(|| NO_ROUTE.to_owned(), |path| path.as_str().to_owned());
-    let response = next.run(request).await;
+    let response = match own.waiting.try_acquire() {
+        Ok(_place) => next.run(request).await,
+        Err(_) => too_many_requests().into_response(),
+    };
     own.answered(route, response.status().as_u16());
     response
 }

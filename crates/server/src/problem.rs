@@ -34,7 +34,7 @@ pub(crate) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<Box<Verdict>>,
     #[serde(skip)]
-    retry_after_secs: Option<u64>,
+    pub(crate) retry_after_secs: Option<u64>,
 }
 
 impl Problem {
