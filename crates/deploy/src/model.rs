@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use mainstay_change::{LEASE_EVENT, LeaseBook, Machine, lease_stream};
 use mainstay_core::{
-    Actor, Change, ChangeId, ChangeKind, Entry, FabricName, HostName, Kind, Name, Resource,
-    ServiceName, Time, Version,
+    Actor, Change, ChangeId, ChangeKind, Entry, Expected, FabricName, HostName, Kind, Name,
+    Resource, ServiceName, Time, Version,
     catalog::{FabricSpec, FreezeSpec, HostSpec, RolloutPolicySpec, ServiceSpec, Spec},
     change::{MOVED, Moved, OPENED},
     guard::Guard,
@@ -140,6 +140,14 @@ impl Model {
             SETTLED | CLAIMED => self.deployment(entry)?,
             LEASE_EVENT => self.leased(entry),
             _ => {}
+        }
+        if let Some(id) = change_of(entry) {
+            let rollout = self.rollouts.get_mut(&id).map(|it| &mut it.version);
+            let action = self.actions.get_mut(&id).map(|it| &mut it.version);
+            let limit = self.limits.get_mut(&id).map(|it| &mut it.version);
+            if let Some(version) = rollout.or(action).or(limit) {
+                *version = entry.version;
+            }
         }
         Ok(())
     }
@@ -515,6 +523,14 @@ impl Model {
         let rollout = self.rollouts.get(change).map(|it| &it.change);
         let action = || Some(&self.actions.get(change)?.change);
         let limit = || Some(&self.limits.get(change)?.change);
+        rollout.or_else(action).or_else(limit)
+    }
+
+    /// What must still stand where something is written for `change`; none once that is over.
+    pub fn still_open(&self, change: &ChangeId) -> Option<Expected> {
+        let rollout = self.rollouts.get(change).and_then(Track::open);
+        let action = || self.actions.get(change)?.open();
+        let limit = || self.limits.get(change)?.open();
         rollout.or_else(action).or_else(limit)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: written as the leader alone. As with the runtime's appends each expects the leadership to stand where
 //! this server took it, so that one that was deposed writes nothing, whatever it still believes. Of two changes that
-//! saw the same headroom one conflicts and decides again. Asking twice does nothing twice: a lease is held in place
+//! saw the same headroom one conflicts and decides again, and a change that ended meanwhile takes none. Asking twice does nothing twice: a lease is held in place
 //! of the one before, a deployment is written once.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -134,7 +134,7 @@ impl Engine {
         candidates: &Slots,
     ) -> Option<capacity::Grant> {
         for _ in 0..LEASE_TRIES {
-            let (grant, book) = self.grant(change, service, fabric, direction, candidates)?;
+            let (grant, book, open) = self.grant(change, service, fabric, direction, candidates)?;
             if grant.slots.is_empty() {
                 return Some(grant);
             }
@@ -143,7 +143,7 @@ impl Engine {
                 .inspect_err(|error| tracing::warn!(%change, %error, "no lease"))
                 .ok()?;
             let written = self
-                .append_led(direction, vec![book.expected()], vec![entry])
+                .append_led(direction, vec![book.expected(), open], vec![entry])
                 .await;
             match written {
                 Ok(()) => {
@@ -168,10 +168,11 @@ impl Engine {
         fabric: &FabricName,
         direction: Direction,
         candidates: &Slots,
-    ) -> Option<(capacity::Grant, LeaseBook)> {
+    ) -> Option<(capacity::Grant, LeaseBook, Expected)> {
         let now = self.now();
         let seen = self.0.ports.site.seen();
         let model = self.model();
+        let open = model.still_open(change)?;
         let mover = model.mover(change)?;
         let spec = model.services.get(service)?;
         let book = model
@@ -207,7 +208,7 @@ impl Engine {
                  `mainstay limit-test {service}`"
             );
         }
-        Some((grant, book))
+        Some((grant, book, open))
     }
 
     /// Writes what runs now, and lets go of every lease, in one append; done before, it is done.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mainstay_change::{CAPACITY, Direction};
-use mainstay_core::{Change, ChangeId, ChangeState, Time, Verdict, change::Moved};
+use mainstay_core::{Change, ChangeId, ChangeState, Expected, Time, Verdict, change::Moved};
 
 use super::{ENDED_MAX, STEPS_MAX};
 use crate::{action, rollout::State, slots::Slots};
@@ -40,6 +40,8 @@ pub struct Track<S = State> {
     pub verdicts: Vec<Verdict>,
     /// When it ended.
     pub ended_at: Option<Time>,
+    /// Entries in its stream.
+    pub version: u64,
 }
 
 impl<S> Track<S> {
@@ -51,6 +53,7 @@ impl<S> Track<S> {
             batches: Vec::new(),
             verdicts: Vec::new(),
             ended_at: None,
+            version: 0,
         }
     }
     pub(super) fn moves(&mut self, at: Time, moved: Moved) {
@@ -58,6 +61,13 @@ impl<S> Track<S> {
             self.ended_at = Some(at);
         }
         self.moved = moved;
+    }
+    /// What must still stand where it is acted for: its stream as it was read; none once it is over.
+    pub(super) fn open(&self) -> Option<Expected> {
+        self.ended_at.is_none().then(|| Expected {
+            stream: self.change.stream(),
+            version: self.version,
+        })
     }
     /// Where it stands, as a word.
     pub fn standing(&self) -> ChangeState {

@@ -237,7 +237,8 @@ impl Sim<Production> {
         let (grant, book) = self.grant(mind, change, fabric, direction, candidates)?;
         if !grant.slots.is_empty() && self.planted != Planted::NoLease {
             let entry = book.take(change, direction, grant.rps).ok()?;
-            self.write(vec![book.expected()], vec![entry]).ok()?;
+            let open = mind.model.still_open(change)?;
+            self.write(vec![book.expected(), open], vec![entry]).ok()?;
         }
         Some(grant)
     }
