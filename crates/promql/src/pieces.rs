@@ -8,7 +8,7 @@
 //! let ExprKind::Call { function, .. } = parse("increase(x[1m])")?.kind else { unreachable!() };
 //! let increase = OverRange::of(function, &[]).unwrap();
 //! let taken = Taken { timestamps: &[15_000, 45_000], values: &[1.0, 3.0], start_ms: 0, end_ms: 60_000 };
-//! assert_eq!(increase.value(&taken), Some(3.5));
+//! assert_eq!(increase.value(&taken), Some(4.0));
 //! # Ok::<(), mainstay_promql::Error>(())
 //! ```
 
