@@ -272,11 +272,7 @@ fn pids() -> Vec<u32> {
 }
 
 fn instance_of(pid: u32) -> Option<String> {
-    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    environ
-        .split(|byte| *byte == 0)
-        .find_map(|pair| pair.strip_prefix(b"INSTANCE="))
-        .map(|value| String::from_utf8_lossy(value).into_owned())
+    mainstay_sys::environment_variable(pid, "INSTANCE")
 }
 
 /// The process group, from `/proc/PID/stat`: the name before it may hold blanks and brackets.

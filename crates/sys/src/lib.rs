@@ -21,6 +21,7 @@
 //! ```
 
 mod digest;
+mod environment;
 mod error;
 mod host;
 mod identity;
@@ -32,6 +33,7 @@ mod testing;
 mod watch;
 
 pub use digest::sha256_file;
+pub use environment::environment_variable;
 pub use error::Error;
 pub use host::{HostMetrics, Sample, host_metrics};
 pub use identity::{ProcessIdentity, boot_id, identify};

@@ -100,7 +100,7 @@ impl Drop for Sleeper {
 }
 
 /// Tries until there is a result; gives other threads the processor in between.
-fn wait_for<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(result) = attempt() {

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mainstay_sys::environment_variable;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A process of an artifact.
@@ -46,8 +47,12 @@ pub(crate) fn running_under(dir: &Path) -> Vec<Survivor> {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
             // Other people's processes cannot be read, and are not ours.
             let exe = fs::read_link(entry.path().join("exe")).ok()?;
-            exe.starts_with(&dir).then(|| Survivor {
-                instance: instance_of(&entry.path()).unwrap_or_default(),
+            if !exe.starts_with(&dir) {
+                return None;
+            }
+            let instance = environment_variable(pid.try_into().ok()?, "INSTANCE");
+            Some(Survivor {
+                instance: instance.unwrap_or_default(),
                 pid,
                 exe,
             })
@@ -57,17 +62,12 @@ pub(crate) fn running_under(dir: &Path) -> Vec<Survivor> {
     found
 }
 
-fn instance_of(process: &Path) -> Option<String> {
-    let environment = fs::read(process.join("environ")).ok()?;
-    environment
-        .split(|byte| *byte == 0)
-        .find_map(|line| line.strip_prefix(b"INSTANCE="))
-        .map(|name| String::from_utf8_lossy(name).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::{
+        process::{Command, Stdio},
+        time::{Duration, Instant},
+    };
 
     use super::*;
 
@@ -81,7 +81,12 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let found = running_under(dir.path());
+        // For a moment after it was started it still is its parent's likeness.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut found = Vec::new();
+        while found.is_empty() && Instant::now() < deadline {
+            found = running_under(dir.path());
+        }
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].instance, "voyager-lax-1");
         found[0].signal(Signal::KILL);
