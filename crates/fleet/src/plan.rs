@@ -27,6 +27,9 @@ pub const STABLE_AFTER: Span = Span::from_secs(60);
 /// A process group that outlived SIGKILL (it waits in the kernel) is sent it again after this long.
 pub const KILL_AGAIN_AFTER: Span = Span::from_secs(5);
 
+/// What was stopped for good is reported as gone for this long, with how it went, before it is forgotten.
+pub const TOLD_GONE_FOR: Span = Span::from_secs(5);
+
 /// Where the process of an instance stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "life", rename_all = "kebab-case")]
@@ -190,18 +193,33 @@ fn next(
             overdue.then(|| Step::Kill(name.clone()))
         }
         Life::Gone { at, .. } | Life::Failed { at, .. } => {
-            let Some(want) = want else {
-                return Some(Step::Forget(name.clone()));
+            let (until, then) = match want {
+                None => (*at + told_gone_for(&have.life), Step::Forget(name.clone())),
+                Some(want) if same_process(&have.order, want) => {
+                    let until = *at + back_off(have.failures_in_row);
+                    (until, Step::Start(want.clone()))
+                }
+                Some(want) => return Some(Step::Start(want.clone())),
             };
-            let until = *at + back_off(have.failures_in_row);
-            if same_process(&have.order, want) && now < until {
-                return Some(Step::Wait(Wait {
-                    instance: name.clone(),
-                    until,
-                }));
-            }
-            Some(Step::Start(want.clone()))
+            let wait = Wait {
+                instance: name.clone(),
+                until,
+            };
+            Some(if now < until { Step::Wait(wait) } else { then })
         }
+    }
+}
+
+/// How long an end that nobody has to wait for is told. Only one that was ordered is worth it: with others it was told
+/// when they came.
+fn told_gone_for(life: &Life) -> Span {
+    match life {
+        Life::Gone { ordered: true, .. } => TOLD_GONE_FOR,
+        Life::Gone { ordered: false, .. }
+        | Life::Failed { .. }
+        | Life::Launching
+        | Life::Alive { .. }
+        | Life::Stopping { .. } => Span::ZERO,
     }
 }
 

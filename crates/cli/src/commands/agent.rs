@@ -18,7 +18,7 @@ use mainstay_fleet::{
 };
 use mainstay_wire::{
     Generation,
-    agent::{DesiredSet, FromAgent, ToAgent},
+    agent::{DesiredSet, FromAgent, InstanceReport, InstanceState, ToAgent},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -228,7 +228,10 @@ fn nothing_left(said: &FromAgent) -> bool {
             at: _,
             generation,
             instances,
-        } => *generation == FAREWELL && instances.is_empty(),
+        } => {
+            let is_gone = |it: &InstanceReport| it.state == InstanceState::Gone;
+            *generation == FAREWELL && instances.iter().all(is_gone)
+        }
         FromAgent::Hello { .. } | FromAgent::Unordered { .. } => false,
     }
 }

@@ -60,3 +60,29 @@ fn more_instances_are_seen_serving_fewer_are_refused_under_load_and_else_seen_go
     let left: Vec<String> = platform.pids().into_keys().collect();
     assert_eq!(left, ["shop-lax-1"]);
 }
+
+#[test]
+fn an_instance_that_ignores_its_stop_is_killed_and_the_change_says_so() {
+    let platform = Platform::start();
+    platform.build("v1", &["ignores-stop"]);
+    let stubborn = |count: u32| {
+        let service = declared(&platform, count, 100);
+        service.replace("run: {", "run: {stopGrace: 1s, ")
+    };
+    let said = platform.apply(&stubborn(2));
+    assert!(said.status.success(), "{}", stderr(&said));
+    platform.wait_for("shop", "done");
+    let said = platform.apply(&stubborn(1));
+    assert!(said.status.success(), "{}", stderr(&said));
+    platform.until("one is gone", || {
+        let state = scales(&platform).pop().map(|(_, state)| state);
+        state.as_deref() == Some("done")
+    });
+    assert_eq!(platform.pids().len(), 1);
+    let change = &platform.json(&["changes", "--kind", "scale"])[0];
+    let because = change["because"].as_str().unwrap();
+    assert!(
+        because.contains("had to be killed: shop-lax-2"),
+        "{because}"
+    );
+}

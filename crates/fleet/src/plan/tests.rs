@@ -106,7 +106,7 @@ fn an_older_version_or_incarnation_is_stopped_and_its_successor_waits_until_it_i
 }
 
 #[test]
-fn what_is_not_wanted_is_stopped_then_forgotten() {
+fn what_is_not_wanted_is_stopped_told_for_a_while_and_then_forgotten() {
     assert_eq!(
         steps(None, Some((order("v1", 1), ALIVE, 0)), 0),
         vec![Step::Stop(name())]
@@ -115,10 +115,14 @@ fn what_is_not_wanted_is_stopped_then_forgotten() {
         at: at(10),
         ordered: true,
     };
-    assert_eq!(
-        steps(None, Some((order("v1", 1), gone, 3)), 10),
-        vec![Step::Forget(name())]
-    );
+    let told = 10 + TOLD_GONE_FOR.millis() as i64;
+    let wait = Step::Wait(Wait {
+        instance: name(),
+        until: at(told),
+    });
+    let gone = |now| steps(None, Some((order("v1", 1), gone.clone(), 3)), now);
+    assert_eq!(gone(told - 1), vec![wait]);
+    assert_eq!(gone(told), vec![Step::Forget(name())]);
 }
 
 #[test]
