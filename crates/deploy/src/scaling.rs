@@ -4,6 +4,8 @@
 //! is answered once: what a person gave up is not asked for again. Never starts a service that runs nothing: which
 //! version that would be is a release's question.
 
+use std::collections::BTreeSet;
+
 use mainstay_change::Direction;
 use mainstay_core::{
     FabricName, HostName, ServiceName, Span,
@@ -34,8 +36,14 @@ pub struct Difference {
 pub fn difference(runs: &Deployment, declared: &InstanceCounts) -> Difference {
     let counts = runs.counts();
     let mut found = Difference::default();
-    for fabric in counts.keys().chain(declared.keys()) {
-        let wanted = declared.get(fabric).copied().unwrap_or(0) as usize;
+    let fabrics: BTreeSet<&FabricName> = counts.keys().chain(declared.keys()).collect();
+    for fabric in fabrics {
+        let of = |counts: &InstanceCounts| counts.get(fabric).copied().unwrap_or(0);
+        let wanted = of(declared) as usize;
+        // Most services run what they declare, and all are looked at whenever anything is written.
+        if of(&counts) as usize == wanted {
+            continue;
+        }
         let all = runs.slots().map(|it| it.slot);
         let all: Vec<Slot> = all.filter(|slot| slot.fabric == *fabric).collect();
         found.leaving.extend(all.iter().skip(wanted).cloned());
