@@ -300,6 +300,14 @@ impl State {
         (new, old)
     }
 
+    /// Instances of the new version that were ordered and not seen.
+    fn unseen(&self, fabric: &FabricName) -> u32 {
+        let of_fabric = self.slots.iter().filter(|(slot, _)| slot.fabric == *fabric);
+        of_fabric
+            .filter(|(_, state)| state.at == At::Starting && self.is_new(state))
+            .count() as u32
+    }
+
     /// Ordinals of `fabric` that no instance has, from the lowest.
     pub(crate) fn free(&self, fabric: &FabricName) -> impl Iterator<Item = Slot> {
         crate::moves::free(self.slots.keys(), fabric)
@@ -356,7 +364,12 @@ impl State {
             let is_forward = self.direction == Direction::Forward;
             return if is_forward { ALL } else { 0 };
         }
-        let (new, old) = self.serving(fabric);
+        let (seen, old) = self.serving(fabric);
+        let new = match self.direction {
+            Direction::Forward => seen,
+            // Those of a batch that was turned round may be up: what the old version cannot carry is theirs too.
+            Direction::Restoring => seen + self.unseen(fabric),
+        };
         let share = (ALL * new).checked_div(new + old).unwrap_or(0);
         let unrouted = self.paused.as_ref().is_some_and(|pause| pause.unrouted);
         let untouched = self

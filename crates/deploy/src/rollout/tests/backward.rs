@@ -83,6 +83,27 @@ fn instances_only_taken_out_of_the_routes_serve_again_when_it_turns_back() {
 }
 
 #[test]
+fn what_the_old_version_cannot_carry_stays_with_instances_that_were_about_to_be_seen() {
+    let mut walk = Walk::canary().in_batches();
+    walk.pass();
+    walk.grant(20, 0);
+    walk.see_all();
+    let had = walk.weight();
+    walk.order(Verb::Abort);
+    assert_eq!(walk.weight(), had);
+    walk.grant(4, 6_000);
+    assert_eq!(
+        walk.weight(),
+        had,
+        "as much as it had, of the six tenths that are too much"
+    );
+    walk.see_all();
+    walk.see_all();
+    walk.grant(4, 1_000);
+    assert_eq!(walk.weight(), 1_000);
+}
+
+#[test]
 fn a_blue_green_rollout_goes_back_by_routes_alone() {
     let mut walk = Walk::open(plan(Strategy::BlueGreen, Some("v1"), 10));
     walk.admission(Outcome::Pass);
