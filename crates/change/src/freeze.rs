@@ -68,7 +68,7 @@ pub fn check(freezes: &[(Name, FreezeSpec)], asked: Asked<'_>, now: Time) -> Fin
         outcome: Outcome::Fail,
         value: format!("in force {until}: {}", spec.reason),
         limit: "no freeze in force".to_owned(),
-        remedy: remedy(spec),
+        remedy: remedy(spec, asked.kind),
     }
 }
 
@@ -103,15 +103,34 @@ fn through<'a>(spec: &'a FreezeSpec, asked: Asked<'_>) -> Option<&'a FreezeExcep
         .find(|it| lists(&it.services, asked.service) && lists(&it.kinds, &asked.kind))
 }
 
-fn remedy(spec: &FreezeSpec) -> String {
+fn remedy(spec: &FreezeSpec, kind: ChangeKind) -> String {
     let names: Vec<String> = spec.exceptions.iter().map(exception).collect();
-    if names.is_empty() {
+    if names.is_empty() && asked_by_a_person(kind) {
         "wait, lift it with a reason, or declare an emergency that waives freezes".to_owned()
+    } else if names.is_empty() {
+        "wait, or lift it with a reason".to_owned()
     } else {
         format!(
             "wait, lift it with a reason, or fit an exception: {}",
             names.join(", ")
         )
+    }
+}
+
+/// Whether the change is asked for by a command, which may name an emergency, and not by a declaration.
+fn asked_by_a_person(kind: ChangeKind) -> bool {
+    match kind {
+        ChangeKind::Rollout
+        | ChangeKind::Restart
+        | ChangeKind::Drain
+        | ChangeKind::Shed
+        | ChangeKind::Kill => true,
+        ChangeKind::Apply
+        | ChangeKind::Scale
+        | ChangeKind::LimitTest
+        | ChangeKind::Freeze
+        | ChangeKind::Observed
+        | ChangeKind::Recorded => false,
     }
 }
 

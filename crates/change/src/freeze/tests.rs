@@ -43,6 +43,26 @@ fn a_freeze_names_itself_its_reason_and_the_exceptions_when_it_holds_a_step() {
 }
 
 #[test]
+fn an_emergency_is_a_remedy_only_where_a_command_can_name_one() {
+    let service = ServiceName::new("voyager").unwrap();
+    let freeze = FreezeSpec {
+        exceptions: vec![],
+        ..spec(100, 200)
+    };
+    let freezes = [(Name::new("election").unwrap(), freeze)];
+    for (kind, named) in [(ChangeKind::Restart, true), (ChangeKind::Scale, false)] {
+        let asked = Asked {
+            service: &service,
+            kind,
+            direction: Direction::Forward,
+            emergency: None,
+        };
+        let said = check(&freezes, asked, at(150));
+        assert_eq!(said.remedy.contains("emergency"), named, "{}", said.remedy);
+    }
+}
+
+#[test]
 fn restoring_steps_exceptions_and_hours_outside_the_freeze_pass() {
     for (service, direction, now) in [
         ("voyager", Direction::Restoring, 150),
