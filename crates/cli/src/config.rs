@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context, ensure};
 use mainstay_core::Span;
-use mainstay_ekg::job::{Job, JobError, Section};
+use mainstay_ekg::{
+    job::{Job, JobError, Section},
+    otlp::OtlpSettings,
+};
 use serde::Deserialize;
 
 /// The whole file.
@@ -22,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) alerting: Alerting,
     /// `[[scrape]]`: what is scraped beside what Mainstay runs.
     pub(crate) scrape: Vec<ScrapeJob>,
+    /// `[otlp]`: which labels series get that are sent so.
+    pub(crate) otlp: OtlpSettings,
 }
 
 /// `[server]`

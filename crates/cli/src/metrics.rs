@@ -18,6 +18,7 @@ use mainstay_ekg::{
     Ekg,
     adapter::{Discovery, Intake, Known, SampleRules, ScrapeConfig, Scraper, Target, Writer},
     job::Job,
+    otlp::OtlpSettings,
 };
 use mainstay_server::{Queries, Window};
 use mainstay_tsdb::{Head, HeadLimits};
@@ -88,6 +89,9 @@ impl mainstay_server::Intake for Taking {
     fn remote_write(&self, request: Request<Bytes>) -> BoxFuture<'_, Response<Bytes>> {
         Box::pin(self.0.remote_write(request))
     }
+    fn otlp(&self, request: Request<Bytes>) -> BoxFuture<'_, Response<Bytes>> {
+        Box::pin(self.0.otlp(request))
+    }
     fn received(&self) -> Vec<(&'static str, &'static str, u64)> {
         self.0.received().listed()
     }
@@ -142,11 +146,11 @@ pub(crate) async fn watch(mut tasks: JoinSet<()>, stop: CancellationToken) -> an
     Ok(())
 }
 
-/// Starts monitoring until `stop`: the jobs with what they find, everything else with no target. An error names the
+/// Starts monitoring until `stop`: takes OTLP as it is set, scrapes the jobs with what they find, everything else with no target. An error names the
 /// job whose files of TLS cannot be read.
 pub(crate) fn start(
     clock: &Arc<dyn Clock>,
-    jobs: impl IntoIterator<Item = Job>,
+    (jobs, otlp): (impl IntoIterator<Item = Job>, OtlpSettings),
     stop: &CancellationToken,
 ) -> anyhow::Result<Monitoring> {
     let ekg = Ekg::over(Head::new(HeadLimits::default()));
@@ -183,7 +187,8 @@ pub(crate) fn start(
     for discovery in discovering {
         tasks.spawn(discovery);
     }
-    let intake = Intake::new(writer.clone(), Arc::clone(clock), known.metadata.clone());
+    let metadata = known.metadata.clone();
+    let intake = Intake::new(writer.clone(), Arc::clone(clock), metadata, otlp);
     Ok(Monitoring {
         queries: PromQl {
             ekg: ekg.clone(),
@@ -241,7 +246,7 @@ mod tests {
     async fn instances_and_routers_are_scraped_into_one_head_each_with_its_own_labels() {
         let stop = CancellationToken::new();
         let clock: Arc<dyn Clock> = Arc::new(Wall);
-        let monitoring = start(&clock, [], &stop).unwrap();
+        let monitoring = start(&clock, ([], OtlpSettings::default()), &stop).unwrap();
         let mut sites = JoinSet::new();
         let shop = say("hits{version=\"claimed\"} 3\n", &mut sites).await;
         let router = say("routed{version=\"v1\",instance=\"shop-1\"} 4\n", &mut sites).await;

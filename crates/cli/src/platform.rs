@@ -76,7 +76,7 @@ pub(crate) async fn start(
     let routes = RouteHub::new(Arc::clone(&clock));
     let hubs = Arc::new(Hubs::new(fleet.clone(), routes.clone()));
     let jobs = config.scrape.into_iter().map(|it| it.0);
-    let mut monitoring = metrics::start(&clock, jobs, &stop)?;
+    let mut monitoring = metrics::start(&clock, (jobs, config.otlp), &stop)?;
     let scraping = std::mem::take(&mut monitoring.tasks);
     let ekg = monitoring.ekg.clone();
     let intake = monitoring.intake.clone();

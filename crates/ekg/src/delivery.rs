@@ -100,6 +100,11 @@ impl Delivery {
         }
     }
 
+    /// When it was received.
+    pub(crate) fn now(&self) -> Time {
+        self.now
+    }
+
     /// Whether a time may be written.
     pub(crate) fn in_time(&self, at_ms: i64) -> bool {
         at_ms <= (self.now + AHEAD).millis()

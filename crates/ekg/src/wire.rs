@@ -208,6 +208,43 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Eight bytes.
+    pub(crate) fn fixed(&self) -> Result<u64, WireError> {
+        match self.value {
+            Value::Bits64(bits) => Ok(bits),
+            Value::Varint(_) | Value::Bits32 | Value::Bytes(_) => Err(self.not("eight bytes")),
+        }
+    }
+
+    /// Numbers of eight bytes, packed or one by one.
+    pub(crate) fn each_fixed(&self, mut each: impl FnMut(u64)) -> Result<(), WireError> {
+        let Value::Bytes(mut packed) = self.value else {
+            each(self.fixed()?);
+            return Ok(());
+        };
+        while !packed.is_empty() {
+            each(u64::from_le_bytes(packed.array()?));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn bytes(&self) -> Result<&'a [u8], WireError> {
+        self.message().map(|inner| inner.rest)
+    }
+
+    /// An error at this field if there are more than `limit` of something.
+    pub(crate) fn within(
+        &self,
+        count: usize,
+        limit: usize,
+        what: &'static str,
+    ) -> Result<(), WireError> {
+        if count > limit {
+            return Err(self.wrong(WireErrorKind::Limit { what, limit }));
+        }
+        Ok(())
+    }
+
     /// A number in two's complement.
     pub(crate) fn signed(&self) -> Result<i64, WireError> {
         self.unsigned().map(|value| value as i64)

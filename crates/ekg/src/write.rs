@@ -55,10 +55,14 @@ pub enum Unspoken {
 /// Characters of a header that an error repeats.
 const SHOWN_CHARS: usize = 100;
 
+/// The beginning of a header.
+pub(crate) fn short(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS).collect()
+}
+
 impl Protocol {
     /// What the headers of a request say; without an encoding it is snappy, as there is no other.
     pub fn of(content_type: &str, content_encoding: &str) -> Result<Self, Unspoken> {
-        let short = |text: &str| text.chars().take(SHOWN_CHARS).collect();
         let unspoken = || Unspoken::Type(short(content_type));
         let mut parts = content_type.split(';').map(str::trim);
         let media = parts.next().unwrap_or("");
@@ -203,20 +207,8 @@ struct Budget(usize);
 impl Budget {
     fn spend(&mut self, field: &Field<'_>) -> Result<(), WireError> {
         self.0 += 1;
-        within(self.0, SAMPLES_MAX, "samples in one message", field)
+        field.within(self.0, SAMPLES_MAX, "samples in one message")
     }
-}
-
-fn within(
-    count: usize,
-    limit: usize,
-    what: &'static str,
-    field: &Field<'_>,
-) -> Result<(), WireError> {
-    if count > limit {
-        return Err(field.wrong(crate::wire::WireErrorKind::Limit { what, limit }));
-    }
-    Ok(())
 }
 
 fn kind(number: u64) -> Kind {

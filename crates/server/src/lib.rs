@@ -150,6 +150,10 @@ fn routes(app: App, open: streams::Open) -> Router {
             "/api/v1/write",
             send(routing::post(metrics::intake::remote_write)),
         )
+        .route(
+            "/api/v1/otlp/v1/metrics",
+            send(routing::post(metrics::intake::otlp)),
+        )
         .route("/api/v1/rules", read(routing::get(rules::groups)))
         .route("/api/v1/alerts", read(routing::get(rules::alerts)))
         .route(

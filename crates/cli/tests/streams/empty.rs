@@ -165,6 +165,9 @@ impl Intake for Empty {
     fn remote_write(&self, _: Request<Bytes>) -> BoxFuture<'_, Response<Bytes>> {
         Box::pin(async { Response::new(Bytes::new()) })
     }
+    fn otlp(&self, _: Request<Bytes>) -> BoxFuture<'_, Response<Bytes>> {
+        Box::pin(async { Response::new(Bytes::new()) })
+    }
     fn received(&self) -> Vec<(&'static str, &'static str, u64)> {
         Vec::new()
     }

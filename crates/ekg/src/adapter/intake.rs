@@ -1,10 +1,10 @@
-//! Takes what others send: remote write, in requests and answers of HTTP.
+//! Takes what others send: remote write and OTLP, in requests and answers of HTTP.
 //!
-//! Guarantees: a request is read whole before any of it is written; 2xx is answered only when every sample was
-//! written, and otherwise the answer counts what was refused and says why. Unpacking and decoding happen on a
+//! Guarantees: a request is read whole before any of it is written; an answer counts what was refused and says why, in
+//! remote write with 400, in OTLP as a partial success. Unpacking and decoding happen on a
 //! thread that may block. Never reads from a connection: whoever does has bounded the body.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     delivery::{Delivery, Refused},
+    gzip::GzipError,
     metadata::Metadata,
+    otlp::{self, Encoding, OtlpSettings, Outcome, Status},
     write::{BodyError, Protocol, decode, unpack},
 };
 
@@ -31,16 +33,26 @@ pub struct Intake {
     clock: Arc<dyn Clock>,
     metadata: Metadata,
     received: Received,
+    settings: Arc<OtlpSettings>,
+    /// Locked only on threads that may block.
+    deltas: Arc<Mutex<otlp::Deltas>>,
 }
 
 impl Intake {
     /// One that writes through `writer`, and keeps in `metadata` what is said of metrics.
-    pub fn new(writer: Writer, clock: Arc<dyn Clock>, metadata: Metadata) -> Self {
+    pub fn new(
+        writer: Writer,
+        clock: Arc<dyn Clock>,
+        metadata: Metadata,
+        settings: OtlpSettings,
+    ) -> Self {
         Self {
             writer,
             clock,
             metadata,
             received: Received::default(),
+            settings: Arc::new(settings),
+            deltas: Arc::default(),
         }
     }
 
@@ -63,7 +75,9 @@ impl Intake {
         let delivery = match spawn_blocking(move || read(protocol, &body, delivery)).await {
             Ok(Ok(delivery)) => delivery,
             Ok(Err(error)) => return plain(refusal(&error), &error.to_string()),
-            Err(error) => return died(&error),
+            Err(error) => {
+                return plain(StatusCode::INTERNAL_SERVER_ERROR, log_death(&error));
+            }
         };
         let way = match protocol {
             Protocol::V1 => Way::RemoteWrite1,
@@ -71,7 +85,52 @@ impl Intake {
         };
         match self.write(way, now, delivery).await {
             Ok((written, refused)) => answer(written, &refused),
-            Err(WriterGone) => gone(),
+            Err(WriterGone) => plain(StatusCode::SERVICE_UNAVAILABLE, GONE),
+        }
+    }
+
+    /// `POST /api/v1/otlp/v1/metrics`: OTLP in protobuf or JSON.
+    pub async fn otlp(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let (parts, body) = request.into_parts();
+        let content = text(&parts.headers, header::CONTENT_TYPE);
+        let encoding = text(&parts.headers, header::CONTENT_ENCODING);
+        let (encoding, packed) = match Encoding::of(content, encoding) {
+            Ok(spoken) => spoken,
+            Err(error) => return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error.to_string()),
+        };
+        let failed = |status, code: Status, why: &str| {
+            typed(status, encoding.media(), code.body(encoding, why))
+        };
+        let now = self.clock.now();
+        let delivery = Delivery::new(now, self.metadata.clone());
+        let (settings, deltas) = (Arc::clone(&self.settings), Arc::clone(&self.deltas));
+        let translated = spawn_blocking(move || {
+            let message = otlp::unpack(&body, packed)?;
+            let request = otlp::decode(encoding, &message)?;
+            let mut deltas = deltas.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut delivery = delivery;
+            let outcome = otlp::translate(&request, &settings, &mut deltas, &mut delivery);
+            Ok((delivery, outcome))
+        });
+        let (delivery, outcome) = match translated.await {
+            Ok(Ok(translated)) => translated,
+            Ok(Err(error)) => {
+                let (status, code) = otlp_refusal(&error);
+                return failed(status, code, &error.to_string());
+            }
+            Err(error) => {
+                let why = log_death(&error);
+                return failed(StatusCode::INTERNAL_SERVER_ERROR, Status::Internal, why);
+            }
+        };
+        let before = delivery.refused.total();
+        match self.write(Way::Otlp, now, delivery).await {
+            Ok((_, refused)) => {
+                let rejected = rejected(outcome, refused.total() - before);
+                let body = otlp::partial(encoding, rejected, &refused.text());
+                typed(StatusCode::OK, encoding.media(), body)
+            }
+            Err(WriterGone) => failed(StatusCode::SERVICE_UNAVAILABLE, Status::Unavailable, GONE),
         }
     }
 
@@ -119,6 +178,23 @@ fn refusal(error: &BodyError) -> StatusCode {
     }
 }
 
+fn otlp_refusal(error: &otlp::BodyError) -> (StatusCode, Status) {
+    use otlp::BodyError::{Gzip, Json, Protobuf, TooMuch};
+    match error {
+        Gzip(GzipError::TooLong { .. }) | TooMuch { .. } => {
+            (StatusCode::PAYLOAD_TOO_LARGE, Status::ResourceExhausted)
+        }
+        Gzip(GzipError::Broken(_)) | Json(_) | Protobuf(_) => {
+            (StatusCode::BAD_REQUEST, Status::InvalidArgument)
+        }
+    }
+}
+
+/// How many points were refused: the engine counts samples, of which a histogram has many.
+fn rejected(outcome: Outcome, samples: u64) -> u64 {
+    outcome.points.min(outcome.rejected + samples)
+}
+
 /// Says what was written, in the headers of remote write 2.0, which do no harm to a sender of 1.0. Exemplars are
 /// not kept: a sender hears it from their header and is not stopped for it.
 fn answer(written: u64, refused: &Refused) -> Response<Bytes> {
@@ -157,18 +233,19 @@ fn plain(status: StatusCode, text: &str) -> Response<Bytes> {
     response
 }
 
-fn died(error: &tokio::task::JoinError) -> Response<Bytes> {
+fn typed(status: StatusCode, media: &'static str, body: Vec<u8>) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let media = HeaderValue::from_static(media);
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    response
+}
+
+/// What the sender is told.
+fn log_death(error: &tokio::task::JoinError) -> &'static str {
     tracing::error!(%error, "reading what was sent died");
-    plain(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "reading the request died; the server's log says how",
-    )
+    "reading the request died; the server's log says how"
 }
 
 /// Nothing, or not everything, was written: a sender tries again, and what is there already does no harm.
-fn gone() -> Response<Bytes> {
-    plain(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the server is ending: send it again",
-    )
-}
+const GONE: &str = "the server is ending: send it again";

@@ -1,7 +1,7 @@
 //! `prometheus.WriteRequest`: every series spells its labels out.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::{Budget, LABELS_MAX, Series, Sink, family, sample, within};
+use super::{Budget, LABELS_MAX, Series, Sink, family, sample};
 use crate::wire::{Reader, WireError};
 
 pub(super) fn decode(message: &[u8], sink: &mut impl Sink) -> Result<(), WireError> {
@@ -31,12 +31,7 @@ fn read<'a>(
         match field.number {
             1 => {
                 series.labels.push(label(field.message()?)?);
-                within(
-                    series.labels.len(),
-                    LABELS_MAX,
-                    "labels of one series",
-                    &field,
-                )?;
+                field.within(series.labels.len(), LABELS_MAX, "labels of one series")?;
             }
             2 => {
                 budget.spend(&field)?;

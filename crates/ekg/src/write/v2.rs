@@ -3,7 +3,7 @@
 //! A series whose references point nowhere is handed over as broken: the others of its message are good.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::{Broken, Budget, LABELS_MAX, Series, Sink, family, sample, within};
+use super::{Broken, Budget, LABELS_MAX, Series, Sink, family, sample};
 use crate::wire::{Reader, WireError};
 
 /// Symbols of one message: 16 MB of references to them, whatever the message holds.
@@ -16,7 +16,7 @@ pub(super) fn decode(message: &[u8], sink: &mut impl Sink) -> Result<(), WireErr
     while let Some(field) = request.field()? {
         if field.number == 4 {
             symbols.push(field.text()?);
-            within(symbols.len(), SYMBOLS_MAX, "symbols", &field)?;
+            field.within(symbols.len(), SYMBOLS_MAX, "symbols")?;
         }
     }
     let mut request = Reader::new(message);
@@ -71,12 +71,7 @@ fn read<'a>(
                     None => name = Some(found),
                     Some(name) => series.labels.push((name, found)),
                 }
-                within(
-                    series.labels.len(),
-                    LABELS_MAX,
-                    "labels of one series",
-                    &field,
-                )
+                field.within(series.labels.len(), LABELS_MAX, "labels of one series")
             })?,
             2 => {
                 budget.spend(&field)?;

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! remote_write: [{url: http://127.0.0.1:7070/api/v1/write}]     # in prometheus.yml
+//! OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=http://127.0.0.1:7070/api/v1/otlp/v1/metrics
 //! ```
 
 use std::{sync::Arc, time::Duration};
@@ -40,6 +41,11 @@ const RETRY_AFTER_SECS: u64 = 5;
 pub trait Intake: Send + Sync {
     /// `POST /api/v1/write`: remote write 1.0 and 2.0.
     fn remote_write(
+        &self,
+        request: axum::http::Request<Bytes>,
+    ) -> BoxFuture<'_, axum::http::Response<Bytes>>;
+    /// `POST /api/v1/otlp/v1/metrics`: OTLP in protobuf or JSON.
+    fn otlp(
         &self,
         request: axum::http::Request<Bytes>,
     ) -> BoxFuture<'_, axum::http::Response<Bytes>>;
@@ -80,11 +86,29 @@ pub(crate) async fn remote_write(
     Extension(room): Extension<Arc<Room>>,
     request: Request,
 ) -> Response {
+    taken(&room, request, |request| app.intake.remote_write(request)).await
+}
+
+/// `POST /api/v1/otlp/v1/metrics`.
+pub(crate) async fn otlp(
+    State(app): State<App>,
+    Extension(room): Extension<Arc<Room>>,
+    request: Request,
+) -> Response {
+    taken(&room, request, |request| app.intake.otlp(request)).await
+}
+
+/// What `take` answers, if there is a place and the body arrives.
+async fn taken<'a>(
+    room: &Room,
+    request: Request,
+    take: impl FnOnce(axum::http::Request<Bytes>) -> BoxFuture<'a, axum::http::Response<Bytes>>,
+) -> Response {
     let Some(_place) = room.place().await else {
         return busy();
     };
     match whole(request, ARRIVE_WITHIN).await {
-        Ok(request) => app.intake.remote_write(request).await.map(Body::from),
+        Ok(request) => take(request).await.map(Body::from),
         Err(refused) => refused,
     }
 }

@@ -202,6 +202,9 @@ impl Intake for Taking {
     fn remote_write(&self, request: Request<Bytes>) -> BoxFuture<'_, axum::http::Response<Bytes>> {
         Box::pin(self.0.remote_write(request))
     }
+    fn otlp(&self, request: Request<Bytes>) -> BoxFuture<'_, axum::http::Response<Bytes>> {
+        Box::pin(self.0.otlp(request))
+    }
     fn received(&self) -> Vec<(&'static str, &'static str, u64)> {
         self.0.received().listed()
     }
@@ -230,8 +233,12 @@ fn server() -> Server {
     let known = Known::default();
     let (writer, writing) = Writer::new(ekg.clone(), CancellationToken::new());
     tokio::spawn(writing);
-    let intake =
-        mainstay_ekg::adapter::Intake::new(writer, nothing.clone(), known.metadata.clone());
+    let intake = mainstay_ekg::adapter::Intake::new(
+        writer,
+        nothing.clone(),
+        known.metadata.clone(),
+        mainstay_ekg::otlp::OtlpSettings::default(),
+    );
     let app = App {
         ledger: nothing.clone(),
         tables: nothing.clone(),
@@ -561,6 +568,77 @@ async fn remote_write_writes_what_is_good_and_counts_what_is_not() {
         let line = format!("\nmainstay_received_total{{{labels}}} {count}\n");
         assert!(text.contains(&line), "{text}");
     }
+}
+
+fn otlp(body: Vec<u8>, content_type: &str, encoding: &str) -> Request<Body> {
+    Request::post("/api/v1/otlp/v1/metrics")
+        .header("host", "localhost")
+        .header("content-type", content_type)
+        .header("content-encoding", encoding)
+        .body(Body::from(body))
+        .unwrap()
+}
+
+/// A gauge at each of these times, and an exponential histogram, which has no place yet; in JSON.
+fn gauge(times_ms: &[u64]) -> Vec<u8> {
+    let point =
+        |at_ms: &u64| json!({ "asInt": "7", "timeUnixNano": (at_ms * 1_000_000).to_string() });
+    let points: Vec<Value> = times_ms.iter().map(point).collect();
+    let metrics = json!([
+        { "name": "queue.length", "gauge": { "dataPoints": points } },
+        { "name": "time", "exponentialHistogram": { "dataPoints": [{}] } },
+    ]);
+    let service = json!({ "key": "service.name", "value": { "stringValue": "cart" } });
+    let resource = json!({ "attributes": [service] });
+    let resource = json!({ "resource": resource, "scopeMetrics": [{ "metrics": metrics }] });
+    let request = json!({ "resourceMetrics": [resource] });
+    request.to_string().into_bytes()
+}
+
+#[tokio::test]
+async fn otlp_is_written_and_answered_in_the_encoding_it_came_in() {
+    use std::io::Write as _;
+    let server = server();
+    let json = "application/json";
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(&gauge(&[100, 101, 99])).unwrap();
+    let packed = otlp(packer.finish().unwrap(), json, "gzip");
+    let (status, text, response) = send(&server.router, packed).await;
+    assert_eq!(
+        (status.as_u16(), &response.headers()["content-type"]),
+        (200, &json.parse().unwrap())
+    );
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    let partial = &answer["partialSuccess"];
+    assert_eq!(partial["rejectedDataPoints"], "2", "{text}");
+    let why = partial["errorMessage"].as_str().unwrap_or_default();
+    assert!(
+        why.starts_with("1 native-histograms, 1 out-of-order"),
+        "{text}"
+    );
+    let (_, answer) = ask(&server, "/api/v1/query?query=queue_length&time=0.101").await;
+    let found = &answer["data"]["result"][0];
+    assert_eq!(
+        (&found["metric"]["job"], &found["value"][1]),
+        (&json!("cart"), &json!("7"))
+    );
+
+    let protobuf = "application/x-protobuf";
+    let (status, text, _) = send(&server.router, otlp(Vec::new(), protobuf, "")).await;
+    assert_eq!((status.as_u16(), text.as_str()), (200, ""));
+    let (status, text, response) = send(&server.router, otlp(vec![b'x'], protobuf, "")).await;
+    assert_eq!(
+        (status.as_u16(), &response.headers()["content-type"]),
+        (400, &protobuf.parse().unwrap())
+    );
+    assert!(text.contains("byte 1"), "{text}");
+    for (content_type, encoding) in [("text/plain", ""), (json, "zstd")] {
+        let (status, text, _) = send(&server.router, otlp(vec![], content_type, encoding)).await;
+        assert_eq!(status, 415, "{text}");
+    }
+    let (_, text, _) = send(&server.router, get("/metrics")).await;
+    let line = "\nmainstay_received_total{by=\"otlp\",outcome=\"written\"} 2\n";
+    assert!(text.contains(line), "{text}");
 }
 
 #[tokio::test]
