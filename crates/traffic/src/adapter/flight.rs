@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, header, request, uri::PathAndQuery};
+use http::{HeaderValue, Method, header, request, uri::PathAndQuery};
 use hyper::body::{Body, Frame, Incoming};
 
 use super::{
@@ -47,6 +47,8 @@ pub(crate) struct Flight {
 pub(crate) struct Asked {
     pub(crate) owner: Arc<ServiceCell>,
     pub(crate) path: Option<PathAndQuery>,
+    /// Whether anybody may ask it again.
+    is_get: bool,
     /// The header in which the client says its version.
     pub(crate) client: Option<HeaderValue>,
 }
@@ -59,6 +61,7 @@ impl Asked {
         Self {
             owner: Arc::clone(&service.cell),
             path: parts.uri.path_and_query().cloned(),
+            is_get: parts.method == Method::GET,
             client: client.cloned(),
         }
     }
@@ -123,6 +126,9 @@ impl Drop for Flight {
         let took = now.saturating_sub(self.started_us);
         let path = path_of(self.asked.path.as_ref());
         lock(&self.cell.series).ended(path, self.code, took, self.outcome);
+        if self.outcome == Some(Outcome::Good) && self.code < 400 && self.asked.is_get {
+            self.asked.owner.answered_well(path, now / 1_000_000);
+        }
         let client = client_of(self.asked.client.as_ref().map(HeaderValue::as_bytes));
         let version = &self.cell.spec.version;
         lock(&self.asked.owner.clients).ended(version, client, self.code, now / 1_000);

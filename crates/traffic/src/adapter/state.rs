@@ -204,6 +204,9 @@ impl BackendCell {
     }
 }
 
+/// Bytes of a path that is asked again.
+const TYPICAL_BYTES_MAX: usize = 512;
+
 #[derive(Default)]
 pub(crate) struct ServiceCell {
     pub(crate) offered: AtomicU64,
@@ -220,11 +223,31 @@ pub(crate) struct ServiceCell {
     pub(crate) unprobed: AtomicU64,
     pub(crate) retry: Mutex<RetryBudget>,
     pub(crate) clients: Mutex<Clients>,
+    /// A path that was answered well of late.
+    typical: Mutex<Option<Box<str>>>,
+    /// The second in which it was.
+    typical_at: AtomicU64,
     pub(crate) shed: AtomicU32,
     pub(crate) mass: AtomicBool,
 }
 
 impl ServiceCell {
+    /// A GET of `path` was answered well. One a second is remembered, so that what is asked most is found most; without
+    /// its query, which is its user's.
+    pub(crate) fn answered_well(&self, path: &str, second: u64) {
+        let path = path.split('?').next().unwrap_or(path);
+        if self.typical_at.load(Ordering::Relaxed) == second || path.len() > TYPICAL_BYTES_MAX {
+            return;
+        }
+        self.typical_at.store(second, Ordering::Relaxed);
+        *lock(&self.typical) = Some(path.into());
+    }
+
+    /// What users ask of the service, if any was answered well yet.
+    pub(crate) fn typical_path(&self) -> Option<Box<str>> {
+        lock(&self.typical).clone()
+    }
+
     pub(crate) fn reject(&self, reason: &'static str) {
         *lock(&self.rejects).entry(reason).or_default() += 1;
     }

@@ -76,7 +76,10 @@ fn check_some(shared: &Arc<Shared>, snapshot: &Snapshot, turn: usize) {
         let check = Check {
             cell: Arc::clone(cell),
             health: routes.health.clone(),
-            probe: routes.prefix.clone(),
+            probe: service
+                .cell
+                .typical_path()
+                .map_or_else(|| routes.prefix.clone(), String::from),
             probe_within: PROBE_WITHIN_MAX.min(Duration::from_millis(routes.timeout.millis())),
         };
         shared.tasks.spawn(async move { check.run(&watched).await });
@@ -107,6 +110,7 @@ impl Check {
             tally.health.is_out()
         };
         if out {
+            // By what users get, not by a path of our own: one that no worker has to answer says nothing.
             let well = self.ask(&self.probe, self.probe_within).await;
             let well = well.is_some_and(|code| code < 500);
             lock(tally).health.probed(shared.now_ms(), well);
