@@ -69,7 +69,14 @@ pub(crate) async fn limit_test(global: &Global, test: &LimitTest) -> anyhow::Res
 /// Ends every shed that is open on what the order names.
 async fn end_sheds(global: &Global, client: &Client, shed: &Shed) -> anyhow::Result<ExitCode> {
     let all: Vec<Value> = client.get("/api/v1/views/actions").await?;
-    let open = open_sheds(&all, shed);
+    let (open, wider) = open_sheds(&all, shed);
+    if let Some(wider) = wider {
+        bail!(
+            "{wider} refuses requests of {service} in more than this fabric, and ends as a whole: \
+             mainstay shed {service} 0%",
+            service = shed.service
+        );
+    }
     for change in &open {
         let body = json!({ "reason": shed.reason });
         let path = format!("/api/v1/changes/{change}/resume");
@@ -85,20 +92,26 @@ async fn end_sheds(global: &Global, client: &Client, shed: &Shed) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// The changes that refuse requests to the service, in the fabric where one is named.
-fn open_sheds<'a>(actions: &'a [Value], shed: &Shed) -> Vec<&'a str> {
-    let within = |one: &Value| match &shed.fabric {
-        None => true,
-        Some(fabric) => one["fabrics"] == json!([fabric]),
+/// The changes that refuse requests to the service, in the fabric where one is named; and one that does so in others
+/// as well.
+fn open_sheds<'a>(actions: &'a [Value], shed: &Shed) -> (Vec<&'a str>, Option<&'a str>) {
+    let touches = |one: &Value| match (&shed.fabric, one["fabrics"].as_array()) {
+        (Some(fabric), Some(fabrics)) => fabrics.contains(&json!(fabric)),
+        (None, _) | (_, None) => true,
     };
+    let wider = |one: &Value| shed.fabric.is_some() && one["fabrics"] != json!([shed.fabric]);
     // One that has no deadline any more is ending already.
     let is_open = |one: &&Value| !one["until"].is_null() && one["kind"] == "shed";
-    actions
+    let found = actions
         .iter()
         .filter(is_open)
-        .filter(|one| one["service"] == json!(shed.service) && within(one))
-        .filter_map(|one| one["change"].as_str())
-        .collect()
+        .filter(|one| one["service"] == json!(shed.service) && touches(one));
+    let (wider, open): (Vec<_>, Vec<_>) = found.partition(|one| wider(one));
+    let change = |one: &'a Value| one["change"].as_str();
+    (
+        open.into_iter().filter_map(change).collect(),
+        wider.into_iter().find_map(change),
+    )
 }
 
 async fn told(
@@ -297,12 +310,20 @@ fn services(all: &[Value], style: Style, lines: &mut Vec<String>) {
                 cell(one, "/demandRps"),
                 cell(one, "/capacityRps"),
                 per_cent(&one["errorRatio"]),
-                unit(&cell(one, "/p99Ms"), "ms"),
+                unit(&cell(one, "/worstP99Ms"), "ms"),
             ]
         })
         .collect();
     let header = [
-        "NAME", "FABRIC", "VERSION", "SERVING", "ROTATION", "DEMAND", "CAPACITY", "ERRORS", "P99",
+        "NAME",
+        "FABRIC",
+        "VERSION",
+        "SERVING",
+        "ROTATION",
+        "DEMAND",
+        "CAPACITY",
+        "ERRORS",
+        "WORST P99",
     ];
     lines.extend(indented(&header, &rows));
 }
@@ -421,7 +442,7 @@ mod tests {
             "changes": [{"change": "chg-a", "service": "feed", "from": "v1", "to": "v2", "state": "paused",
                 "phase": "canary", "because": "errors", "openedAt": 0, "progress": {"total": 50, "new": 5}}],
             "services": [{"name": "feed", "fabric": "lax", "instances": 50, "serving": 49, "inRotation": 49,
-                "version": "v1", "demandRps": 5200.4, "capacityRps": null, "errorRatio": 0.0002, "p99Ms": 87.26}],
+                "version": "v1", "demandRps": 5200.4, "capacityRps": null, "errorRatio": 0.0002, "worstP99Ms": 87.26}],
             "hosts": [{"name": "h1", "connected": true, "reportedAt": 1}, {"name": "h2", "connected": false,
                 "reportedAt": 30_000}],
             "routers": [{"fabric": "lax", "connected": true, "reportedAt": 1, "hoarder": "profile"}],
@@ -439,7 +460,7 @@ mod tests {
                 "  chg-a   feed     v1 → v2   paused  canary  5/50  90s  errors",
                 "",
                 "Services",
-                "  NAME  FABRIC  VERSION  SERVING  ROTATION  DEMAND  CAPACITY  ERRORS  P99",
+                "  NAME  FABRIC  VERSION  SERVING  ROTATION  DEMAND  CAPACITY  ERRORS  WORST P99",
                 "  feed  lax     v1       49/50    49        5200    -         0.02 %  87.3 ms",
                 "",
                 "Not connected",
@@ -468,9 +489,11 @@ mod tests {
             fabric: None,
             reason: String::new(),
         };
-        assert_eq!(open_sheds(&all, &shed), ["chg-a", "chg-b"]);
+        assert_eq!(open_sheds(&all, &shed), (vec!["chg-a", "chg-b"], None));
         shed.fabric = Some("lax".parse().unwrap());
-        assert_eq!(open_sheds(&all, &shed), ["chg-a"]);
+        assert_eq!(open_sheds(&all, &shed), (vec!["chg-a"], Some("chg-b")));
+        shed.fabric = Some("sin".parse().unwrap());
+        assert_eq!(open_sheds(&all, &shed), (vec![], None));
     }
 
     #[test]

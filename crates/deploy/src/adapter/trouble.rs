@@ -36,12 +36,20 @@ pub(super) fn found(
         }
     }
     for (service, desired) in desired {
-        for (fabric, share) in desired.shed.iter().filter(|(_, share)| **share > 0) {
+        let shed = || desired.shed.iter().filter(|(_, share)| **share > 0);
+        // One order may hold in several fabrics, and ends as a whole.
+        let several = shed().nth(1).is_some();
+        for (fabric, share) in shed() {
+            let only = if several {
+                String::new()
+            } else {
+                format!(" --fabric {fabric}")
+            };
             let percent = f64::from(*share) / 100.0;
             found.push(json!({
                 "what": format!("{service} in {fabric}"),
                 "because": format!("{percent} % of its requests are refused by order, to save the rest"),
-                "remedy": format!("mainstay shed {service} 0% --fabric {fabric}, once the rest is carried"),
+                "remedy": format!("mainstay shed {service} 0%{only}, once the rest is carried"),
             }));
         }
     }
