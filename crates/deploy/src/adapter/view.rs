@@ -97,14 +97,19 @@ impl Engine {
             }
             open.push(rollout(track));
             if let Some(why) = track.state.waits_for() {
+                let id = &track.change.id;
+                let remedy = if track.state.has_begun() {
+                    format!("mainstay why {id}; then mainstay rollout resume|promote|abort {id}")
+                } else {
+                    format!(
+                        "mainstay why {id}; it begins by itself once this passes, or mainstay rollout abort {id}"
+                    )
+                };
                 blocked.push(json!({
                     "what": track.change.title,
                     "because": why,
-                    "remedy": format!(
-                        "mainstay why {id}; then mainstay rollout resume|promote|abort {id}",
-                        id = track.change.id
-                    ),
-                    "change": track.change.id,
+                    "remedy": remedy,
+                    "change": id,
                 }));
             }
         }
@@ -252,7 +257,8 @@ impl Engine {
             "demandRps": loads.demand(service, fabric),
             "capacityRps": capacity::carried_rps(known, now),
             "errorRatio": (good + bad > 0.0).then(|| bad / (good + bad)),
-            "p99Ms": null,
+            // Of percentiles no other can be made: it is that of the slowest instance.
+            "worstP99Ms": backends.iter().filter_map(|(it, _)| it.p99_ms).reduce(f64::max),
         }))
     }
 }

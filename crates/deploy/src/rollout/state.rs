@@ -230,6 +230,13 @@ impl State {
         pause
             .or_else(|| self.stuck.clone())
             .or_else(|| self.held.clone())
+            .or_else(|| self.not_admitted())
+    }
+
+    /// What kept it from beginning when it was last asked.
+    fn not_admitted(&self) -> Option<String> {
+        let verdict = self.verdict.as_ref().filter(|_| !self.has_begun())?;
+        Some(verdict.sentence())
     }
 
     /// How far it is.

@@ -17,7 +17,10 @@ fn paused(events: &[Event]) -> &str {
 #[test]
 fn every_wait_on_the_way_forward_ends_in_a_pause_that_says_why() {
     let mut admitting = Walk::canary();
+    assert_eq!(admitting.state.waits_for(), None, "nobody was asked yet");
     admitting.admission(Outcome::Fail);
+    let why = admitting.state.waits_for().unwrap();
+    assert!(why.contains("limit"), "{why}");
     assert!(
         paused(&admitting.wake()).contains("errors"),
         "names what holds it"
@@ -25,7 +28,9 @@ fn every_wait_on_the_way_forward_ends_in_a_pause_that_says_why() {
     assert_eq!(admitting.standing(), ChangeState::Paused);
 
     let mut placing = Walk::canary();
+    placing.admission(Outcome::Fail);
     placing.admission(Outcome::Pass);
+    assert_eq!(placing.state.waits_for(), None);
     assert!(paused(&placing.wake()).contains("2 instances were not verified"));
 
     let mut leasing = Walk::canary().placed();
