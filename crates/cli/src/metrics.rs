@@ -3,7 +3,7 @@
 //! Guarantees: both scrapers write through one writer; a set of targets that did not change wakes nobody.
 //! Never says that a target exists: that is given with [`Monitoring::follow`].
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use axum::{
@@ -21,9 +21,13 @@ use mainstay_ekg::{
     otlp::OtlpSettings,
 };
 use mainstay_server::{Queries, Window};
-use mainstay_tsdb::{Head, HeadLimits};
+use mainstay_tsdb::{Head, HeadLimits, Options};
+use mainstay_wal::LocalDisk;
 use serde_json::Value;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::targets::Targets;
@@ -146,15 +150,58 @@ pub(crate) async fn watch(mut tasks: JoinSet<()>, stop: CancellationToken) -> an
     Ok(())
 }
 
+/// Opens the samples kept in `folder`, and says what of them could not be read back.
+pub(crate) async fn open(folder: PathBuf) -> anyhow::Result<Head> {
+    let cannot = format!("cannot open the samples in {}", folder.display());
+    let opened = spawn_blocking(move || {
+        let disk = Arc::new(LocalDisk::open(&folder)?);
+        anyhow::Ok(mainstay_tsdb::open(disk, Options::default())?)
+    });
+    let (head, recovered) = opened.await?.context(cannot)?;
+    let log = &recovered.log;
+    tracing::info!(
+        samples = recovered.samples,
+        series = recovered.series,
+        bytes = log.bytes,
+        "samples are back"
+    );
+    for gap in &log.gaps {
+        let (segment, offset, frames) = (gap.segment, gap.offset, gap.frames);
+        tracing::error!(
+            segment,
+            offset,
+            frames,
+            "the log of samples is damaged here"
+        );
+    }
+    if recovered.lost > 0 {
+        let lost = recovered.lost;
+        tracing::error!(
+            lost,
+            "samples are lost by that damage; all others are served"
+        );
+    }
+    if let Some(cut) = log.cut {
+        let (segment, bytes) = (cut.segment, cut.bytes);
+        tracing::warn!(
+            segment,
+            bytes,
+            "the end of the log was being written when the server died, and is cut; nothing in it was acknowledged"
+        );
+    }
+    Ok(head)
+}
+
 /// Starts monitoring until `stop`: takes OTLP as it is set, scrapes the jobs with what they find, everything else with no target. An error names the
 /// job whose files of TLS cannot be read.
 pub(crate) fn start(
+    head: Head,
     clock: &Arc<dyn Clock>,
     (jobs, otlp): (impl IntoIterator<Item = Job>, OtlpSettings),
     stop: &CancellationToken,
 ) -> anyhow::Result<Monitoring> {
-    let ekg = Ekg::over(Head::new(HeadLimits::default()));
-    let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
+    let ekg = Ekg::over(head.tsdb());
+    let (writer, writing) = Writer::new(ekg.clone(), head, stop.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(writing);
     let known = Known::default();
@@ -246,7 +293,8 @@ mod tests {
     async fn instances_and_routers_are_scraped_into_one_head_each_with_its_own_labels() {
         let stop = CancellationToken::new();
         let clock: Arc<dyn Clock> = Arc::new(Wall);
-        let monitoring = start(&clock, ([], OtlpSettings::default()), &stop).unwrap();
+        let head = Head::new(HeadLimits::default());
+        let monitoring = start(head, &clock, ([], OtlpSettings::default()), &stop).unwrap();
         let mut sites = JoinSet::new();
         let shop = say("hits{version=\"claimed\"} 3\n", &mut sites).await;
         let router = say("routed{version=\"v1\",instance=\"shop-1\"} 4\n", &mut sites).await;

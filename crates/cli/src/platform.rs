@@ -3,7 +3,7 @@
 //! Guarantees: a task that dies ends the process with failure; when told to end, requests under way may
 //! finish, and nothing is left running. Whoever does not lead answers, and moves nothing.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use mainstay_change::freeze::Freeze;
@@ -51,9 +51,10 @@ pub(crate) struct Running {
     store: Store,
 }
 
-/// Starts a server on `listen`; beyond loopback only where a token exists.
+/// Starts a server on `listen` that keeps its samples in `data_dir`; beyond loopback only where a token exists.
 pub(crate) async fn start(
     store: Store,
+    data_dir: &Path,
     listen: SocketAddr,
     config: Config,
 ) -> anyhow::Result<Running> {
@@ -69,6 +70,7 @@ pub(crate) async fn start(
         .await
         .with_context(|| format!("cannot listen on {listen}: choose another with --listen"))?;
     let address = listener.local_addr()?;
+    let head = metrics::open(data_dir.join("metrics")).await?;
     let stop = CancellationToken::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ports = Arc::new(Ports(store.clone()));
@@ -76,7 +78,7 @@ pub(crate) async fn start(
     let routes = RouteHub::new(Arc::clone(&clock));
     let hubs = Arc::new(Hubs::new(fleet.clone(), routes.clone()));
     let jobs = config.scrape.into_iter().map(|it| it.0);
-    let mut monitoring = metrics::start(&clock, (jobs, config.otlp), &stop)?;
+    let mut monitoring = metrics::start(head, &clock, (jobs, config.otlp), &stop)?;
     let scraping = std::mem::take(&mut monitoring.tasks);
     let ekg = monitoring.ekg.clone();
     let intake = monitoring.intake.clone();

@@ -59,9 +59,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn measure(port: &str) -> Result<(), Box<dyn Error>> {
-    let ekg = Ekg::over(Head::new(HeadLimits::default()));
+    let head = Head::new(HeadLimits::default());
+    let ekg = Ekg::over(head.tsdb());
     let stop = CancellationToken::new();
-    let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
+    let (writer, writing) = Writer::new(ekg.clone(), head, stop.clone());
     let url = format!("http://127.0.0.1:{port}/metrics");
     let targets: Result<Vec<Target>, _> = (0..INSTANCES)
         .map(|at| {

@@ -26,4 +26,4 @@ pub use ruler::{AlertSink, NamedFile, RuleCounts, Ruler, RulerConfig, Rules, Tol
 pub use scrape::{Known, ScrapeConfig, Scraper};
 pub use target::{Target, TargetError};
 pub use tls::{Tls, TlsError};
-pub use writer::{NewSample, Writer, WriterGone};
+pub use writer::{NewSample, WriteError, Writer};

@@ -5,7 +5,7 @@
 //! answer (`up` is 0) is stale from its last sample on, for as long as that lasts. So a dead scrape ages what
 //! was counted of it instead of leaving the others to speak for it. It never dates what no sample entered.
 
-use mainstay_tsdb::{Head, Labels, METRIC_NAME, MatchOp, Matcher, Newest};
+use mainstay_tsdb::{Labels, METRIC_NAME, MatchOp, Matcher, Newest, ReadError, Tsdb};
 
 /// How long a series that fell silent without a marker is still expected: as long as the engine takes its
 /// last sample for current.
@@ -24,15 +24,23 @@ pub(crate) struct Age {
 
 impl Age {
     /// Of the series that satisfy `matchers`, read in `start_ms..=end_ms`.
-    pub(crate) fn of(head: &Head, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Self {
+    pub(crate) fn of(
+        tsdb: &Tsdb,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Self, ReadError> {
         let mut age = Self::default();
-        let mut ups: Option<Vec<Newest<'_>>> = None;
-        for series in head.newest(matchers, end_ms) {
+        let mut ups: Option<Vec<Newest>> = None;
+        for series in tsdb.newest(matchers, end_ms)? {
             let read = series.at_ms >= start_ms;
             let expected_since = end_ms.saturating_sub(EXPECTED_MS);
             let runs = if series.ended {
-                let ups = ups.get_or_insert_with(|| ups_at(head, end_ms));
-                is_silent(ups, series.labels, expected_since)
+                let ups = match &mut ups {
+                    Some(known) => known,
+                    none => none.insert(ups_at(tsdb, end_ms)?),
+                };
+                is_silent(ups, &series.labels, expected_since)
             } else {
                 read || series.at_ms >= expected_since
             };
@@ -44,7 +52,7 @@ impl Age {
             };
             *oldest = Some(oldest.map_or(series.at_ms, |ms| ms.min(series.at_ms)));
         }
-        age
+        Ok(age)
     }
 
     /// Together with what another selection read.
@@ -63,21 +71,21 @@ impl Age {
     }
 }
 
-fn ups_at(head: &Head, at_ms: i64) -> Vec<Newest<'_>> {
-    Matcher::new(METRIC_NAME, MatchOp::Equal, "up")
-        .map(|named| head.newest(&[named], at_ms).collect())
-        .unwrap_or_default()
+fn ups_at(tsdb: &Tsdb, at_ms: i64) -> Result<Vec<Newest>, ReadError> {
+    // An equality needs no expression that could be wrong.
+    let named = Matcher::new(METRIC_NAME, MatchOp::Equal, "up");
+    named.map_or(Ok(Vec::new()), |named| tsdb.newest(&[named], at_ms))
 }
 
 /// Whether the target that a series came from should answer and does not.
-fn is_silent(ups: &[Newest<'_>], series: &Labels, since_ms: i64) -> bool {
-    let down = |up: &Newest<'_>| !up.ended && up.value == 0.0 && up.at_ms >= since_ms;
-    let mut own = ups.iter().filter(|up| agrees(up.labels, series, true));
+fn is_silent(ups: &[Newest], series: &Labels, since_ms: i64) -> bool {
+    let down = |up: &Newest| !up.ended && up.value == 0.0 && up.at_ms >= since_ms;
+    let mut own = ups.iter().filter(|up| agrees(&up.labels, series, true));
     if let Some(first) = own.next() {
         return down(first) || own.any(down);
     }
     // A target whose own labels stand, such as a router, speaks of other instances than itself.
-    let mut speaks = ups.iter().filter(|up| agrees(up.labels, series, false));
+    let mut speaks = ups.iter().filter(|up| agrees(&up.labels, series, false));
     speaks.any(down)
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn failure(error: &QueryError) -> Value {
             ErrorKind::Interrupted => "timeout",
             ErrorKind::Storage(_) => "internal",
         },
+        QueryError::Read(_) => "internal",
         QueryError::NotASelector(_) | QueryError::NoSelector | QueryError::Matcher(_) => "bad_data",
     };
     json!({ "status": "error", "errorType": kind, "error": error.to_string() })

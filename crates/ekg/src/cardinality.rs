@@ -30,7 +30,7 @@ impl Ekg {
             .map(|name| (name.clone(), whole(&name)))
             .collect();
         let paired = |name: &str| values.get(name).is_some_and(|it| it.len() <= PAIRED_MAX);
-        let reader = Reader::new(&self.head);
+        let reader = Reader::new(&self.tsdb);
         let mut by_metric = BTreeMap::new();
         let mut by_pair: BTreeMap<String, u64> = BTreeMap::new();
         for metric in values.get(METRIC_NAME).into_iter().flatten() {

@@ -33,7 +33,7 @@ impl Ekg {
         if selectors.is_empty() {
             return Err(QueryError::NoSelector);
         }
-        let reader = Reader::new(&self.head);
+        let reader = Reader::new(&self.tsdb);
         let (start, end) = (at.millis().saturating_sub(LOOKBACK_MS), at.millis());
         let mut newest: BTreeMap<String, BTreeMap<Labels, Sample<'static>>> = BTreeMap::new();
         for selector in selectors {

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -14,7 +14,7 @@ use mainstay_promql::{
     Answer, Ask, Engine, Error, Query, QueryResult, Series, Storage as _, StorageError, When,
     ast::ExprKind, ast::Modifiers,
 };
-use mainstay_tsdb::{AppendError, Head, Matcher, MatcherError};
+use mainstay_tsdb::{AppendError, Matcher, MatcherError, ReadError, Tsdb};
 use serde_json::{Map, Value};
 
 use crate::{WindowCount, adapter::feed::Feed, age::Age, answer, storage, storage::Reader};
@@ -31,9 +31,12 @@ pub enum QueryError {
     /// Nothing says which series.
     #[error("1:1: no selector given; name at least one, such as `up`")]
     NoSelector,
-    /// A regular expression the head cannot use.
+    /// A regular expression that cannot be used.
     #[error("1:1: {0}")]
     Matcher(#[from] MatcherError),
+    /// Samples that cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 /// Samples and targets refused since the start, by reason.
@@ -106,7 +109,7 @@ pub const QUERY_WITHIN: Span = Span::from_secs(120);
 /// Monitoring's samples, shared.
 #[derive(Clone, Debug)]
 pub struct Ekg {
-    pub(crate) head: Arc<RwLock<Head>>,
+    pub(crate) tsdb: Tsdb,
     pub(crate) refusals: Arc<Mutex<Refusals>>,
     pub(crate) feed: Feed,
     engine: Engine,
@@ -114,10 +117,10 @@ pub struct Ekg {
 }
 
 impl Ekg {
-    /// A handle over `head`; [`adapter::Writer`](crate::adapter::Writer) is what fills it.
-    pub fn over(head: Head) -> Self {
+    /// A handle over the samples of a head; [`adapter::Writer`](crate::adapter::Writer) is what fills that.
+    pub fn over(tsdb: Tsdb) -> Self {
         Self {
-            head: Arc::new(RwLock::new(head)),
+            tsdb,
             refusals: Arc::default(),
             feed: Feed::default(),
             engine: Engine::default(),
@@ -160,7 +163,7 @@ impl Ekg {
     }
 
     fn asked(&self, expr: &str, when: When) -> Result<Answer, Error> {
-        self.answer(&Query::parse(expr)?, when, &Reader::new(&self.head))
+        self.answer(&Query::parse(expr)?, when, &Reader::new(&self.tsdb))
     }
 
     fn answer(&self, query: &Query, when: When, reader: &Reader<'_>) -> Result<Answer, Error> {
@@ -191,8 +194,7 @@ impl Ekg {
     /// `/api/v1/labels`: names of labels; of all series if no selector is given.
     pub fn labels(&self, selectors: &[&str], start: Time, end: Time) -> Value {
         if selectors.is_empty() {
-            let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
-            return answer::success(head.label_names().collect());
+            return answered(self.tsdb.label_names().map_err(QueryError::from));
         }
         let names = self.matching(selectors, start, end, |labels| {
             labels.iter().map(|(name, _)| name.to_owned()).collect()
@@ -203,8 +205,7 @@ impl Ekg {
     /// `/api/v1/label/<name>/values`; of all series if no selector is given.
     pub fn label_values(&self, name: &str, selectors: &[&str], start: Time, end: Time) -> Value {
         if selectors.is_empty() {
-            let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
-            return answer::success(head.label_values(name).collect());
+            return answered(self.tsdb.label_values(name).map_err(QueryError::from));
         }
         let values = self.matching(selectors, start, end, |labels| {
             labels.get(name).map(str::to_owned).into_iter().collect()
@@ -228,7 +229,7 @@ impl Ekg {
         expr: &str,
         at: Time,
     ) -> Result<(QueryResult, Option<Time>), QueryError> {
-        let reader = Reader::dating(&self.head);
+        let reader = Reader::dating(&self.tsdb);
         let result = self.evaluated(expr, at, &reader)?;
         Ok((result, reader.as_of_ms().map(Time::from_millis)))
     }
@@ -240,12 +241,12 @@ impl Ekg {
         start: Time,
         end: Time,
     ) -> Result<Vec<Series>, StorageError> {
-        Reader::new(&self.head).select(matchers, start.millis(), end.millis())
+        Reader::new(&self.tsdb).select(matchers, start.millis(), end.millis())
     }
 
     /// The value of a query that is parsed already.
     pub(crate) fn ask(&self, query: &Query, at: Time) -> Result<QueryResult, Error> {
-        let reader = Reader::new(&self.head);
+        let reader = Reader::new(&self.tsdb);
         let answer = self.answer(query, When::Instant(at.millis()), &reader)?;
         Ok(answer.result)
     }
@@ -270,11 +271,9 @@ impl Ekg {
     ) -> Result<(WindowCount, Option<Time>), QueryError> {
         let matchers = matchers(selector)?;
         let (from_ms, to_ms) = (from.millis(), to.millis());
-        let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
-        let mut counts = head.counts_unsorted(&matchers, from_ms, to_ms);
-        let age = Age::of(&head, &matchers, from_ms.saturating_add(1), to_ms);
-        drop(head);
-        counts.sort();
+        // The age first, so that what comes in meanwhile does not make the counts look younger.
+        let age = Age::of(&self.tsdb, &matchers, from_ms.saturating_add(1), to_ms)?;
+        let counts = self.tsdb.counts(&matchers, from_ms, to_ms)?;
         Ok((counts.into(), age.ms().map(Time::from_millis)))
     }
 
@@ -288,18 +287,16 @@ impl Ekg {
         let mut found = BTreeSet::new();
         for selector in selectors {
             let matchers = matchers(selector)?;
-            let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
-            let slices = head.select_unsorted(&matchers, start.millis(), end.millis());
-            drop(head);
-            found.extend(slices.iter().flat_map(|slice| take(&slice.labels)));
+            let series = self.tsdb.series(&matchers, start.millis(), end.millis())?;
+            found.extend(series.iter().flat_map(&take));
         }
         Ok(found)
     }
 }
 
-fn answered(result: Result<Value, QueryError>) -> Value {
+fn answered<T: Into<Value>>(result: Result<Vec<T>, QueryError>) -> Value {
     match result {
-        Ok(data) => answer::success(data),
+        Ok(data) => answer::success(data.into()),
         Err(error) => answer::failure(&error),
     }
 }

@@ -8,7 +8,8 @@
 //! use mainstay_core::Time;
 //! use mainstay_ekg::Ekg;
 //! use mainstay_tsdb::{Head, HeadLimits};
-//! let ekg = Ekg::over(Head::new(HeadLimits::default()));
+//! let head = Head::new(HeadLimits::default());
+//! let ekg = Ekg::over(head.tsdb());
 //! let answer = ekg.query("1 + 1", Time::from_millis(5_000));
 //! assert_eq!(answer["data"]["result"], serde_json::json!([5, "2"]));
 //! assert!(ekg.eval("1 + 1", Time::from_millis(5_000)).is_none());

@@ -1,34 +1,31 @@
-//! The head as the query engine sees it.
+//! The samples as the query engine sees them.
 //!
-//! Guarantees: the lock is held for one selection, not for a whole query, so a heavy query cannot hold up the
-//! writer; each selection is consistent in itself. Where asked, it remembers how old what it gave out is.
+//! Guarantees: a query, however heavy, never holds up the writer; each selection is consistent in itself. Where
+//! asked, it remembers how old what it gave out is, and says older rather than younger.
 
-use std::{
-    cell::Cell,
-    sync::{PoisonError, RwLock},
-};
+use std::cell::Cell;
 
 use mainstay_promql as promql;
-use mainstay_tsdb::{Head, MatchOp, Matcher, MatcherError};
+use mainstay_tsdb::{MatchOp, Matcher, MatcherError, ReadError, Tsdb};
 
 use crate::age::Age;
 
-/// Reads a shared head for one query.
+/// Reads for one query.
 pub(crate) struct Reader<'a> {
-    head: &'a RwLock<Head>,
+    tsdb: &'a Tsdb,
     /// How old what was read is, if somebody wants to know.
     age: Option<Cell<Age>>,
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(head: &'a RwLock<Head>) -> Self {
-        Self { head, age: None }
+    pub(crate) fn new(tsdb: &'a Tsdb) -> Self {
+        Self { tsdb, age: None }
     }
 
     /// One that remembers how old the samples are.
-    pub(crate) fn dating(head: &'a RwLock<Head>) -> Self {
+    pub(crate) fn dating(tsdb: &'a Tsdb) -> Self {
         Self {
-            head,
+            tsdb,
             age: Some(Cell::default()),
         }
     }
@@ -48,14 +45,14 @@ impl promql::Storage for Reader<'_> {
     ) -> Result<Vec<promql::Series>, promql::StorageError> {
         let wrong = |error: MatcherError| promql::StorageError(error.to_string());
         let matchers = translated(matchers).map_err(wrong)?;
-        let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found = head.select_unsorted(&matchers, start_ms, end_ms);
+        let failed = |error: ReadError| promql::StorageError(error.to_string());
         if let Some(age) = &self.age {
-            let read = Age::of(&head, &matchers, start_ms, end_ms);
+            // Before the samples are read, so that what comes in meanwhile does not make them look younger.
+            let read = Age::of(self.tsdb, &matchers, start_ms, end_ms).map_err(failed)?;
             age.set(age.get().and(read));
         }
-        drop(head);
-        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        let found = self.tsdb.select(&matchers, start_ms, end_ms);
+        let found = found.map_err(failed)?;
         let series = found.into_iter().map(|slice| {
             let labels = promql::Labels::from_pairs(slice.labels.iter());
             promql::Series::floats(labels, slice.timestamps, slice.values)
@@ -64,7 +61,7 @@ impl promql::Storage for Reader<'_> {
     }
 }
 
-/// The engine's matchers as the head's.
+/// The engine's matchers as the store's.
 pub(crate) fn translated(matchers: &[promql::Matcher]) -> Result<Vec<Matcher>, MatcherError> {
     let one = |m: &promql::Matcher| {
         let op = match m.op {

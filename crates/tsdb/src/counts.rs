@@ -11,16 +11,23 @@
 //! for (t, v) in [(10, 7.0), (20, 9.0), (30, 1.0), (40, 4.0)] {
 //!     head.append(&errors, t, v)?;
 //! }
-//! let counts = head.counts(&[], 15, 40);
+//! let counts = head.tsdb().counts(&[], 15, 40)?;
 //! assert_eq!(counts.series[0].delta, Ok(2 + 1 + 3));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use crate::head::Series;
-use crate::{Head, Labels, Matcher, is_stale};
+use std::collections::BTreeMap;
+
+use crate::{Labels, Matcher, ReadError, Tsdb, is_stale, view::Found};
 
 /// Above this a double no longer holds every integer.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// How far before a window the sample is looked for that an increase is measured from: first so far …
+const NEAR_MS: i64 = 5 * 60 * 1_000;
+/// … and where that finds none, so far. What was silent for longer is counted from its first sample inside, and
+/// says so.
+const FAR_MS: i64 = 2 * 60 * 60 * 1_000;
 
 /// Why a series cannot be counted exactly.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -66,25 +73,12 @@ pub struct SeriesCount {
     pub newest_ms: i64,
 }
 
-/// The newest that is known of a series.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Newest<'a> {
-    /// The series.
-    pub labels: &'a Labels,
-    /// Time of its newest sample, staleness markers aside.
-    pub at_ms: i64,
-    /// The value of that sample.
-    pub value: f64,
-    /// Whether a staleness marker follows.
-    pub ended: bool,
-}
-
 /// The growth of a selection, and how much of it was seen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
     /// Series with a sample inside the window, sorted by labels.
     pub series: Vec<SeriesCount>,
-    /// Series that satisfied the matchers, with or without a sample in the window.
+    /// Series that satisfied the matchers and had a sample in the window or shortly before it.
     pub matched: usize,
     /// Time of the oldest contributing sample of all.
     pub oldest_ms: Option<i64>,
@@ -93,12 +87,6 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Brings the series in the order of their labels.
-    pub fn sort(&mut self) {
-        let labels = |a: &SeriesCount, b: &SeriesCount| a.labels.cmp(&b.labels);
-        self.series.sort_unstable_by(labels);
-    }
-
     /// The increase of all series together; the first fault wins.
     pub fn total(&self) -> Result<u64, CountFault> {
         self.series.iter().try_fold(0_u64, |sum, series| {
@@ -107,66 +95,115 @@ impl Counts {
     }
 }
 
-impl Head {
+impl Tsdb {
     /// Exact growth of the matching counters in `(from_ms, to_ms]`; see the module. Staleness markers are
     /// skipped: they say that a series ended, not what it counted.
-    pub fn counts(&self, matchers: &[Matcher], from_ms: i64, to_ms: i64) -> Counts {
-        let mut counts = self.counts_unsorted(matchers, from_ms, to_ms);
-        counts.sort();
-        counts
-    }
-
-    /// Like [`Head::counts`], in no order that means anything: for who holds a lock meanwhile and sorts after.
-    pub fn counts_unsorted(&self, matchers: &[Matcher], from_ms: i64, to_ms: i64) -> Counts {
-        let mut counts = Counts::default();
-        for series in self.matching(matchers) {
-            counts.matched += 1;
-            counts.series.extend(count(series, from_ms, to_ms));
+    pub fn counts(
+        &self,
+        matchers: &[Matcher],
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Counts, ReadError> {
+        let found = self.find(matchers, from_ms.saturating_sub(NEAR_MS), to_ms)?;
+        let mut counts = Counts {
+            matched: found.len(),
+            ..Counts::default()
+        };
+        let windows: Vec<Window> = found
+            .into_iter()
+            .filter_map(|found| Window::of(found, from_ms, to_ms))
+            .collect();
+        let far = if windows.iter().any(Window::lacks_base) {
+            self.bases(matchers, from_ms)?
+        } else {
+            BTreeMap::new()
+        };
+        for window in &windows {
+            let base = window.base.or_else(|| far.get(&window.labels).copied());
+            counts.series.push(window.count(base));
         }
+        counts
+            .series
+            .sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         counts.oldest_ms = counts.series.iter().map(|s| s.oldest_ms).min();
         counts.newest_ms = counts.series.iter().map(|s| s.newest_ms).max();
-        counts
+        Ok(counts)
     }
 
-    /// The newest sample at or before `at_ms` of each matching series that has one, in no order that means
-    /// anything.
-    pub fn newest(&self, matchers: &[Matcher], at_ms: i64) -> impl Iterator<Item = Newest<'_>> {
-        self.matching(matchers).filter_map(move |series| {
-            let mut back = series.samples_back(at_ms).peekable();
-            let ended = back.peek().is_some_and(|(_, value)| is_stale(*value));
-            let (at_ms, value) = back.find(|(_, value)| !is_stale(*value))?;
-            Some(Newest {
-                labels: &series.labels,
-                at_ms,
-                value,
-                ended,
-            })
-        })
+    /// The last sample of each series at or before `from_ms`, far back.
+    fn bases(
+        &self,
+        matchers: &[Matcher],
+        from_ms: i64,
+    ) -> Result<BTreeMap<Labels, (i64, f64)>, ReadError> {
+        let found = self.find(matchers, from_ms.saturating_sub(FAR_MS), from_ms)?;
+        let base = |found: Found| last_real(&found).map(|base| (found.labels, base));
+        Ok(found.into_iter().filter_map(base).collect())
     }
 }
 
-fn count(series: &Series, from_ms: i64, to_ms: i64) -> Option<SeriesCount> {
-    let real = |(_, value): &(i64, f64)| !is_stale(*value);
-    let after_ms = from_ms.checked_add(1)?;
-    let window: Vec<(i64, f64)> = series.samples(after_ms, to_ms).filter(real).collect();
-    let (first_ms, first) = *window.first()?;
-    let (newest_ms, _) = *window.last()?;
-    // Whoever asks each second pays for the window and one step back, not for all that is retained.
-    let base = series.samples_back(from_ms).find(real);
-    let (kind, start, oldest_ms) = match base {
-        Some((t, value)) => (Base::Before, (t, value), t),
-        None if series.born_from_zero => (Base::BornFromZero, (first_ms, 0.0), first_ms),
-        None => (Base::FirstInWindow, (first_ms, first), first_ms),
-    };
-    let (delta, resets) = increase(start, &window);
-    Some(SeriesCount {
-        labels: series.labels.clone(),
-        delta,
-        base: kind,
-        resets,
-        oldest_ms,
-        newest_ms,
-    })
+fn last_real(found: &Found) -> Option<(i64, f64)> {
+    let samples = found.columns.times.iter().zip(&found.columns.values);
+    let mut back = samples.rev().filter(|(_, value)| !is_stale(**value));
+    back.next().map(|(at_ms, value)| (*at_ms, *value))
+}
+
+/// A series with at least one sample to count.
+struct Window {
+    labels: Labels,
+    /// Its first sample ever was read, and the counter is known to have been zero just before.
+    born_inside: bool,
+    base: Option<(i64, f64)>,
+    samples: Vec<(i64, f64)>,
+    from_ms: i64,
+}
+
+impl Window {
+    fn of(found: Found, from_ms: i64, to_ms: i64) -> Option<Self> {
+        // Whose first sample is gone may have been reset in between.
+        let first_ms = found.columns.times.first().copied();
+        let born_inside = found.born_ms.is_some() && found.born_ms == first_ms;
+        let all = found.columns.times.iter().zip(&found.columns.values);
+        let real = all
+            .map(|(at_ms, value)| (*at_ms, *value))
+            .filter(|(_, value)| !is_stale(*value));
+        let (before, inside): (Vec<_>, Vec<_>) = real
+            .filter(|(at_ms, _)| *at_ms <= to_ms)
+            .partition(|(at_ms, _)| *at_ms <= from_ms);
+        (!inside.is_empty()).then_some(Self {
+            labels: found.labels,
+            born_inside,
+            base: before.last().copied(),
+            samples: inside,
+            from_ms,
+        })
+    }
+
+    fn lacks_base(&self) -> bool {
+        self.base.is_none() && !self.born_inside
+    }
+
+    fn count(&self, base: Option<(i64, f64)>) -> SeriesCount {
+        let (first, last) = match *self.samples {
+            [first, .., last] => (first, last),
+            [one] => (one, one),
+            [] => ((self.from_ms, 0.0), (self.from_ms, 0.0)),
+        };
+        let (kind, start, oldest_ms) = match base {
+            Some((at_ms, value)) => (Base::Before, (at_ms, value), at_ms),
+            None if self.born_inside => (Base::BornFromZero, (first.0, 0.0), first.0),
+            None => (Base::FirstInWindow, first, first.0),
+        };
+        let (delta, resets) = increase(start, &self.samples);
+        SeriesCount {
+            labels: self.labels.clone(),
+            delta,
+            base: kind,
+            resets,
+            oldest_ms,
+            newest_ms: last.0,
+        }
+    }
 }
 
 fn increase(start: (i64, f64), window: &[(i64, f64)]) -> (Result<u64, CountFault>, u32) {

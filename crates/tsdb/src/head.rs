@@ -1,8 +1,9 @@
-//! The head: recent samples in memory, in columns, in chunks.
+//! The head: the one place where samples come in.
 //!
-//! Guarantees: per series timestamps strictly ascend; a refused sample changes nothing; retention drops whole
-//! chunks, so a sample is never dropped before its age and at most one chunk later. It never blocks, never
-//! reads a clock and never exceeds its limits.
+//! Guarantees: per series timestamps ascend, but for late ones within [`HeadLimits::late_ms`]; a refused sample
+//! changes nothing; what was appended can be read at once and is acknowledged once it is durable. One thread owns
+//! it, which waits neither for readers nor for the disk: while that fails, samples are taken and read as ever, and
+//! nobody is told that they are kept. It never reads a clock and never exceeds its limits.
 //!
 //! ```
 //! use mainstay_tsdb::{AppendError, Head, HeadLimits, Labels};
@@ -13,387 +14,420 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use crate::index::Index;
-use crate::{Labels, Matcher, SeriesId};
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What a head may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeadLimits {
-    /// Series at once; one more is refused.
-    pub max_series: usize,
-    /// Labels of one series, the name included.
-    pub max_labels: usize,
-    /// Bytes of all label names and values of one series.
-    pub max_label_bytes: usize,
-    /// Age after which samples may be dropped.
-    pub retention_ms: i64,
-    /// Samples in one chunk, the unit in which retention drops.
-    pub chunk_samples: usize,
-}
+use mainstay_wal::Group;
 
-impl Default for HeadLimits {
-    /// One million series, two hours.
-    fn default() -> Self {
-        Self {
-            max_series: 1_000_000,
-            max_labels: 64,
-            max_label_bytes: 8 * 1024,
-            retention_ms: 2 * 60 * 60 * 1000,
-            chunk_samples: 120,
-        }
-    }
-}
+use crate::{
+    Acknowledge, AppendError, HeadLimits, Labels, NotDurable, Tsdb,
+    journal::{Ended, Journal},
+    labels::Pairs,
+    memtable::Memtable,
+    record::{Change, Kind, Recorder},
+    roster::{Roster, State},
+    series::Entry,
+    view::View,
+};
 
-/// Why a sample was refused; the head is unchanged.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum AppendError {
-    /// Older than the newest sample of its series.
-    #[error("out of order: {labels} has a sample at {newest_ms} ms, this one is at {at_ms} ms")]
-    OutOfOrder {
-        /// The series.
-        labels: Labels,
-        /// Time of the newest accepted sample.
-        newest_ms: i64,
-        /// Time of the refused sample.
-        at_ms: i64,
-    },
-    /// Same time as the newest sample, another value.
-    #[error("{labels} already has another value at {at_ms} ms")]
-    DuplicateTime {
-        /// The series.
-        labels: Labels,
-        /// The time of both.
-        at_ms: i64,
-    },
-    /// The sample would create one series too many.
-    #[error("the head holds its limit of {limit} series")]
-    TooManySeries {
-        /// The limit.
-        limit: usize,
-    },
-    /// Too many labels on one series.
-    #[error("{count} labels on one series, the limit is {limit}")]
-    TooManyLabels {
-        /// How many it has.
-        count: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// Label names and values too long together.
-    #[error("labels of one series take {bytes} bytes, the limit is {limit}")]
-    LabelsTooLong {
-        /// How many bytes they take.
-        bytes: usize,
-        /// The limit.
-        limit: usize,
-    },
-}
+/// Bytes of records after which values begin at zero again: what one damaged frame can spoil at most.
+const EPOCH_BYTES: usize = 32 << 20;
+/// A table of series is left behind when it has more than twice as many as were written to, and so many more.
+const SPARE_SERIES: usize = 1_024;
 
-/// Samples of one series inside a selection, as two columns of equal length.
-#[derive(Clone, Debug)]
-pub struct SeriesSlice {
-    /// The series.
-    pub labels: Labels,
-    /// Milliseconds since the epoch, strictly ascending.
-    pub timestamps: Arc<[i64]>,
-    /// The values, staleness markers included.
-    pub values: Arc<[f64]>,
-}
+/// Samples that nobody waits for are made durable after so long at most, as long as others come …
+const COMMIT_EVERY_MS: i64 = 250;
+/// … and when they take so many bytes.
+const COMMIT_BYTES: usize = 1 << 20;
 
-/// What a retention pass dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Truncated {
-    /// Samples dropped.
-    pub samples: usize,
-    /// Series that had no sample left.
-    pub series: usize,
-}
-
-#[derive(Debug, Default)]
-struct Chunk {
-    timestamps: Vec<i64>,
-    values: Vec<f64>,
-}
-
-impl Chunk {
-    fn ends_before(&self, t: i64) -> bool {
-        self.timestamps.last().is_none_or(|newest| *newest < t)
-    }
-
-    fn begins_by(&self, t: i64) -> bool {
-        self.timestamps.first().is_some_and(|oldest| *oldest <= t)
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct Series {
-    pub(crate) labels: Labels,
-    hash: u64,
-    chunks: VecDeque<Chunk>,
-    /// The oldest retained sample is the first ever, and the counter was zero just before it.
-    pub(crate) born_from_zero: bool,
-}
-
-impl Series {
-    fn newest(&self) -> Option<(i64, f64)> {
-        let chunk = self.chunks.back()?;
-        Some((*chunk.timestamps.last()?, *chunk.values.last()?))
-    }
-
-    /// Samples with time in `start..=end`, ascending.
-    pub(crate) fn samples(&self, start: i64, end: i64) -> impl Iterator<Item = (i64, f64)> {
-        // Chunks ascend as their samples do: those wholly outside are never looked into.
-        let first = self
-            .chunks
-            .partition_point(|chunk| chunk.ends_before(start));
-        let after = self.chunks.partition_point(|chunk| chunk.begins_by(end));
-        self.chunks
-            .range(first..after.max(first))
-            .flat_map(move |chunk| {
-                let from = chunk.timestamps.partition_point(|t| *t < start);
-                let to = chunk.timestamps.partition_point(|t| *t <= end).max(from);
-                let times = chunk.timestamps[from..to].iter().copied();
-                times.zip(chunk.values[from..to].iter().copied())
-            })
-    }
-
-    /// Samples with time up to `end`, descending.
-    pub(crate) fn samples_back(&self, end: i64) -> impl Iterator<Item = (i64, f64)> {
-        let after = self.chunks.partition_point(|chunk| chunk.begins_by(end));
-        self.chunks.range(..after).rev().flat_map(move |chunk| {
-            let to = chunk.timestamps.partition_point(|t| *t <= end);
-            let times = chunk.timestamps[..to].iter().copied();
-            times.zip(chunk.values[..to].iter().copied()).rev()
-        })
-    }
-}
-
-/// Recent samples of many series; see the module.
+/// See the module.
 #[derive(Debug)]
 pub struct Head {
     limits: HeadLimits,
-    index: Index,
-    series: Vec<Option<Series>>,
-    free: Vec<SeriesId>,
-    samples: usize,
+    tsdb: Tsdb,
+    active: Arc<Memtable>,
+    roster: Roster,
+    /// The series before the table was last left behind, to carry over what is remembered.
+    before: Option<Roster>,
+    generation: u32,
+    /// Series written to in this generation.
+    entered: usize,
+    /// Counts how often the log was begun anew.
+    defining: u32,
+    /// When the generation began, on the clock of those who append.
+    began_ms: Option<i64>,
+    epoch: u32,
+    /// Bytes logged in this epoch.
+    epoch_bytes: usize,
+    recorder: Recorder,
+    group: Group,
+    journal: Option<Journal>,
+    /// Nothing is logged at the moment, because the disk fails.
+    unlogged: bool,
+    /// When samples were last handed over to the disk, on the clock of those who append.
+    committed_ms: i64,
 }
 
 impl Head {
-    /// An empty head. A chunk holds at least one sample, whatever the limits say.
+    /// An empty head that keeps nothing on disk and drops what is older than [`HeadLimits::retention_ms`].
     pub fn new(limits: HeadLimits) -> Self {
+        let roster = Roster::new(limits.max_series);
+        let active = Arc::new(Memtable::new(Arc::clone(roster.table()), limits.max_series));
+        let view = View {
+            active: Arc::clone(&active),
+            frozen: Vec::new(),
+        };
         Self {
-            limits: HeadLimits {
-                chunk_samples: limits.chunk_samples.max(1),
-                ..limits
-            },
-            index: Index::default(),
-            series: Vec::new(),
-            free: Vec::new(),
-            samples: 0,
+            limits,
+            tsdb: Tsdb::over(view),
+            active,
+            roster,
+            before: None,
+            generation: 1,
+            entered: 0,
+            defining: 0,
+            began_ms: None,
+            epoch: 1,
+            epoch_bytes: 0,
+            recorder: Recorder::default(),
+            group: Group::default(),
+            journal: None,
+            unlogged: false,
+            committed_ms: i64::MIN,
         }
     }
 
-    /// Adds a sample. Repeating the newest sample exactly (same time, same bits) is accepted and changes
-    /// nothing, so a retried batch is harmless.
-    pub fn append(
-        &mut self,
-        labels: &Labels,
-        t_ms: i64,
-        value: f64,
-    ) -> Result<SeriesId, AppendError> {
-        self.append_as(labels, t_ms, value, false)
+    /// The samples, to read.
+    pub fn tsdb(&self) -> Tsdb {
+        self.tsdb.clone()
+    }
+
+    /// Whether what is appended from now on will be durable once it is acknowledged. While it will not, samples can
+    /// be appended all the same: they are there until the process ends.
+    pub fn ready(&mut self) -> Result<(), NotDurable> {
+        let Some(journal) = &self.journal else {
+            return Ok(());
+        };
+        let checked = journal.check();
+        match (&checked, self.unlogged) {
+            (Ok(()), true) => {
+                self.unlogged = false;
+                self.begin_log();
+            }
+            (Err(_), false) => {
+                self.hand_over(None);
+                self.unlogged = true;
+            }
+            (Ok(()), false) | (Err(_), true) => {}
+        }
+        checked
+    }
+
+    /// Whether nothing will be durable any more, because the log's thread has died.
+    pub fn is_broken(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::is_dead)
+    }
+
+    /// Makes all that was appended durable and tells `acknowledge`; a head without a disk tells it at once.
+    pub fn commit(&mut self, acknowledge: Acknowledge) {
+        self.hand_over(Some(acknowledge));
+    }
+
+    /// Makes durable what was appended and nobody waits for, if it has waited long enough at `now_ms`.
+    pub fn commit_at_leisure(&mut self, now_ms: i64) {
+        let due = now_ms.saturating_sub(self.committed_ms) >= COMMIT_EVERY_MS;
+        if due || self.recorder.samples() * size_of::<Change>() >= COMMIT_BYTES {
+            self.committed_ms = now_ms;
+            self.hand_over(None);
+        }
+    }
+
+    fn hand_over(&mut self, acknowledge: Option<Acknowledge>) {
+        self.record();
+        match &self.journal {
+            None => acknowledge.into_iter().for_each(|tell| tell(Ok(()))),
+            Some(journal) if self.unlogged => {
+                if let Some(tell) = acknowledge {
+                    let why = NotDurable("samples are not logged at the moment".to_owned());
+                    tell(Err(journal.check().err().unwrap_or(why)));
+                }
+            }
+            Some(journal) => {
+                let group = std::mem::take(&mut self.group);
+                if !group.is_empty() || acknowledge.is_some() {
+                    journal.commit(group, acknowledge);
+                }
+            }
+        }
+    }
+
+    /// Ends the generation if it has lasted long enough at `now_ms`, or has enough samples; drops what is old.
+    pub fn tend(&mut self, now_ms: i64) {
+        let began_ms = *self.began_ms.get_or_insert(now_ms);
+        let due = now_ms.saturating_sub(began_ms) >= self.limits.generation_ms;
+        let full = self.active.samples() >= self.limits.generation_samples;
+        if !(due || full) {
+            return;
+        }
+        let oldest_ms = now_ms.saturating_sub(self.limits.retention_ms);
+        self.tsdb.publish(|view| View {
+            active: Arc::clone(&view.active),
+            frozen: view
+                .frozen
+                .iter()
+                .filter(|it| it.newest_ms() >= oldest_ms)
+                .cloned()
+                .collect(),
+        });
+        if self.active.samples() > 0 {
+            self.cut();
+        }
+        self.began_ms = Some(now_ms);
+    }
+
+    /// Adds a sample. Repeating the newest sample of a series exactly (same time, same bits) is accepted and changes
+    /// nothing, so a repeated batch is harmless.
+    pub fn append(&mut self, labels: &Labels, at_ms: i64, value: f64) -> Result<(), AppendError> {
+        self.append_as(labels, (at_ms, value), None)
     }
 
     /// Like [`Head::append`], for a counter known to have been zero just before this sample (its process
-    /// started after the previous scrape). If this call creates the series, [`Head::counts`] counts its
+    /// started after the previous scrape). If this call creates the series, [`Tsdb::counts`] counts its
     /// first value in full; on an existing series it changes nothing.
     pub fn append_born_from_zero(
         &mut self,
         labels: &Labels,
-        t_ms: i64,
+        at_ms: i64,
         value: f64,
-    ) -> Result<SeriesId, AppendError> {
-        self.append_as(labels, t_ms, value, true)
+    ) -> Result<(), AppendError> {
+        self.append_as(labels, (at_ms, value), Some(at_ms))
     }
 
     fn append_as(
         &mut self,
         labels: &Labels,
-        t_ms: i64,
-        value: f64,
-        born_from_zero: bool,
-    ) -> Result<SeriesId, AppendError> {
-        let hash = labels.hash64();
-        let id = match self.index.find(hash, labels) {
-            Some(id) => id,
-            None => self.create(hash, labels, born_from_zero)?,
-        };
-        let chunk_samples = self.limits.chunk_samples;
-        let Some(Some(series)) = self.series.get_mut(id.0 as usize) else {
-            unreachable!("the index only holds ids of live series")
-        };
-        if let Some((newest_ms, newest)) = series.newest() {
-            if t_ms < newest_ms {
-                return Err(AppendError::OutOfOrder {
-                    labels: labels.clone(),
-                    newest_ms,
-                    at_ms: t_ms,
-                });
-            }
-            if t_ms == newest_ms {
-                return if newest.to_bits() == value.to_bits() {
-                    Ok(id)
-                } else {
-                    Err(AppendError::DuplicateTime {
-                        labels: labels.clone(),
-                        at_ms: t_ms,
-                    })
-                };
-            }
-        }
-        let full = |chunk: &Chunk| chunk.timestamps.len() >= chunk_samples;
-        if series.chunks.back().is_none_or(full) {
-            series.chunks.push_back(Chunk::default());
-        }
-        if let Some(chunk) = series.chunks.back_mut() {
-            chunk.timestamps.push(t_ms);
-            chunk.values.push(value);
-            self.samples += 1;
-        }
-        Ok(id)
+        (at_ms, value): (i64, f64),
+        born_ms: Option<i64>,
+    ) -> Result<(), AppendError> {
+        let id = self.series(labels, born_ms)?;
+        self.put(id, at_ms, value.to_bits()).map(|_| ())
     }
 
-    fn create(
-        &mut self,
-        hash: u64,
-        labels: &Labels,
-        born_from_zero: bool,
-    ) -> Result<SeriesId, AppendError> {
-        let limits = &self.limits;
-        if labels.len() > limits.max_labels {
-            return Err(AppendError::TooManyLabels {
-                count: labels.len(),
-                limit: limits.max_labels,
-            });
-        }
-        if labels.byte_len() > limits.max_label_bytes {
-            return Err(AppendError::LabelsTooLong {
-                bytes: labels.byte_len(),
-                limit: limits.max_label_bytes,
-            });
-        }
-        if self.index.len() >= limits.max_series.min(u32::MAX as usize) {
-            return Err(AppendError::TooManySeries {
-                limit: limits.max_series,
-            });
-        }
-        let series = Series {
-            labels: labels.clone(),
-            hash,
-            chunks: VecDeque::new(),
-            born_from_zero,
-        };
-        let id = if let Some(id) = self.free.pop() {
-            self.series[id.0 as usize] = Some(series);
-            id
+    /// The number of a series, which is made if there is none.
+    fn series(&mut self, labels: &Labels, born_ms: Option<i64>) -> Result<u32, AppendError> {
+        let (hash, key) = (labels.hash64(), labels.key());
+        let found = self.roster.find(hash, key);
+        found.map_or_else(|| self.create(hash, key, born_ms), Ok)
+    }
+
+    fn create(&mut self, hash: u64, key: &str, born_ms: Option<i64>) -> Result<u32, AppendError> {
+        let carried = self.before.as_ref().and_then(|before| {
+            let id = before.find(hash, key)?;
+            Some((before.table().get(id)?, before.state(id)?))
+        });
+        let (entry, state) = if let Some((entry, state)) = carried {
+            let state = State {
+                newest_ms: state.newest_ms,
+                newest_bits: state.newest_bits,
+                samples: state.samples,
+                ..State::new()
+            };
+            let (labels, born_ms) = (entry.labels.clone(), entry.born_ms);
+            (Entry { labels, born_ms }, state)
         } else {
-            self.series.push(Some(series));
-            SeriesId(self.series.len() as u32 - 1)
+            self.check_labels(key)?;
+            let labels = Labels::from_known_key(key);
+            (Entry { labels, born_ms }, State::new())
         };
-        self.index.insert(hash, labels, id);
-        Ok(id)
+        let limit = self.limits.max_series;
+        let id = self.roster.insert(hash, entry, state);
+        id.ok_or(AppendError::TooManySeries { limit })
     }
 
-    /// Series that satisfy all matchers and have a sample in `start_ms..=end_ms`, sorted by labels.
-    pub fn select(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Vec<SeriesSlice> {
-        let mut found = self.select_unsorted(matchers, start_ms, end_ms);
-        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        found
+    fn check_labels(&self, key: &str) -> Result<(), AppendError> {
+        let (mut count, mut bytes) = (0, 0);
+        for (name, value) in Pairs::of(key) {
+            count += 1;
+            bytes += name.len() + value.len();
+        }
+        if count > self.limits.max_labels {
+            let limit = self.limits.max_labels;
+            return Err(AppendError::TooManyLabels { count, limit });
+        }
+        if bytes > self.limits.max_label_bytes {
+            let limit = self.limits.max_label_bytes;
+            return Err(AppendError::LabelsTooLong { bytes, limit });
+        }
+        Ok(())
     }
 
-    /// Like [`Head::select`], in no order that means anything: for who holds a lock meanwhile and sorts after.
-    pub fn select_unsorted(
-        &self,
-        matchers: &[Matcher],
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Vec<SeriesSlice> {
-        let mut found = Vec::new();
-        for series in self.matching(matchers) {
-            let (timestamps, values): (Vec<i64>, Vec<f64>) =
-                series.samples(start_ms, end_ms).unzip();
-            if !timestamps.is_empty() {
-                found.push(SeriesSlice {
-                    labels: series.labels.clone(),
-                    timestamps: timestamps.into(),
-                    values: values.into(),
+    /// Adds a sample of a series; whether it was new.
+    fn put(&mut self, id: u32, at_ms: i64, bits: u64) -> Result<bool, AppendError> {
+        let Some((state, table)) = self.roster.remembered(id) else {
+            unreachable!("the roster remembers every series that it gave a number");
+        };
+        let newest_ms = state.newest_ms;
+        if at_ms == newest_ms && bits == state.newest_bits {
+            return Ok(false);
+        }
+        let late = at_ms <= newest_ms;
+        if late {
+            let labels = || {
+                table
+                    .get(id)
+                    .map(|it| it.labels.clone())
+                    .unwrap_or_default()
+            };
+            if at_ms == newest_ms {
+                let labels = labels();
+                return Err(AppendError::DuplicateTime { labels, at_ms });
+            }
+            if newest_ms.saturating_sub(at_ms) > self.limits.late_ms {
+                let labels = labels();
+                return Err(AppendError::OutOfOrder {
+                    labels,
+                    newest_ms,
+                    at_ms,
                 });
             }
         }
-        found
-    }
-
-    pub(crate) fn matching(&self, matchers: &[Matcher]) -> impl Iterator<Item = &Series> {
-        let ids = self.index.matching(matchers);
-        ids.into_iter()
-            .filter_map(|id| self.series.get(id.0 as usize).and_then(Option::as_ref))
-    }
-
-    /// The id of a series, if the head holds it.
-    pub fn series_id(&self, labels: &Labels) -> Option<SeriesId> {
-        self.index.find(labels.hash64(), labels)
-    }
-
-    /// Label names present, ascending.
-    pub fn label_names(&self) -> impl Iterator<Item = &str> {
-        self.index.names()
-    }
-
-    /// Values of one label, ascending.
-    pub fn label_values(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.index.values(name)
-    }
-
-    /// Series held.
-    pub fn series_count(&self) -> usize {
-        self.index.len()
-    }
-
-    /// Samples held.
-    pub fn sample_count(&self) -> usize {
-        self.samples
-    }
-
-    /// Drops chunks whose newest sample is older than the retention, and series left without a sample.
-    pub fn truncate(&mut self, now_ms: i64) -> Truncated {
-        let oldest_kept_ms = now_ms.saturating_sub(self.limits.retention_ms);
-        let mut dropped = Truncated::default();
-        for (at, slot) in self.series.iter_mut().enumerate() {
-            let Some(series) = slot else { continue };
-            while let Some(chunk) = series.chunks.front() {
-                if chunk
-                    .timestamps
-                    .last()
-                    .is_some_and(|t| *t >= oldest_kept_ms)
-                {
-                    break;
+        if state.generation != self.generation {
+            state.generation = self.generation;
+            state.page = None;
+            self.entered += 1;
+        }
+        let before = if late || state.epoch != self.epoch {
+            0
+        } else {
+            state.newest_bits
+        };
+        if self.journal.is_some() && !self.unlogged {
+            if state.defined != self.defining {
+                state.defined = self.defining;
+                if let Some(entry) = table.get(id) {
+                    let Entry { labels, born_ms } = entry;
+                    self.recorder.series(id, labels, *born_ms, &mut self.group);
                 }
-                dropped.samples += chunk.timestamps.len();
-                series.chunks.pop_front();
-                series.born_from_zero = false;
             }
-            if series.chunks.is_empty() {
-                let id = SeriesId(at as u32);
-                self.index.remove(series.hash, &series.labels, id);
-                self.free.push(id);
-                *slot = None;
-                dropped.series += 1;
+            let change = Change {
+                id,
+                at_ms,
+                before,
+                bits,
+            };
+            if late {
+                self.recorder.late(change);
+            } else {
+                self.recorder.sample(change);
             }
         }
-        self.samples -= dropped.samples;
-        dropped
+        if late {
+            self.active.push_late(id, at_ms, bits);
+            return Ok(true);
+        }
+        state.epoch = self.epoch;
+        if state.page.is_none() {
+            let expected = state.samples as usize + 1;
+            state.page = self.active.first_page(id, expected);
+            state.samples = 0;
+        }
+        if let Some(next) = state.page.as_ref().and_then(|page| page.push(at_ms, bits)) {
+            state.page = Some(next);
+        }
+        state.samples += 1;
+        (state.newest_ms, state.newest_bits) = (at_ms, bits);
+        self.active.count(at_ms);
+        Ok(true)
+    }
+
+    /// Makes records of what was appended.
+    fn record(&mut self) {
+        self.epoch_bytes += self.recorder.flush(&mut self.group);
+        if self.epoch_bytes >= EPOCH_BYTES {
+            self.group.push(Kind::Epoch as u8, &[]);
+            self.epoch += 1;
+            self.epoch_bytes = 0;
+        }
+    }
+
+    /// Ends the generation: readers find it among the frozen, samples go to a new one from now on.
+    fn cut(&mut self) {
+        let ended = Arc::clone(&self.active);
+        let sparse = self.roster.len() > 2 * self.entered + SPARE_SERIES;
+        let retired = if sparse {
+            let roster = Roster::new(self.limits.max_series);
+            let left = std::mem::replace(&mut self.roster, roster);
+            self.before.replace(left)
+        } else {
+            self.before.take()
+        };
+        let table = Arc::clone(self.roster.table());
+        self.active = Arc::new(Memtable::new(table, self.limits.max_series));
+        self.generation += 1;
+        self.entered = 0;
+        self.tsdb.publish(|view| View {
+            active: Arc::clone(&self.active),
+            frozen: view.frozen.iter().chain([&ended]).cloned().collect(),
+        });
+        self.hand_over(None);
+        if let Some(journal) = &self.journal {
+            let newest_ms = ended.newest_ms();
+            journal.cut(Ended { newest_ms, retired });
+        }
+        if !self.unlogged {
+            self.begin_log();
+        }
+    }
+
+    /// Goes on where a log ended: whatever is appended from now on is kept.
+    pub(crate) fn keep(&mut self, journal: Journal) {
+        self.journal = Some(journal);
+        self.begin_log();
+    }
+
+    /// Numbers of series and values mean nothing to the log from here on.
+    fn begin_log(&mut self) {
+        if self.journal.is_some() {
+            self.defining += 1;
+            self.epoch += 1;
+            self.epoch_bytes = 0;
+            self.group.push(Kind::Generation as u8, &[]);
+        }
+    }
+
+    /// What a log says of a series: its number here.
+    pub(crate) fn recover_series(&mut self, labels: &Labels, born_ms: Option<i64>) -> Option<u32> {
+        self.series(labels, born_ms).ok()
+    }
+
+    /// What a log says of a sample; whether it was new.
+    pub(crate) fn recover_sample(&mut self, id: u32, at_ms: i64, bits: u64) -> bool {
+        self.put(id, at_ms, bits).unwrap_or(false)
+    }
+
+    /// What a log says of a sample that was late; it is not asked how late, since its record tells late ones last.
+    pub(crate) fn recover_late(&mut self, id: u32, at_ms: i64, bits: u64) {
+        self.active.push_late(id, at_ms, bits);
+    }
+
+    /// A log says that a generation began: those that ended are dropped one by one later, as they were.
+    pub(crate) fn recover_generation(&mut self) {
+        if self.active.lasted_ms() >= self.limits.generation_ms {
+            self.cut();
+        }
+    }
+
+    /// Time of the newest sample there is.
+    pub(crate) fn newest_ms(&self) -> i64 {
+        let view = self.tsdb.view();
+        let newest = view.generations().into_iter().map(|it| it.newest_ms());
+        newest.max().unwrap_or(i64::MIN)
+    }
+}
+
+/// Hands over what nobody waited for: a process that ends well loses nothing.
+impl Drop for Head {
+    fn drop(&mut self) {
+        self.hand_over(None);
     }
 }
 

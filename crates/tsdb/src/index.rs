@@ -1,169 +1,182 @@
-//! The index of the head: label set → series id, and label → value → sorted series ids.
+//! Which series have which labels.
 //!
-//! Guarantees: every posting list ascends without repeats; a lookup compares labels, so a hash collision
-//! cannot merge two series. It never holds samples.
+//! Guarantees: postings ascend without repeats; a selection by exact values, alternatives or a prefix looks at
+//! those values only, in either polarity. It never holds samples.
 
-use crate::{Labels, Matcher};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 
-/// A series inside one head. An id is reused after its series was dropped by retention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SeriesId(pub(crate) u32);
+use crate::{IdSet, Matcher, matcher::Wanted};
 
+/// Label → value → series, in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    by_hash: HashMap<u64, Vec<(Labels, SeriesId)>>,
-    postings: BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<SeriesId>>>,
-    all: Vec<SeriesId>,
+    postings: BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>,
+    len: u32,
+}
+
+/// Postings, wherever they are kept.
+pub(crate) trait Postings {
+    /// Why they could not be read.
+    type Error;
+
+    /// How many series there are.
+    fn universe(&self) -> u32;
+
+    /// Adds to `into` the series whose label `name` has a value that is wanted.
+    fn collect(&self, name: &str, wanted: &Wanted<'_>, into: &mut IdSet)
+    -> Result<(), Self::Error>;
+}
+
+/// The series that satisfy all matchers.
+pub(crate) fn matching<P: Postings>(postings: &P, matchers: &[Matcher]) -> Result<IdSet, P::Error> {
+    let universe = postings.universe();
+    let mut found: Option<IdSet> = None;
+    // Those that name what must be there come first: they leave little to the others.
+    let (without, with): (Vec<_>, Vec<_>) = matchers.iter().partition(|m| m.matches(""));
+    for matcher in with {
+        let mut ids = IdSet::empty(universe);
+        postings.collect(matcher.name(), &matcher.wanted(), &mut ids)?;
+        match &mut found {
+            None => found = Some(ids),
+            Some(found) => found.keep(&ids),
+        }
+        if found.as_ref().is_some_and(IdSet::is_empty) {
+            break;
+        }
+    }
+    let mut found = found.unwrap_or_else(|| IdSet::full(universe));
+    for matcher in without {
+        if found.is_empty() {
+            break;
+        }
+        let mut ids = IdSet::empty(universe);
+        postings.collect(matcher.name(), &matcher.unwanted(), &mut ids)?;
+        found.remove(&ids);
+    }
+    Ok(found)
 }
 
 impl Index {
-    pub(crate) fn find(&self, hash: u64, labels: &Labels) -> Option<SeriesId> {
-        let bucket = self.by_hash.get(&hash)?;
-        bucket.iter().find(|(l, _)| l == labels).map(|(_, id)| *id)
-    }
-
-    pub(crate) fn insert(&mut self, hash: u64, labels: &Labels, id: SeriesId) {
-        let bucket = self.by_hash.entry(hash).or_default();
-        bucket.push((labels.clone(), id));
-        insert_sorted(&mut self.all, id);
-        for (name, value) in labels.iter() {
-            let values = self.postings.entry(name.into()).or_default();
-            insert_sorted(values.entry(value.into()).or_default(), id);
-        }
-    }
-
-    pub(crate) fn remove(&mut self, hash: u64, labels: &Labels, id: SeriesId) {
-        if let Some(bucket) = self.by_hash.get_mut(&hash) {
-            bucket.retain(|(_, other)| *other != id);
-            if bucket.is_empty() {
-                self.by_hash.remove(&hash);
+    /// Adds the next series.
+    pub(crate) fn push<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>) {
+        let id = self.len;
+        self.len += 1;
+        for (name, value) in labels {
+            if !self.postings.contains_key(name) {
+                self.postings.insert(name.into(), BTreeMap::new());
             }
-        }
-        remove_sorted(&mut self.all, id);
-        for (name, value) in labels.iter() {
             let Some(values) = self.postings.get_mut(name) else {
                 continue;
             };
-            if let Some(ids) = values.get_mut(value) {
-                remove_sorted(ids, id);
-                if ids.is_empty() {
-                    values.remove(value);
+            match values.get_mut(value) {
+                Some(ids) => ids.push(id),
+                None => {
+                    values.insert(value.into(), vec![id]);
                 }
-            }
-            if values.is_empty() {
-                self.postings.remove(name);
             }
         }
     }
 
-    /// Ids of the series that satisfy all matchers, ascending.
-    pub(crate) fn matching(&self, matchers: &[Matcher]) -> Vec<SeriesId> {
-        let mut found: Option<Vec<SeriesId>> = None;
-        for matcher in matchers.iter().filter(|m| !m.matches("")) {
-            let ids = self.with_value(matcher.name(), |value| matcher.matches(value));
-            found = Some(match found {
-                None => ids,
-                Some(so_far) => intersect(&so_far, &ids),
-            });
-        }
-        let mut found = found.unwrap_or_else(|| self.all.clone());
-        for matcher in matchers.iter().filter(|m| m.matches("")) {
-            let refused = self.with_value(matcher.name(), |value| !matcher.matches(value));
-            found.retain(|id| refused.binary_search(id).is_err());
-        }
-        found
+    pub(crate) fn len(&self) -> u32 {
+        self.len
     }
 
     /// Values seen for a label, ascending.
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.postings
-            .get(name)
-            .into_iter()
-            .flat_map(|values| values.keys().map(|v| &**v))
+        let values = self.postings.get(name).into_iter();
+        values.flat_map(|values| values.keys().map(|value| &**value))
     }
 
     /// Label names seen, ascending.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.postings.keys().map(|name| &**name)
     }
+}
 
-    pub(crate) fn len(&self) -> usize {
-        self.all.len()
+impl Postings for Index {
+    type Error = Infallible;
+
+    fn universe(&self) -> u32 {
+        self.len
     }
 
-    fn with_value(&self, name: &str, wanted: impl Fn(&str) -> bool) -> Vec<SeriesId> {
-        let mut ids = Vec::new();
+    fn collect(&self, name: &str, wanted: &Wanted<'_>, into: &mut IdSet) -> Result<(), Infallible> {
         let Some(values) = self.postings.get(name) else {
-            return ids;
+            return Ok(());
         };
-        for (value, posting) in values {
-            if wanted(value) {
-                ids.extend_from_slice(posting);
+        let mut add = |ids: &[u32]| ids.iter().for_each(|id| into.insert(*id));
+        if let Some(exact) = wanted.exact() {
+            exact
+                .filter_map(|value| values.get(value))
+                .for_each(|ids| add(ids));
+            return Ok(());
+        }
+        let prefix = wanted.prefix();
+        let from = (
+            std::ops::Bound::Included(prefix),
+            std::ops::Bound::Unbounded,
+        );
+        let within = values.range::<str, _>(from);
+        for (value, ids) in within.take_while(|(value, _)| value.starts_with(prefix)) {
+            if wanted.has(value) {
+                add(ids);
             }
         }
-        ids.sort_unstable();
-        ids
+        Ok(())
     }
-}
-
-fn insert_sorted(ids: &mut Vec<SeriesId>, id: SeriesId) {
-    if let Err(at) = ids.binary_search(&id) {
-        ids.insert(at, id);
-    }
-}
-
-fn remove_sorted(ids: &mut Vec<SeriesId>, id: SeriesId) {
-    if let Ok(at) = ids.binary_search(&id) {
-        ids.remove(at);
-    }
-}
-
-fn intersect(a: &[SeriesId], b: &[SeriesId]) -> Vec<SeriesId> {
-    let (small, large) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-    small
-        .iter()
-        .copied()
-        .filter(|id| large.binary_search(id).is_ok())
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::MatchOp;
+    use proptest::prelude::*;
 
-    fn labels(pairs: &[(&str, &str)]) -> Labels {
-        Labels::from_pairs(pairs.iter().copied()).unwrap()
-    }
-
-    #[test]
-    fn two_label_sets_with_one_hash_stay_two_series() {
+    fn index(series: &[&[(&str, &str)]]) -> Index {
         let mut index = Index::default();
-        let (a, b) = (labels(&[("x", "1")]), labels(&[("x", "2")]));
-        index.insert(7, &a, SeriesId(0));
-        index.insert(7, &b, SeriesId(1));
-        assert_eq!(index.find(7, &a), Some(SeriesId(0)));
-        assert_eq!(index.find(7, &b), Some(SeriesId(1)));
-        index.remove(7, &a, SeriesId(0));
-        assert_eq!(index.find(7, &a), None);
-        assert_eq!(index.find(7, &b), Some(SeriesId(1)));
+        for labels in series {
+            index.push(labels.iter().copied());
+        }
+        index
     }
 
     #[test]
     fn an_absent_label_matches_as_an_empty_value() {
-        let mut index = Index::default();
-        index.insert(1, &labels(&[("job", "a"), ("zone", "x")]), SeriesId(0));
-        index.insert(2, &labels(&[("job", "a")]), SeriesId(1));
+        let index = index(&[&[("job", "a"), ("zone", "x")], &[("job", "a")]]);
         let job = || Matcher::new("job", MatchOp::Equal, "a").unwrap();
         let found = |op, value| {
             let zone = Matcher::new("zone", op, value).unwrap();
-            index.matching(&[job(), zone])
+            let Ok(found) = matching(&index, &[job(), zone]);
+            found.iter().collect::<Vec<_>>()
         };
-        assert_eq!(found(MatchOp::Equal, ""), [SeriesId(1)]);
-        assert_eq!(found(MatchOp::NotEqual, "x"), [SeriesId(1)]);
-        assert_eq!(found(MatchOp::Regex, "x|"), [SeriesId(0), SeriesId(1)]);
+        assert_eq!(found(MatchOp::Equal, ""), [1]);
+        assert_eq!(found(MatchOp::NotEqual, "x"), [1]);
+        assert_eq!(found(MatchOp::Regex, "x|"), [0, 1]);
         assert_eq!(found(MatchOp::NotRegex, ".*"), []);
-        assert_eq!(found(MatchOp::NotEqual, ""), [SeriesId(0)]);
+        assert_eq!(found(MatchOp::NotEqual, ""), [0]);
+    }
+
+    proptest! {
+        #[test]
+        fn postings_find_what_matching_each_series_finds(
+            values in prop::collection::vec("[ab]{0,3}", 1..20),
+            pattern in prop::sample::select(vec![
+                "", "a", "ab", "a|b", "a|", "a.", "a.*", ".*", ".+", "b?", "(a|b)b", "a[ab]", "[^a]",
+                "a+", "(?i)AB", "a$|b", "^a", "a{2}", "ab.*|aa.*",
+            ]),
+            op in prop::sample::select(vec![
+                MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex,
+            ]),
+        ) {
+            let mut index = Index::default();
+            for value in &values {
+                index.push([("x", value.as_str())].into_iter().filter(|(_, v)| !v.is_empty()));
+            }
+            let matcher = Matcher::new("x", op, pattern).unwrap();
+            let Ok(found) = matching(&index, std::slice::from_ref(&matcher));
+            let wanted = (0..).zip(&values).filter(|(_, value)| matcher.matches(value));
+            prop_assert!(found.iter().eq(wanted.map(|(id, _)| id)));
+        }
     }
 }

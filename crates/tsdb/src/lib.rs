@@ -1,32 +1,51 @@
-//! The metric engine: an in-memory head with columnar selection.
+//! The metric engine: a head that takes samples, a log that keeps them, columnar selection.
 //!
 //! Guarantees: a series is identified by its full, canonical label set (a hash only finds it, equality
-//! decides); timestamps inside a series strictly ascend; every growth is bounded by [`HeadLimits`] and a
-//! refused write is a typed error. It never interpolates, never reorders and never drops a write silently.
+//! decides); a sample is acknowledged once it is synced to disk, and readable before; every growth is bounded by
+//! [`HeadLimits`] and a refused write is a typed error. It never interpolates and never drops a write silently.
 //!
-//! Appending needs `&mut Head`, reading needs `&Head`: the caller chooses the lock or the owning thread.
+//! One thread owns the [`Head`] and appends; any number read through a [`Tsdb`], and neither waits for the other.
 //!
 //! ```
 //! use mainstay_tsdb::{Head, HeadLimits, Labels, MatchOp, Matcher};
 //! let mut head = Head::new(HeadLimits::default());
 //! let up = Labels::from_pairs([("__name__", "up"), ("job", "shop")])?;
 //! head.append(&up, 1_000, 1.0)?;
-//! let found = head.select(&[Matcher::new("job", MatchOp::Equal, "shop")?], 0, 2_000);
+//! let tsdb = head.tsdb();
+//! let found = tsdb.select(&[Matcher::new("job", MatchOp::Equal, "shop")?], 0, 2_000)?;
 //! assert_eq!(&*found[0].timestamps, &[1_000]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod counts;
+mod cursor;
 mod head;
+mod idset;
 mod index;
+mod journal;
 mod labels;
+mod limits;
 mod matcher;
+mod memtable;
+mod newest;
+mod open;
+mod page;
+mod record;
+mod roster;
+mod segments;
+mod series;
+mod view;
 
-pub use counts::{Base, CountFault, Counts, Newest, SeriesCount};
-pub use head::{AppendError, Head, HeadLimits, SeriesSlice, Truncated};
-pub use index::SeriesId;
-pub use labels::{LabelError, Labels, METRIC_NAME};
+pub use counts::{Base, CountFault, Counts, SeriesCount};
+pub use head::Head;
+pub(crate) use idset::IdSet;
+pub use journal::{Acknowledge, NotDurable};
+pub use labels::{LabelError, Labels, MAX_LABEL_PART_BYTES, METRIC_NAME, Pairs};
+pub use limits::{AppendError, HeadLimits};
 pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use newest::Newest;
+pub use open::{OpenError, Options, Recovered, open};
+pub use view::{ReadError, SeriesSlice, Tsdb};
 
 /// Bits of the NaN that marks "this series ended here"; every other NaN is an ordinary value.
 pub const STALE_MARKER_BITS: u64 = 0x7ff0_0000_0000_0002;

@@ -51,8 +51,9 @@ async fn a_firing_alert_reaches_an_alertmanager_and_a_wrong_reload_changes_nothi
                 annotations: {s: '{{ $externalLabels.fabric }}'}}\n";
     let path = rule_file(dir.path(), text);
     let stop = CancellationToken::new();
-    let ekg = Ekg::over(Head::new(HeadLimits::default()));
-    let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
+    let head = Head::new(HeadLimits::default());
+    let ekg = Ekg::over(head.tsdb());
+    let (writer, writing) = Writer::new(ekg.clone(), head, stop.clone());
     tasks.spawn(writing);
     let config = (
         Rules {

@@ -19,7 +19,7 @@ pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
         None => ports::open_data_dir(&args.data_dir).await?,
     };
     let listen = args.listen.unwrap_or(config.server.listen);
-    let running = platform::start(store, listen, config).await?;
+    let running = platform::start(store, &args.data_dir, listen, config).await?;
     tracing::info!("listening on http://{}", running.address);
     running.until(ending::told(args.leash)).await
 }

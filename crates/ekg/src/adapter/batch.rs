@@ -103,7 +103,7 @@ impl SampleLimits {
                 limit,
             });
         }
-        for (name, value) in labels.iter() {
+        for (name, value) in labels {
             if let Some(limit) = over(name.len(), self.name_bytes) {
                 return Err(OverLimit::Name {
                     labels: whose(),
@@ -423,7 +423,7 @@ impl Memory {
             }
             pairs.push((name, value.to_string()));
         }
-        for (name, value) in self.labels.iter() {
+        for (name, value) in &self.labels {
             if !(honor && said(name)) {
                 pairs.push((name.to_owned(), value.to_owned()));
             }

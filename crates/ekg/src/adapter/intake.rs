@@ -1,7 +1,8 @@
 //! Takes what others send: remote write and OTLP, in requests and answers of HTTP.
 //!
-//! Guarantees: a request is read whole before any of it is written; an answer counts what was refused and says why, in
-//! remote write with 400, in OTLP as a partial success. Unpacking and decoding happen on a
+//! Guarantees: a request is read whole before any of it is written; 2xx is answered only when every sample that
+//! it counts as written is durable, and it counts what was refused and says why, in remote write with 400, in OTLP as
+//! a partial success. While samples cannot be kept the answer is 503, with when to come again. Unpacking and decoding happen on a
 //! thread that may block. Never reads from a connection: whoever does has bounded the body.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +13,7 @@ use mainstay_core::{Time, ports::Clock};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Writer, WriterGone,
+    WriteError, Writer,
     received::{Received, Way},
 };
 use crate::{
@@ -85,7 +86,7 @@ impl Intake {
         };
         match self.write(way, now, delivery).await {
             Ok((written, refused)) => answer(written, &refused),
-            Err(WriterGone) => plain(StatusCode::SERVICE_UNAVAILABLE, GONE),
+            Err(why) => later(plain(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
         }
     }
 
@@ -130,7 +131,10 @@ impl Intake {
                 let body = otlp::partial(encoding, rejected, &refused.text());
                 typed(StatusCode::OK, encoding.media(), body)
             }
-            Err(WriterGone) => failed(StatusCode::SERVICE_UNAVAILABLE, Status::Unavailable, GONE),
+            Err(why) => {
+                let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, Status::Unavailable);
+                later(failed(status, code, &why.to_string()))
+            }
         }
     }
 
@@ -140,7 +144,7 @@ impl Intake {
         way: Way,
         now: Time,
         delivery: Delivery,
-    ) -> Result<(u64, Refused), WriterGone> {
+    ) -> Result<(u64, Refused), WriteError> {
         let Delivery {
             samples,
             mut refused,
@@ -149,12 +153,17 @@ impl Intake {
         } = delivery;
         let mut written = samples.len() as u64;
         let mut rest = samples.into_iter();
+        // All are on their way before the first is waited for: they become durable together.
+        let mut pending = Vec::new();
         loop {
             let batch: Vec<_> = rest.by_ref().take(BATCH_SAMPLES).collect();
             if batch.is_empty() {
                 break;
             }
-            let more = self.writer.append(now, batch).await?;
+            pending.push(self.writer.append_durably(now, batch).await?);
+        }
+        for batch in pending {
+            let more = batch.written().await?;
             written = written.saturating_sub(more.total());
             refused.add_all(&more);
         }
@@ -247,5 +256,9 @@ fn log_death(error: &tokio::task::JoinError) -> &'static str {
     "reading the request died; the server's log says how"
 }
 
-/// Nothing, or not everything, was written: a sender tries again, and what is there already does no harm.
-const GONE: &str = "the server is ending: send it again";
+/// Not everything is durable: a sender tries again, and what is there already does no harm.
+fn later(mut response: Response<Bytes>) -> Response<Bytes> {
+    let soon = HeaderValue::from_static("1");
+    response.headers_mut().insert(header::RETRY_AFTER, soon);
+    response
+}

@@ -1,4 +1,4 @@
-use mainstay_tsdb::{HeadLimits, stale_marker};
+use mainstay_tsdb::{Head, HeadLimits, stale_marker};
 
 use super::*;
 
@@ -23,7 +23,9 @@ fn head(samples: &[(&Labels, i64, f64)]) -> Head {
 /// As old as what, if `hits_total` is read in the 10 s before `at_ms`.
 fn as_of(head: &Head, at_ms: i64) -> Option<i64> {
     let hits = Matcher::new(METRIC_NAME, MatchOp::Equal, "hits_total").unwrap();
-    Age::of(head, &[hits], at_ms - 9_999, at_ms).ms()
+    Age::of(&head.tsdb(), &[hits], at_ms - 9_999, at_ms)
+        .unwrap()
+        .ms()
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn ekg() -> Ekg {
         head.append(&b, at_ms, vb).unwrap();
     }
     head.append(&b, 6_000, stale_marker()).unwrap();
-    Ekg::over(head)
+    Ekg::over(head.tsdb())
 }
 
 const fn ms(millis: i64) -> Time {

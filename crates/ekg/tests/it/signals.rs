@@ -48,7 +48,7 @@ fn head() -> Head {
 
 /// As a guard holds it.
 fn signals(head: Head) -> Arc<dyn Signals> {
-    Arc::new(Ekg::over(head))
+    Arc::new(Ekg::over(head.tsdb()))
 }
 
 fn by(series: &[Grown]) -> BTreeMap<&str, u64> {

@@ -33,9 +33,10 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(targets: Vec<Target>, config: ScrapeConfig) -> Self {
-        let ekg = Ekg::over(Head::new(HeadLimits::default()));
+        let head = Head::new(HeadLimits::default());
+        let ekg = Ekg::over(head.tsdb());
         let stop = CancellationToken::new();
-        let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
+        let (writer, writing) = Writer::new(ekg.clone(), head, stop.clone());
         let (targets, seen) = watch::channel(targets);
         let scraper = Scraper::new(writer, Arc::new(WallClock), config, Known::default()).unwrap();
         let mut tasks = JoinSet::new();

@@ -229,9 +229,9 @@ fn server() -> Server {
     let (open, gate) = std::sync::mpsc::channel();
     let (wait, waiting) = watch::channel(0);
     let nothing = Arc::new(Nothing);
-    let ekg = Ekg::over(head);
+    let ekg = Ekg::over(head.tsdb());
     let known = Known::default();
-    let (writer, writing) = Writer::new(ekg.clone(), CancellationToken::new());
+    let (writer, writing) = Writer::new(ekg.clone(), head, CancellationToken::new());
     tokio::spawn(writing);
     let intake = mainstay_ekg::adapter::Intake::new(
         writer,

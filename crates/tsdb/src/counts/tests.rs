@@ -1,5 +1,5 @@
 use super::*;
-use crate::{HeadLimits, stale_marker};
+use crate::{Head, HeadLimits, stale_marker};
 use proptest::prelude::*;
 
 fn labels(name: &str) -> Labels {
@@ -17,7 +17,7 @@ fn head_with(samples: &[(i64, f64)]) -> Head {
 #[test]
 fn the_window_is_open_at_its_start_and_closed_at_its_end() {
     let head = head_with(&[(10, 5.0), (20, 8.0), (30, 12.0), (40, 99.0)]);
-    let counts = head.counts(&[], 10, 30);
+    let counts = head.tsdb().counts(&[], 10, 30).unwrap();
     assert_eq!(counts.total(), Ok(7));
     assert_eq!(counts.series[0].base, Base::Before);
     assert_eq!((counts.oldest_ms, counts.newest_ms), (Some(10), Some(30)));
@@ -26,7 +26,7 @@ fn the_window_is_open_at_its_start_and_closed_at_its_end() {
 #[test]
 fn a_series_of_unknown_origin_does_not_count_its_first_value() {
     let head = head_with(&[(20, 8.0), (30, 12.0)]);
-    let counts = head.counts(&[], 10, 30);
+    let counts = head.tsdb().counts(&[], 10, 30).unwrap();
     assert_eq!(counts.series[0].base, Base::FirstInWindow);
     assert_eq!(counts.total(), Ok(4));
 }
@@ -34,18 +34,21 @@ fn a_series_of_unknown_origin_does_not_count_its_first_value() {
 #[test]
 fn a_series_known_to_be_born_inside_counts_from_zero_until_retention_forgets_its_birth() {
     let mut head = Head::new(HeadLimits {
-        chunk_samples: 1,
+        generation_ms: 1,
         retention_ms: 10,
         ..HeadLimits::default()
     });
     head.append_born_from_zero(&labels("c_total"), 20, 8.0)
         .unwrap();
+    head.tend(20);
+    head.tend(21);
     head.append(&labels("c_total"), 30, 12.0).unwrap();
-    let counts = head.counts(&[], 10, 30);
+    let counts = head.tsdb().counts(&[], 10, 30).unwrap();
     assert_eq!(counts.series[0].base, Base::BornFromZero);
     assert_eq!(counts.total(), Ok(12));
-    head.truncate(35);
-    let counts = head.counts(&[], 10, 30);
+    head.tend(35);
+    head.tend(36);
+    let counts = head.tsdb().counts(&[], 10, 30).unwrap();
     assert_eq!(counts.series[0].base, Base::FirstInWindow);
     assert_eq!(counts.total(), Ok(0));
 }
@@ -53,7 +56,7 @@ fn a_series_known_to_be_born_inside_counts_from_zero_until_retention_forgets_its
 #[test]
 fn a_fractional_value_is_a_fault_and_not_a_number() {
     let head = head_with(&[(10, 1.0), (20, 1.5)]);
-    let fault = head.counts(&[], 0, 20).total().unwrap_err();
+    let fault = head.tsdb().counts(&[], 0, 20).unwrap().total().unwrap_err();
     assert_eq!(
         fault,
         CountFault::NotAnInteger {
@@ -66,7 +69,7 @@ fn a_fractional_value_is_a_fault_and_not_a_number() {
 #[test]
 fn a_series_without_a_sample_in_the_window_is_matched_but_not_seen() {
     let head = head_with(&[(10, 1.0), (20, stale_marker())]);
-    let counts = head.counts(&[], 15, 30);
+    let counts = head.tsdb().counts(&[], 15, 30).unwrap();
     assert_eq!((counts.matched, counts.series.len()), (1, 0));
     assert_eq!(counts.newest_ms, None);
 }
@@ -75,7 +78,7 @@ fn a_series_without_a_sample_in_the_window_is_matched_but_not_seen() {
 fn the_newest_of_a_series_is_its_last_value_and_whether_it_ended() {
     let mut head = head_with(&[(10, 1.0), (20, 2.0)]);
     let newest = |head: &Head, at| {
-        let mut found = head.newest(&[], at);
+        let mut found = head.tsdb().newest(&[], at).unwrap().into_iter();
         found.next().map(|n| (n.at_ms, n.value, n.ended))
     };
     assert_eq!(newest(&head, 9), None);
@@ -109,11 +112,11 @@ fn by_definition(samples: &[(i64, f64)], born: bool, from: i64, to: i64) -> Opti
 
 proptest! {
     #[test]
-    fn a_count_over_chunks_is_the_count_over_everything(
+    fn a_count_over_generations_is_the_count_over_everything(
         steps in prop::collection::vec((1_i64..5, prop::option::weighted(0.8, 0_u32..20)), 1..60),
-        born in any::<bool>(), chunk_samples in 1_usize..7, from in -3_i64..150, span in -3_i64..150,
+        born in any::<bool>(), generation_ms in 1_i64..20, from in -3_i64..150, span in -3_i64..150,
     ) {
-        let mut head = Head::new(HeadLimits { chunk_samples, ..HeadLimits::default() });
+        let mut head = Head::new(HeadLimits { generation_ms, ..HeadLimits::default() });
         let (mut at, mut samples) = (0, Vec::new());
         for (after, value) in steps {
             at += after;
@@ -123,9 +126,10 @@ proptest! {
             } else {
                 head.append(&labels("c_total"), at, value).unwrap();
             }
+            head.tend(at);
             samples.push((at, value));
         }
-        let counts = head.counts(&[], from, from + span);
+        let counts = head.tsdb().counts(&[], from, from + span).unwrap();
         let got = counts.series.first().map(|s| (s.delta.unwrap(), s.base));
         prop_assert_eq!(got, by_definition(&samples, born, from, from + span));
     }
@@ -146,7 +150,7 @@ proptest! {
             value = next;
             head.append(&labels("c_total"), at as i64 + 1, value as f64).unwrap();
         }
-        let total = head.counts(&[], 0, 1_000).total().unwrap();
+        let total = head.tsdb().counts(&[], 0, 1_000).unwrap().total().unwrap();
         prop_assert_eq!(total, visible);
         prop_assert!(total <= truth);
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{MatchOp, is_stale, stale_marker};
+use crate::{MatchOp, Matcher, is_stale, stale_marker};
 use proptest::prelude::*;
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -19,12 +19,17 @@ fn a_selection_is_sorted_by_labels_and_bounded_by_time_on_both_sides() {
             head.append(&series, t, t as f64).unwrap();
         }
     }
-    let found = head.select(&[equal("__name__", "m")], 3, 5);
+    let found = head.tsdb().select(&[equal("__name__", "m")], 3, 5).unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!(found[0].labels.get("instance"), Some("a"));
     assert_eq!(&*found[0].timestamps, &[3, 4, 5]);
     assert_eq!(&*found[1].values, &[3.0, 4.0, 5.0]);
-    assert!(head.select(&[equal("__name__", "m")], 5, 3).is_empty());
+    assert!(
+        head.tsdb()
+            .select(&[equal("__name__", "m")], 5, 3)
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -33,7 +38,7 @@ fn a_repeated_sample_is_harmless_and_a_conflicting_one_is_refused() {
     let series = labels(&[("__name__", "m")]);
     head.append(&series, 5, 1.0).unwrap();
     head.append(&series, 5, 1.0).unwrap();
-    assert_eq!(head.sample_count(), 1);
+    assert_eq!(head.tsdb().sample_count(), 1);
     let refused = head.append(&series, 5, 2.0).unwrap_err();
     assert!(matches!(
         refused,
@@ -67,44 +72,97 @@ fn a_limit_refuses_the_new_series_and_keeps_serving_the_old() {
         AppendError::LabelsTooLong { bytes: 18, .. }
     ));
     head.append(&labels(&[("a", "1")]), 1, 0.0).unwrap();
-    assert_eq!(head.series_count(), 1);
+    assert_eq!(head.tsdb().series_count(), 1);
 }
 
 #[test]
-fn retention_drops_whole_chunks_and_then_the_series() {
+fn without_a_disk_whole_generations_are_dropped_when_they_are_too_old() {
     let mut head = Head::new(HeadLimits {
-        chunk_samples: 4,
         retention_ms: 10,
-        max_series: 1,
+        generation_ms: 4,
         ..HeadLimits::default()
     });
     let series = labels(&[("__name__", "m")]);
-    for t in 0..10 {
+    for t in 0..20 {
         head.append(&series, t, 0.0).unwrap();
+        head.tend(t);
     }
-    let dropped = head.truncate(15);
-    assert_eq!(
-        dropped,
-        Truncated {
-            samples: 4,
-            series: 0
+    let found = head.tsdb().select(&[], 0, 100).unwrap();
+    let oldest = found[0].timestamps[0];
+    assert!((1..=9).contains(&oldest), "{oldest}");
+    assert_eq!(found[0].timestamps.len() as i64, 20 - oldest);
+    assert_eq!(head.tsdb().sample_count() as i64, 20 - oldest);
+}
+
+#[test]
+fn series_that_are_gone_make_room_and_those_that_stay_keep_their_order() {
+    let mut head = Head::new(HeadLimits {
+        generation_ms: 10,
+        retention_ms: 10,
+        max_series: 5_000,
+        ..HeadLimits::default()
+    });
+    let pod = |at: i64| labels(&[("__name__", "m"), ("pod", &at.to_string())]);
+    let stays = labels(&[("__name__", "stays")]);
+    for at in 0..20_000 {
+        head.append(&pod(at), at, 1.0).unwrap();
+        head.append(&stays, at, 1.0).unwrap();
+        head.tend(at / 100);
+    }
+    let refused = head.append(&stays, 3, 1.0).unwrap_err();
+    assert!(matches!(
+        refused,
+        AppendError::OutOfOrder {
+            newest_ms: 19_999,
+            ..
         }
-    );
-    assert_eq!(&*head.select(&[], 0, 4)[0].timestamps, &[4]);
-    let dropped = head.truncate(1_000);
-    assert_eq!(
-        dropped,
-        Truncated {
-            samples: 6,
-            series: 1
+    ));
+}
+
+#[test]
+fn a_late_sample_finds_its_place_and_one_that_is_too_late_is_refused() {
+    let mut head = Head::new(HeadLimits {
+        late_ms: 5,
+        ..HeadLimits::default()
+    });
+    let series = labels(&[("__name__", "m")]);
+    for t in [1, 2, 10, 7, 6, 7, 12] {
+        head.append(&series, t, t as f64).unwrap();
+    }
+    let refused = head.append(&series, 6, 0.0).unwrap_err();
+    assert!(matches!(
+        refused,
+        AppendError::OutOfOrder {
+            newest_ms: 12,
+            at_ms: 6,
+            ..
         }
-    );
-    assert_eq!((head.series_count(), head.sample_count()), (0, 0));
-    assert_eq!(head.label_names().count(), 0);
-    head.append(&labels(&[("__name__", "n")]), 2_000, 1.0)
-        .unwrap();
-    assert_eq!(head.label_values("__name__").collect::<Vec<_>>(), ["n"]);
-    assert!(head.series_id(&series).is_none());
+    ));
+    let found = head.tsdb().select(&[], 2, 12).unwrap();
+    assert_eq!(&*found[0].timestamps, &[2, 6, 7, 10, 12]);
+    assert_eq!(&*found[0].values, &[2.0, 6.0, 7.0, 10.0, 12.0]);
+}
+
+#[test]
+fn the_newest_of_a_series_is_found_however_many_generations_ago_it_was() {
+    let mut head = Head::new(HeadLimits {
+        generation_ms: 10,
+        retention_ms: 100_000,
+        ..HeadLimits::default()
+    });
+    let ended = labels(&[("__name__", "ended")]);
+    head.append(&ended, 1, 7.0).unwrap();
+    head.append(&ended, 2, stale_marker()).unwrap();
+    // Enough others that come and go for the table of series to be left behind.
+    for at in 3..3_000 {
+        let pod = labels(&[("__name__", "pod"), ("at", &at.to_string())]);
+        head.append(&pod, at, 1.0).unwrap();
+        head.tend(at);
+    }
+    head.append(&ended, 3_000, stale_marker()).unwrap();
+    let newest = head.tsdb().newest(&[equal("__name__", "ended")], 3_000);
+    let newest = newest.unwrap().pop().unwrap();
+    assert_eq!((newest.at_ms, newest.value, newest.ended), (1, 7.0, true));
 }
 
 #[test]
@@ -112,19 +170,21 @@ fn the_stale_marker_survives_storage_bit_for_bit() {
     let mut head = Head::new(HeadLimits::default());
     let series = labels(&[("__name__", "m")]);
     head.append(&series, 0, stale_marker()).unwrap();
-    assert!(is_stale(head.select(&[], 0, 0)[0].values[0]));
+    assert!(is_stale(
+        head.tsdb().select(&[], 0, 0).unwrap()[0].values[0]
+    ));
     assert!(!is_stale(f64::NAN));
 }
 
 proptest! {
     #[test]
-    fn any_window_of_a_chunked_series_is_what_was_appended(
+    fn any_window_of_a_series_in_generations_is_what_was_appended(
         gaps in prop::collection::vec(1_i64..50, 1..60),
-        chunk_samples in 1_usize..9,
+        generation_ms in 1_i64..90,
         start in -10_i64..1_000,
         span in 0_i64..500,
     ) {
-        let limits = HeadLimits { chunk_samples, ..HeadLimits::default() };
+        let limits = HeadLimits { generation_ms, ..HeadLimits::default() };
         let mut head = Head::new(limits);
         let series = labels(&[("__name__", "m")]);
         let mut t = 0;
@@ -132,11 +192,12 @@ proptest! {
         for gap in gaps {
             t += gap;
             head.append(&series, t, t as f64).unwrap();
+            head.tend(t);
             if (start..=start + span).contains(&t) {
                 wanted.push(t);
             }
         }
-        let found = head.select(&[], start, start + span);
+        let found = head.tsdb().select(&[], start, start + span).unwrap();
         let got: Vec<i64> = found.iter().flat_map(|s| s.timestamps.to_vec()).collect();
         prop_assert_eq!(got, wanted);
     }

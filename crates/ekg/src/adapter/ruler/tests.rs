@@ -48,9 +48,10 @@ impl Stage {
     /// One that finds `before` in the engine when it starts.
     async fn open(files: Vec<NamedFile>, before: Vec<NewSample>) -> Self {
         let stop = CancellationToken::new();
-        let ekg = Ekg::over(Head::new(HeadLimits::default()));
+        let head = Head::new(HeadLimits::default());
+        let ekg = Ekg::over(head.tsdb());
         let clock: Arc<dyn Clock> = Arc::new(Wall);
-        let (writer, writing) = Writer::new(ekg.clone(), stop.clone());
+        let (writer, writing) = Writer::new(ekg.clone(), head, stop.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(writing);
         writer.append(clock.now(), before).await.unwrap();

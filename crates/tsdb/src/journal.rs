@@ -1,0 +1,290 @@
+//! The thread that makes what the head took durable.
+//!
+//! Guarantees: an acknowledgement means that the group and all before it are synced; whatever gathers while a sync
+//! runs becomes the next group, so a slow disk makes groups larger, not the queue longer. If the disk fails, all
+//! who wait hear it, nobody is acknowledged, and what was taken is written again, each time to a new file, until it
+//! is durable: only then does anything go on. It never drops a group, never lets a writer wait, and holds no lock
+//! while it writes.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use mainstay_wal::{Group, Log};
+
+use crate::roster::Roster;
+
+/// Payload bytes that may wait for the disk; beyond, nothing more is taken.
+const QUEUED_BYTES: usize = 64 << 20;
+/// How soon a disk that failed is tried again.
+const RETRY_EVERY: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 250 });
+
+/// Samples that were not made durable: send them again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotDurable(pub String);
+
+/// Who waits for a commit.
+pub type Acknowledge = Box<dyn FnOnce(Result<(), NotDurable>) + Send>;
+
+/// A generation that ended.
+pub(crate) struct Ended {
+    /// Time of its newest sample.
+    pub(crate) newest_ms: i64,
+    /// What is not needed any more: freeing a million series takes a while, which is not the writer's.
+    pub(crate) retired: Option<Roster>,
+}
+
+enum Item {
+    Group(Group, Option<Acknowledge>),
+    Cut(Ended),
+}
+
+#[derive(Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    bytes: usize,
+    /// No more will be queued.
+    closed: bool,
+    /// Nobody takes from the queue any more.
+    ended: bool,
+    /// Why nothing is acknowledged at the moment.
+    failing: Option<NotDurable>,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Something was queued, or the queue was closed.
+    wake: Condvar,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The queue to the thread.
+pub(crate) struct Journal {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// Starts the thread, which goes on with `log` and keeps of it what `kept` says.
+    pub(crate) fn start(log: Log, kept: Kept) -> std::io::Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let own = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("wal".to_owned())
+            .spawn(move || {
+                let ending = Ending(&own);
+                write(&own, log, kept);
+                drop(ending);
+            })?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// Whether anything may be logged: not while the disk fails, nor while it is behind.
+    pub(crate) fn check(&self) -> Result<(), NotDurable> {
+        let queue = self.shared.queue();
+        if let Some(why) = &queue.failing {
+            return Err(why.clone());
+        }
+        if queue.bytes >= QUEUED_BYTES {
+            let why = "the disk is slower than what comes in: send it again later";
+            return Err(NotDurable(why.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Whether the thread has ended, so that nothing will ever be durable again.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.shared.queue().ended
+    }
+
+    /// Queues a group. Never waits: who does not ask [`Journal::check`] first may queue too much.
+    pub(crate) fn commit(&self, group: Group, acknowledge: Option<Acknowledge>) {
+        let mut queue = self.shared.queue();
+        if queue.ended {
+            drop(queue);
+            if let Some(tell) = acknowledge {
+                tell(Err(ended()));
+            }
+            return;
+        }
+        queue.bytes += group.bytes();
+        queue.items.push_back(Item::Group(group, acknowledge));
+        drop(queue);
+        self.shared.wake.notify_one();
+    }
+
+    /// After all that is queued now a new segment begins, and segments are removed that nobody needs.
+    pub(crate) fn cut(&self, generation: Ended) {
+        let mut queue = self.shared.queue();
+        if !queue.ended {
+            queue.items.push_back(Item::Cut(generation));
+        }
+        drop(queue);
+        self.shared.wake.notify_one();
+    }
+}
+
+/// Writes what is queued and ends the thread.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.shared.queue().closed = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic was printed when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Says that the thread ended, however it did, so that nobody waits for it.
+struct Ending<'a>(&'a Shared);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.ended = true;
+        queue.failing = Some(ended());
+        let left = std::mem::take(&mut queue.items);
+        drop(queue);
+        for item in left {
+            match item {
+                Item::Group(_, Some(tell)) => tell(Err(ended())),
+                Item::Group(_, None) | Item::Cut(_) => {}
+            }
+        }
+    }
+}
+
+fn ended() -> NotDurable {
+    NotDurable("the log's thread has ended; the server's own log says how".to_owned())
+}
+
+/// How long segments are kept.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    retention_ms: i64,
+    /// The newest sample of each generation, and the segment in which the next one begins.
+    generations: Vec<(i64, u64)>,
+}
+
+impl Kept {
+    /// Segments are kept while a sample in them may be `retention_ms` older than the newest; those before
+    /// `segment` hold none newer than `newest_ms`.
+    pub(crate) fn new(retention_ms: i64, newest_ms: i64, segment: u64) -> Self {
+        Self {
+            retention_ms,
+            generations: vec![(newest_ms, segment)],
+        }
+    }
+
+    /// A generation ended, and the next begins in `segment`: the first segment that is still needed, if others
+    /// are not any more.
+    fn end(&mut self, newest_ms: i64, segment: u64) -> Option<u64> {
+        self.generations.push((newest_ms, segment));
+        let oldest_ms = newest_ms.saturating_sub(self.retention_ms);
+        let old = self.generations.iter().take_while(|it| it.0 < oldest_ms);
+        let old = old.count();
+        self.generations
+            .drain(..old)
+            .next_back()
+            .map(|(_, first)| first)
+    }
+}
+
+fn write(shared: &Shared, mut log: Log, mut kept: Kept) {
+    while let Some(items) = next(shared) {
+        let mut waiting = Vec::new();
+        let mut bytes = 0;
+        for item in items {
+            match item {
+                Item::Group(group, acknowledge) => {
+                    bytes += group.bytes();
+                    log.stage(&group);
+                    waiting.extend(acknowledge);
+                }
+                Item::Cut(generation) => {
+                    if !commit(shared, &mut log, &mut waiting) {
+                        return;
+                    }
+                    drop(generation.retired);
+                    let segment = log.rotate();
+                    let needed = kept.end(generation.newest_ms, segment);
+                    if let Some(Err(error)) = needed.map(|first| log.remove_before(first)) {
+                        tracing::warn!(%error, "the log keeps more than it needs");
+                    }
+                }
+            }
+        }
+        if !commit(shared, &mut log, &mut waiting) {
+            return;
+        }
+        shared.queue().bytes -= bytes;
+    }
+}
+
+/// All that is queued; `None` at the end. Its bytes count until they are durable.
+fn next(shared: &Shared) -> Option<VecDeque<Item>> {
+    let mut queue = shared.queue();
+    while queue.items.is_empty() && !queue.closed {
+        let woken = shared.wake.wait(queue);
+        queue = woken.unwrap_or_else(PoisonError::into_inner);
+    }
+    let items = std::mem::take(&mut queue.items);
+    (!items.is_empty()).then_some(items)
+}
+
+/// Makes what is staged durable, however long it takes; `false` if the journal was closed before.
+fn commit(shared: &Shared, log: &mut Log, waiting: &mut Vec<Acknowledge>) -> bool {
+    while let Err(error) = log.commit_staged() {
+        let why = NotDurable(error.to_string());
+        let mut queue = shared.queue();
+        if queue.failing.replace(why.clone()).is_none() {
+            tracing::error!(%error, "samples are not acknowledged until they can be written");
+        }
+        waiting.drain(..).for_each(|tell| tell(Err(why.clone())));
+        // Who is queued hears it too; the groups themselves stay, in their order.
+        for item in &mut queue.items {
+            if let Item::Group(_, acknowledge) = item {
+                acknowledge
+                    .take()
+                    .into_iter()
+                    .for_each(|tell| tell(Err(why.clone())));
+            }
+        }
+        if queue.closed {
+            return false;
+        }
+        let waited = shared
+            .wake
+            .wait_timeout_while(queue, RETRY_EVERY, |queue| !queue.closed);
+        drop(waited);
+    }
+    if let Some(was) = shared.queue().failing.take() {
+        tracing::warn!(%was, "samples are durable again");
+    }
+    waiting.drain(..).for_each(|tell| tell(Ok(())));
+    true
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! Samples of one generation: what came in since the head was cut last.
+//!
+//! Guarantees: written by one thread, read by any without a lock. Once the next generation has begun nothing
+//! changes any more. Samples that came out of order are kept apart and put in their place by whoever reads.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicI64, AtomicUsize, Ordering},
+};
+
+use crate::{is_stale, page::Page, segments::Segments, series::SeriesTable};
+
+type Pages = Segments<OnceLock<Arc<Page>>>;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Memtable {
+    table: Arc<SeriesTable>,
+    pages: Pages,
+    late: Pages,
+    oldest_ms: AtomicI64,
+    newest_ms: AtomicI64,
+    samples: AtomicUsize,
+}
+
+impl Memtable {
+    pub(crate) fn new(table: Arc<SeriesTable>, limit: usize) -> Self {
+        Self {
+            table,
+            pages: Segments::with_limit(limit),
+            late: Segments::with_limit(limit),
+            oldest_ms: AtomicI64::new(i64::MAX),
+            newest_ms: AtomicI64::new(i64::MIN),
+            samples: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn table(&self) -> &Arc<SeriesTable> {
+        &self.table
+    }
+
+    /// Samples held, repeated ones included.
+    pub(crate) fn samples(&self) -> usize {
+        self.samples.load(Ordering::Relaxed)
+    }
+
+    /// Time of the newest sample; the smallest there is without any.
+    pub(crate) fn newest_ms(&self) -> i64 {
+        self.newest_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn overlaps(&self, start_ms: i64, end_ms: i64) -> bool {
+        self.oldest_ms.load(Ordering::Relaxed) <= end_ms && self.newest_ms() >= start_ms
+    }
+
+    /// The first page of a series, which is about to get a sample; only the one writer may call this.
+    pub(crate) fn first_page(&self, id: u32, expected: usize) -> Option<Arc<Page>> {
+        let slot = self.pages.get_or_make(id)?;
+        Some(Arc::clone(slot.get_or_init(|| Page::new(expected))))
+    }
+
+    /// Adds a sample that is older than the newest of its series; only the one writer may call this.
+    pub(crate) fn push_late(&self, id: u32, at_ms: i64, bits: u64) {
+        let Some(slot) = self.late.get_or_make(id) else {
+            return;
+        };
+        // Late samples are few: finding the end of their pages each time costs nothing that matters.
+        slot.get_or_init(|| Page::new(0)).push(at_ms, bits);
+        self.count(at_ms);
+    }
+
+    /// Says that a sample was added; only the one writer may call this.
+    pub(crate) fn count(&self, at_ms: i64) {
+        self.samples.store(self.samples() + 1, Ordering::Relaxed);
+        if at_ms < self.oldest_ms.load(Ordering::Relaxed) {
+            self.oldest_ms.store(at_ms, Ordering::Relaxed);
+        }
+        if at_ms > self.newest_ms() {
+            self.newest_ms.store(at_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// From the oldest sample to the newest.
+    pub(crate) fn lasted_ms(&self) -> i64 {
+        let oldest_ms = self.oldest_ms.load(Ordering::Relaxed);
+        self.newest_ms().saturating_sub(oldest_ms).max(0)
+    }
+
+    /// The newest sample of a series up to `end_ms`, and the newest that is no staleness marker.
+    pub(crate) fn last(&self, id: u32, end_ms: i64) -> Option<Last> {
+        let page = |pages: &Pages| pages.get(id).and_then(OnceLock::get).cloned();
+        let mut last: Option<Last> = None;
+        let in_order = page(&self.pages);
+        let in_order = in_order
+            .iter()
+            .flat_map(|it| it.ascending(i64::MIN, end_ms));
+        let late = page(&self.late);
+        let late = late.iter().flat_map(|it| it.samples());
+        for (at_ms, bits) in in_order.chain(late.filter(|(at_ms, _)| *at_ms <= end_ms)) {
+            let last = last.get_or_insert(Last {
+                at_ms: i64::MIN,
+                is_stale: false,
+                real: None,
+            });
+            let value = f64::from_bits(bits);
+            if at_ms > last.at_ms {
+                (last.at_ms, last.is_stale) = (at_ms, is_stale(value));
+            }
+            if !is_stale(value) && last.real.is_none_or(|(newest, _)| at_ms > newest) {
+                last.real = Some((at_ms, value));
+            }
+        }
+        last
+    }
+
+    /// Adds the samples of a series in `start_ms..=end_ms` to the columns, ascending; of two with one time the
+    /// one that came in order stays.
+    pub(crate) fn read(&self, id: u32, (start_ms, end_ms): (i64, i64), into: &mut Columns) {
+        let begin = into.times.len();
+        let pages = self.pages.get(id).and_then(OnceLock::get);
+        for (at_ms, bits) in pages
+            .into_iter()
+            .flat_map(|it| it.ascending(start_ms, end_ms))
+        {
+            into.push(at_ms, f64::from_bits(bits));
+        }
+        let late = self.late.get(id).and_then(OnceLock::get);
+        let late = late.into_iter().flat_map(|page| page.samples());
+        let mut late = late
+            .filter(|(at_ms, _)| (start_ms..=end_ms).contains(at_ms))
+            .peekable();
+        if late.peek().is_some() {
+            for (at_ms, bits) in late {
+                into.push(at_ms, f64::from_bits(bits));
+            }
+            into.order(begin);
+        }
+    }
+}
+
+/// The end of what is known of a series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Last {
+    pub(crate) at_ms: i64,
+    /// Whether the newest sample is a staleness marker.
+    pub(crate) is_stale: bool,
+    /// The newest that is none.
+    pub(crate) real: Option<(i64, f64)>,
+}
+
+/// Samples as two columns of equal length.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Columns {
+    pub(crate) times: Vec<i64>,
+    pub(crate) values: Vec<f64>,
+}
+
+impl Columns {
+    pub(crate) fn push(&mut self, at_ms: i64, value: f64) {
+        self.times.push(at_ms);
+        self.values.push(value);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    /// Brings what stands from `begin` on in the order of time; of equal times the first stays.
+    pub(crate) fn order(&mut self, begin: usize) {
+        let tail = self.times.iter().zip(&self.values).skip(begin);
+        let mut samples: Vec<(i64, f64)> = tail.map(|(t, v)| (*t, *v)).collect();
+        samples.sort_by_key(|(at_ms, _)| *at_ms);
+        samples.dedup_by_key(|(at_ms, _)| *at_ms);
+        self.times.truncate(begin);
+        self.values.truncate(begin);
+        for (at_ms, value) in samples {
+            self.push(at_ms, value);
+        }
+    }
+
+    /// Adds samples that are mostly newer than those here; of equal times the one here stays.
+    pub(crate) fn extend(&mut self, times: &[i64], values: &[f64]) {
+        let follows = match (self.times.last(), times.first()) {
+            (Some(last), Some(first)) => last < first,
+            _ => true,
+        };
+        self.times.extend_from_slice(times);
+        self.values.extend_from_slice(values);
+        if !follows {
+            self.order(0);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The newest that is known of series: how old an answer is depends on it.
+//!
+//! Guarantees: what is told of a series is its newest sample up to a time, however long ago; generations are looked
+//! through from the newest back, each series only as far as need be.
+
+use std::collections::BTreeMap;
+
+use crate::{Labels, Matcher, ReadError, Tsdb, index::matching, view::share_table};
+
+/// The newest that is known of a series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Newest {
+    /// The series.
+    pub labels: Labels,
+    /// Time of its newest sample, staleness markers aside.
+    pub at_ms: i64,
+    /// The value of that sample.
+    pub value: f64,
+    /// Whether a staleness marker follows.
+    pub ended: bool,
+}
+
+/// A series on the way back.
+#[derive(Default)]
+struct Known {
+    /// Whether its newest sample is a staleness marker, once that is known.
+    ended: Option<bool>,
+    /// Its newest sample that is none.
+    real: Option<(i64, f64)>,
+}
+
+impl Tsdb {
+    /// The newest sample up to `at_ms` of each matching series that has one, by labels.
+    pub fn newest(&self, matchers: &[Matcher], at_ms: i64) -> Result<Vec<Newest>, ReadError> {
+        let view = self.view();
+        let mut known: BTreeMap<Labels, Known> = BTreeMap::new();
+        for sharing in view.generations().chunk_by(share_table).rev() {
+            let Some(table) = sharing.first().map(|it| it.table()) else {
+                continue;
+            };
+            let Ok(ids) = matching(&*table.index(), matchers);
+            for (id, entry) in ids.iter().filter_map(|id| Some((id, table.get(id)?))) {
+                let series = known.entry(entry.labels.clone()).or_default();
+                for generation in sharing.iter().rev() {
+                    if series.real.is_some() {
+                        break;
+                    }
+                    if let Some(last) = generation.last(id, at_ms) {
+                        series.ended.get_or_insert(last.is_stale);
+                        series.real = last.real;
+                    }
+                }
+            }
+        }
+        let newest = known.into_iter().filter_map(|(labels, series)| {
+            let (at_ms, value) = series.real?;
+            Some(Newest {
+                labels,
+                at_ms,
+                value,
+                ended: series.ended.unwrap_or(false),
+            })
+        });
+        Ok(newest.collect())
+    }
+}
