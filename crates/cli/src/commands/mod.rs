@@ -136,7 +136,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Diagnostics of a long-running command go to standard error; `level` unless `MAINSTAY_LOG` says otherwise.
+/// Diagnostics of a long-running command go to standard error; `level` unless `MAINSTAY_LOG` says otherwise. Where
+/// nobody reads them any more they are lost, and the command goes on.
 fn log_to_stderr(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MAINSTAY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{level},sqlx=warn")));
@@ -145,5 +146,7 @@ fn log_to_stderr(level: &str) {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // Otherwise it tells of a failed write on the same standard error, and panics.
+        .log_internal_errors(false)
         .try_init();
 }
