@@ -142,7 +142,11 @@ fn parse_one(file: &str, first_line: usize, document: &str) -> anyhow::Result<Re
         Kind::Guard => typed::<GuardSpec>(document),
         Kind::Freeze => typed::<FreezeSpec>(document),
     }
-    .map_err(at)?;
+    .map_err(|error| {
+        let kind = header.kind.as_str().to_lowercase();
+        let remedy = format!("`mainstay explain {kind}` says what its fields may be");
+        anyhow::anyhow!("{}\n  remedy: {remedy}", at(error))
+    })?;
     serde_saphyr::from_str(document).map_err(at)
 }
 
