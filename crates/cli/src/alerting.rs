@@ -1,4 +1,4 @@
-//! Rules inside the server: their files, and the way of alerts to Alertmanagers and webhooks.
+//! Rules and monitors inside the server: the files of rules, and the way of alerts to Alertmanagers and webhooks.
 //!
 //! **Guarantees.** Files are taken all or none: a wrong one is said with its line, and the rules go on as they
 //! were. An alert goes to each Alertmanager (API v2) on its own, 64 at once; what one does not
@@ -19,12 +19,12 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use mainstay_core::ports::Clock;
+use mainstay_core::ports::{BoxFuture, Clock};
 use mainstay_ekg::{
     Ekg, RuleFilter, RuleKind,
-    adapter::{AlertSink, NamedFile, Ruler, RulerConfig, Told, Writer},
+    adapter::{AlertSink, Catalog, Monitors, NamedFile, Ruler, RulerConfig, Told, Watch, Writer},
 };
-use mainstay_rules::{External, FileError, RuleFile};
+use mainstay_rules::{External, FileError, RuleFile, monitor};
 use mainstay_server::{Counted, RulesAsked};
 use serde_json::{Value, json};
 use tokio::{
@@ -42,9 +42,10 @@ const ROUNDS_MAX: usize = 256;
 /// Largest rule file read, in bytes.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Rules, as the server's API sees them.
+/// Rules and monitors, as the server's API sees them.
 pub(crate) struct Desk {
     rules: mainstay_ekg::adapter::Rules,
+    monitors: Monitors,
     patterns: Vec<PathBuf>,
     files: watch::Sender<Vec<NamedFile>>,
     carriers: Arc<Carriers>,
@@ -82,14 +83,31 @@ impl AlertSink for Sink {
     }
 }
 
-/// Begins to evaluate the rules of `config`; `url` is the server's own address.
+/// What rules and monitors are judged by.
+pub(crate) struct Judged {
+    /// What is measured.
+    pub(crate) ekg: Ekg,
+    /// Takes what rules record.
+    pub(crate) writer: Writer,
+    /// What is declared.
+    pub(crate) catalog: Arc<dyn Catalog>,
+    /// When it is.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Begins to evaluate the rules of `config` and the monitors of the catalog; `url` is the server's own address.
 pub(crate) fn start(
     config: (Rules, Alerting),
     url: &str,
-    (ekg, writer): (&Ekg, Writer),
-    clock: Arc<dyn Clock>,
+    judged: Judged,
     stop: &CancellationToken,
 ) -> anyhow::Result<Started> {
+    let Judged {
+        ekg,
+        writer,
+        catalog,
+        clock,
+    } = judged;
     let (rules, alerting) = config;
     let files = read(&rules.files)?;
     let external = External {
@@ -109,15 +127,18 @@ pub(crate) fn start(
         query_offset: rules.query_offset,
         external,
     };
-    let ruler = Ruler::new(ekg, writer, clock, sink, config);
+    let (watch, monitors) = Watch::new(&ekg, catalog, Arc::clone(&clock), sink.clone());
+    let ruler = Ruler::new(&ekg, writer, clock, sink, config);
     let (files, followed) = watch::channel(files);
     let desk = Arc::new(Desk {
         rules: ruler.rules(),
+        monitors,
         patterns: rules.files,
         files,
         carriers,
     });
     tasks.spawn(ruler.run(followed, stop.clone()));
+    tasks.spawn(watch.run(stop.clone()));
     tasks.spawn(reload_when_told(Arc::clone(&desk), stop.clone()));
     Ok(Started {
         desk,
@@ -190,6 +211,16 @@ pub(crate) fn wrong(path: &Path, wrongs: &[FileError]) -> anyhow::Error {
     anyhow::anyhow!("{}", lines.join("\n"))
 }
 
+impl mainstay_server::Monitors for Desk {
+    fn report(&self) -> BoxFuture<'_, Result<Value, String>> {
+        Box::pin(self.monitors.report())
+    }
+
+    fn check(&self, expr: &str) -> Result<(), String> {
+        monitor::check(expr)
+    }
+}
+
 impl mainstay_server::Rules for Desk {
     fn groups(&self, asked: RulesAsked) -> Value {
         let kind = match asked.kind.as_str() {
@@ -207,7 +238,11 @@ impl mainstay_server::Rules for Desk {
     }
 
     fn alerts(&self) -> Value {
-        self.rules.alerts()
+        let mut answer = self.rules.alerts();
+        if let Some(alerts) = answer["data"]["alerts"].as_array_mut() {
+            alerts.extend(self.monitors.alerts());
+        }
+        answer
     }
 
     fn alertmanagers(&self) -> Value {
@@ -228,8 +263,19 @@ impl mainstay_server::Rules for Desk {
 
     fn counted(&self) -> Vec<Counted> {
         let (rules, sent) = (self.rules.counts(), self.carriers.counts());
+        let monitors = self.monitors.counts();
         let counter = |name, help, count| Counted { name, help, count };
         vec![
+            counter(
+                "mainstay_monitor_rounds_total",
+                "Times that all monitors were judged.",
+                monitors.rounds,
+            ),
+            counter(
+                "mainstay_monitor_failures_total",
+                "Monitors that could not be evaluated, summed over the rounds.",
+                monitors.failures,
+            ),
             counter(
                 "mainstay_rule_evaluations_total",
                 "Rules evaluated.",

@@ -9,7 +9,7 @@ mod tests;
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mainstay_core::{ChangeId, FabricName, HostName, Kind, ServiceName, Span, Time};
+use mainstay_core::{ChangeId, FabricName, HostName, Kind, Name, ServiceName, Span, Time};
 
 pub(crate) use kinds::{Listed, Pointed, Pointing};
 #[cfg(test)]
@@ -133,7 +133,7 @@ pub(crate) enum Command {
     #[command(
         after_help = "Examples:\n  mainstay get services\n  mainstay get instances\n  \
                       mainstay get instance feed-lax-1 --output json\n  mainstay get service/feed host/a\n  mainstay get rollouts\n\n\
-                      Kinds: fabrics, hosts, services, rolloutpolicies, guards, freezes; and, measured \
+                      Kinds: fabrics, hosts, services, rolloutpolicies, guards, freezes, monitors; and, measured \
                       rather than declared, instances and rollouts."
     )]
     Get {
@@ -232,6 +232,15 @@ pub(crate) enum Command {
     /// Alerts that wait or fire, with what they say.
     #[command(after_help = "Examples:\n  mainstay alerts\n  mainstay alerts --output json")]
     Alerts,
+    /// Judge every monitor now, as a test runner does: what is red with its value and limit, and what nobody watches.
+    #[command(
+        after_help = "Examples:\n  mainstay monitors\n  mainstay monitors database-backup --output json\n\n\
+                      Exit codes: 0 all green, 1 some red, 2 an error, or a monitor that could not be evaluated."
+    )]
+    Monitors {
+        /// Only these; all where none is named.
+        names: Vec<Name>,
+    },
     /// Recording and alerting rules: check files, and see how the server's stand.
     #[command(
         subcommand,

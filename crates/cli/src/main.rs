@@ -19,6 +19,7 @@ mod hubs;
 mod link;
 mod local;
 mod metrics;
+mod monitors;
 mod notify;
 mod outbound;
 mod output;

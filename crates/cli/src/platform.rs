@@ -30,6 +30,7 @@ use crate::{
     config::Config,
     hubs::{Agents, Routers},
     metrics::{self, Taking},
+    monitors::Declarations,
     notify,
     ports::{Ports, SystemClock, new_change_id, now, unreadable},
     production::{Desk, Hands, Hubs, keep_observing, keep_scraping},
@@ -120,8 +121,15 @@ pub(crate) async fn start(
     let rules = alerting::start(
         (config.rules, config.alerting),
         &url,
-        (&ekg, monitoring.writer.clone()),
-        Arc::clone(&clock),
+        alerting::Judged {
+            ekg,
+            writer: monitoring.writer.clone(),
+            catalog: Arc::new(Declarations {
+                tables: ports.clone(),
+                engine: engine.clone(),
+            }),
+            clock: Arc::clone(&clock),
+        },
         &stop,
     )?;
     tasks.spawn(metrics::watch(rules.tasks, ending(&stop)));
@@ -165,7 +173,8 @@ pub(crate) async fn start(
         views: desk,
         queries: Arc::new(queries),
         intake: Arc::new(Taking(intake)),
-        rules: rules.desk,
+        rules: rules.desk.clone(),
+        monitors: rules.desk,
         agents: Arc::new(Agents(fleet)),
         routers: Arc::new(Routers(routes)),
     };

@@ -61,11 +61,14 @@ impl Style {
     pub(crate) fn word(self, word: &str) -> String {
         match word {
             "done" | "pass" | "healthy" | "serving" | "ok" | "verified" => self.good(word),
-            "rolled-back" | "rolling-back" | "aborted" | "fail" | "lying" | "unhealthy"
-            | "failed" | "dead" | "ejected" => self.bad(word),
-            "paused" | "insufficient-evidence" | "unknown" | "starting" | "draining" => {
-                self.warn(word)
-            }
+            "rolled-back" | "rolling-back" | "aborted" | "fail" | "FAIL" | "error" | "lying"
+            | "unhealthy" | "failed" | "dead" | "ejected" => self.bad(word),
+            "paused"
+            | "insufficient-evidence"
+            | "no data"
+            | "unknown"
+            | "starting"
+            | "draining" => self.warn(word),
             other => other.to_owned(),
         }
     }

@@ -79,9 +79,7 @@ impl Targets {
                 continue;
             };
             callers.extend(observe.scrape.iter().map(String::as_str));
-            let labels = [("job", service.as_str()), ("service", service.as_str())];
-            let instance = |url: &String| Target::new(&joined(url, &spec.metrics), labels);
-            own.extend(observe.urls.iter().map(instance));
+            own.extend(observed(service, spec));
         }
         self.own = sorted(self.own.into_iter().map(Ok).chain(own), &mut self.refused);
         let callers = callers
@@ -93,6 +91,24 @@ impl Targets {
         );
         self
     }
+}
+
+/// The instances that an observed service declares.
+fn observed<'a>(
+    service: &'a ServiceName,
+    spec: &'a ServiceSpec,
+) -> impl Iterator<Item = Result<Target, TargetError>> + 'a {
+    let labels = [("job", service.as_str()), ("service", service.as_str())];
+    let urls = spec.observe.iter().flat_map(|it| &it.urls);
+    urls.map(move |url| Target::new(&joined(url, &spec.metrics), labels))
+}
+
+/// What the instances of an observed service are called in their series; one that cannot be scraped has no name.
+pub(crate) fn observed_instances(service: &ServiceName, spec: &ServiceSpec) -> Vec<String> {
+    let targets = observed(service, spec).filter_map(Result::ok);
+    targets
+        .filter_map(|it| it.labels().get("instance").map(str::to_owned))
+        .collect()
 }
 
 /// All targets: instances, hosts, routers by fabric and address of their metrics, and the server at `server`, such

@@ -10,6 +10,7 @@ use mainstay_core::{
     Kind, Metadata, Resource,
     catalog::{FabricSpec, FreezeSpec, HostSpec, RolloutPolicySpec, ServiceSpec},
     guard::GuardSpec,
+    monitor::MonitorSpec,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -141,6 +142,7 @@ fn parse_one(file: &str, first_line: usize, document: &str) -> anyhow::Result<Re
         Kind::RolloutPolicy => typed::<RolloutPolicySpec>(document),
         Kind::Guard => typed::<GuardSpec>(document),
         Kind::Freeze => typed::<FreezeSpec>(document),
+        Kind::Monitor => typed::<MonitorSpec>(document),
     }
     .map_err(|error| {
         let kind = header.kind.as_str().to_lowercase();

@@ -69,6 +69,7 @@ impl Server {
             queries: Arc::new(Empty),
             intake: Arc::new(Empty),
             rules: Arc::new(Empty),
+            monitors: Arc::new(Empty),
             agents: Arc::new(Agents(fleet.clone())),
             routers: Arc::new(Routers(routes.clone())),
         };

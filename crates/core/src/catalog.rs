@@ -429,6 +429,8 @@ pub enum Spec {
     Guard(crate::guard::GuardSpec),
     /// See [`FreezeSpec`].
     Freeze(FreezeSpec),
+    /// See [`MonitorSpec`](crate::monitor::MonitorSpec).
+    Monitor(Box<crate::monitor::MonitorSpec>),
 }
 
 impl Spec {
@@ -442,6 +444,9 @@ impl Spec {
             Kind::RolloutPolicy => Self::RolloutPolicy(RolloutPolicySpec::deserialize(spec)?),
             Kind::Guard => Self::Guard(crate::guard::GuardSpec::deserialize(spec)?),
             Kind::Freeze => Self::Freeze(FreezeSpec::deserialize(spec)?),
+            Kind::Monitor => {
+                Self::Monitor(Box::new(crate::monitor::MonitorSpec::deserialize(spec)?))
+            }
         })
     }
 }

@@ -23,6 +23,7 @@ mod hash;
 mod ids;
 pub mod ledger;
 mod measured;
+pub mod monitor;
 pub mod ports;
 pub mod probe;
 pub mod resource;

@@ -31,17 +31,20 @@ pub enum Kind {
     Guard,
     /// A moratorium.
     Freeze,
+    /// What has to hold of every entity of a kind.
+    Monitor,
 }
 
 impl Kind {
     /// All kinds, in the order in which they must be applied.
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 7] = [
         Kind::Fabric,
         Kind::Host,
         Kind::RolloutPolicy,
         Kind::Guard,
         Kind::Service,
         Kind::Freeze,
+        Kind::Monitor,
     ];
 
     /// As YAML writes it.
@@ -53,6 +56,7 @@ impl Kind {
             Self::RolloutPolicy => "RolloutPolicy",
             Self::Guard => "Guard",
             Self::Freeze => "Freeze",
+            Self::Monitor => "Monitor",
         }
     }
     /// As a URL and a command line write many of it.
@@ -64,6 +68,7 @@ impl Kind {
             Self::RolloutPolicy => "rolloutpolicies",
             Self::Guard => "guards",
             Self::Freeze => "freezes",
+            Self::Monitor => "monitors",
         }
     }
 }
@@ -76,7 +81,9 @@ impl fmt::Display for Kind {
 
 /// A text that names no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown kind `{0}`; known are fabrics, hosts, services, rolloutpolicies, guards, freezes")]
+#[error(
+    "unknown kind `{0}`; known are fabrics, hosts, services, rolloutpolicies, guards, freezes, monitors"
+)]
 pub struct UnknownKind(String);
 
 impl FromStr for Kind {

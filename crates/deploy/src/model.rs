@@ -175,6 +175,8 @@ impl Model {
             Spec::Freeze(spec) => {
                 self.freezes.insert(name.clone(), spec);
             }
+            // Nothing that runs depends on it.
+            Spec::Monitor(_) => {}
         }
         Ok(())
     }
@@ -191,6 +193,7 @@ impl Model {
             Kind::RolloutPolicy => drop(self.policies.remove(name)),
             Kind::Guard => drop(self.guards.remove(name)),
             Kind::Freeze => drop(self.freezes.remove(name)),
+            Kind::Monitor => {}
         }
     }
 

@@ -13,6 +13,7 @@ mod scrape;
 mod signals;
 mod target;
 mod tls;
+mod watch;
 mod writer;
 
 pub use batch::{SampleLimits, SampleRules};
@@ -26,4 +27,5 @@ pub use ruler::{AlertSink, NamedFile, RuleCounts, Ruler, RulerConfig, Rules, Tol
 pub use scrape::{Known, ScrapeConfig, Scraper};
 pub use target::{Target, TargetError};
 pub use tls::{Tls, TlsError};
+pub use watch::{Catalog, Declared, MonitorCounts, Monitors, Watch};
 pub use writer::{NewSample, WriteError, Writer};

@@ -25,6 +25,7 @@ mod gzip;
 mod handle;
 pub mod job;
 pub mod metadata;
+mod monitors;
 pub mod otlp;
 pub mod protobuf;
 pub mod relabel;

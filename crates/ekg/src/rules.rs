@@ -142,7 +142,8 @@ fn rule(run: &RuleRun, took: Duration, filter: &RuleFilter) -> Value {
     rule
 }
 
-fn alert(alert: &Alert) -> Value {
+/// One alert, as `/api/v1/alerts` tells it.
+pub(crate) fn alert(alert: &Alert) -> Value {
     let mut told = json!({
         "labels": answer::metric(&alert.labels),
         "annotations": alert.annotations,

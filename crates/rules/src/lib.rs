@@ -1,4 +1,5 @@
-//! Recording and alerting rules: files as Prometheus has them, their evaluation, the life of an alert.
+//! Recording and alerting rules: files as Prometheus has them, their evaluation, the life of an alert; and monitors,
+//! which expect something of every entity of the catalog.
 //!
 //! Guarantees: pure; what a rule gives depends on its file, the answers of [`Source`] and the time it is told.
 //! A rule that fails says why and leaves its alerts as they were. Never reads a clock, never sends anything,
@@ -21,6 +22,7 @@ mod external;
 mod file;
 mod group;
 mod live;
+pub mod monitor;
 pub mod stream;
 mod template;
 mod unit;

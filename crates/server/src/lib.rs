@@ -12,6 +12,7 @@ mod crowd;
 mod extract;
 mod ledger;
 mod metrics;
+mod monitors;
 mod own;
 mod problem;
 mod resources;
@@ -32,7 +33,8 @@ use crowd::{CONNECTIONS_MAX, Door};
 
 pub use auth::{Access, Scope};
 pub use metrics::{Queries, Window, intake::Intake};
-pub use resources::{Applied, ApplyRequest, ApplyResponse, schema};
+pub use monitors::Monitors;
+pub use resources::{Applied, ApplyRequest, ApplyResponse, declared, schema};
 pub use rules::{Counted, Rules, RulesAsked};
 pub use streams::{SILENT_MAX, Streams};
 
@@ -66,6 +68,8 @@ pub struct App {
     pub intake: Arc<dyn Intake>,
     /// Evaluates rules.
     pub rules: Arc<dyn Rules>,
+    /// Judges monitors.
+    pub monitors: Arc<dyn Monitors>,
     /// Attends to agents that connect.
     pub agents: Arc<dyn Streams>,
     /// Attends to routers that connect.
@@ -154,6 +158,7 @@ fn routes(app: App, open: streams::Open) -> Router {
             "/api/v1/otlp/v1/metrics",
             send(routing::post(metrics::intake::otlp)),
         )
+        .route("/api/v1/monitors", read(routing::get(monitors::report)))
         .route("/api/v1/rules", read(routing::get(rules::groups)))
         .route("/api/v1/alerts", read(routing::get(rules::alerts)))
         .route(

@@ -60,6 +60,10 @@ impl Problem {
         self.verdict = verdict;
         self
     }
+    /// What was wrong, in a sentence.
+    pub(crate) fn into_title(self) -> String {
+        self.title
+    }
     /// Names the places.
     pub(crate) fn at(mut self, errors: Vec<Place>) -> Self {
         self.errors = errors;

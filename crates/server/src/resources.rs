@@ -19,6 +19,7 @@ use mainstay_core::{
     catalog::{FreezeSpec, Spec},
     change::{Plan, change_stream},
     graph::Catalog,
+    ports::Tables,
     resource::{API_VERSION, APPLIED, DELETED},
 };
 use schemars::Schema;
@@ -30,6 +31,7 @@ use crate::{
     actions::Reason,
     changes::{moved_entry, open_entry},
     extract::{Asked, Sent},
+    monitors,
     problem::{Place, Problem, unreadable},
 };
 use leaving::may_let_go;
@@ -89,8 +91,9 @@ pub struct ApplyResponse {
 
 /// The JSON Schema of a kind's spec.
 pub fn schema(kind: Kind) -> Schema {
-    use mainstay_core::catalog::{
-        FabricSpec, FreezeSpec, HostSpec, RolloutPolicySpec, ServiceSpec,
+    use mainstay_core::{
+        catalog::{FabricSpec, FreezeSpec, HostSpec, RolloutPolicySpec, ServiceSpec},
+        monitor::MonitorSpec,
     };
     match kind {
         Kind::Fabric => schemars::schema_for!(FabricSpec),
@@ -99,7 +102,14 @@ pub fn schema(kind: Kind) -> Schema {
         Kind::RolloutPolicy => schemars::schema_for!(RolloutPolicySpec),
         Kind::Guard => schemars::schema_for!(mainstay_core::guard::GuardSpec),
         Kind::Freeze => schemars::schema_for!(FreezeSpec),
+        Kind::Monitor => schemars::schema_for!(MonitorSpec),
     }
+}
+
+/// What is declared of a kind, in the order of names; why it cannot be read in a sentence.
+pub async fn declared(tables: &dyn Tables, kind: Kind) -> Result<Vec<Resource>, String> {
+    let rows = rows(tables, kind).await.map_err(Problem::into_title)?;
+    Ok(rows.into_values().map(|row| row.resource).collect())
 }
 
 /// `GET /api/v1/schemas/KIND`.
@@ -112,7 +122,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     Asked(Path(kind)): Asked<Path<String>>,
 ) -> Result<Json<Vec<Value>>, Problem> {
-    let rows = rows(&app, parse_kind(&kind)?).await?;
+    let rows = rows(&*app.tables, parse_kind(&kind)?).await?;
     Ok(Json(rows.into_values().map(with_status).collect()))
 }
 
@@ -180,6 +190,7 @@ pub(crate) async fn apply(
     }
     check_catalog(&wanted)?;
     check_named(&request.resources, &wanted)?;
+    check_monitors(&app, &request.resources, &wanted)?;
     may_let_go(&app, &current, &wanted).await?;
     let results: Vec<Applied> = request
         .resources
@@ -393,7 +404,7 @@ fn check_catalog(all: &BTreeMap<(Kind, Name), Resource>) -> Result<(), Problem> 
                     catalog.services.insert(name, *service);
                 }
             }
-            Spec::Guard(_) | Spec::Freeze(_) => {}
+            Spec::Guard(_) | Spec::Freeze(_) | Spec::Monitor(_) => {}
         }
     }
     let places = catalog.flaws().into_iter().map(|flaw| Place {
@@ -418,7 +429,14 @@ fn check_named(
                 spec.services.into_iter().chain(excepted).collect()
             }
             Ok(Spec::Guard(spec)) => spec.services,
-            Ok(Spec::Fabric(_) | Spec::Host(_) | Spec::Service(_) | Spec::RolloutPolicy(_))
+            // A monitor is looked at by whoever judges it.
+            Ok(
+                Spec::Fabric(_)
+                | Spec::Host(_)
+                | Spec::Service(_)
+                | Spec::RolloutPolicy(_)
+                | Spec::Monitor(_),
+            )
             | Err(_) => continue,
         };
         let is_known = |service: &ServiceName| {
@@ -434,6 +452,24 @@ fn check_named(
         }));
     }
     refuse(places)
+}
+
+/// A monitor that is declared can be judged.
+fn check_monitors(
+    app: &App,
+    declared: &[Resource],
+    all: &BTreeMap<(Kind, Name), Resource>,
+) -> Result<(), Problem> {
+    let places = declared.iter().flat_map(|resource| {
+        let flaws = monitors::flaws(app, resource, all).into_iter();
+        flaws.map(|(field, what, remedy)| Place {
+            resource: label(resource),
+            field,
+            what,
+            remedy: remedy.to_owned(),
+        })
+    });
+    refuse(places.collect())
 }
 
 fn refuse(places: Vec<Place>) -> Result<(), Problem> {
@@ -570,12 +606,12 @@ async fn row(app: &App, kind: Kind, name: &Name) -> Result<Option<Row>, Problem>
         .map_err(|error| unreadable(&key, &error))
 }
 
-async fn rows(app: &App, kind: Kind) -> Result<BTreeMap<Name, Row>, Problem> {
+async fn rows(tables: &dyn Tables, kind: Kind) -> Result<BTreeMap<Name, Row>, Problem> {
     let prefix = format!("{kind}/");
     let mut after = String::new();
     let mut all = BTreeMap::new();
     loop {
-        let page = app.tables.list("resources", &prefix, &after, PAGE).await?;
+        let page = tables.list("resources", &prefix, &after, PAGE).await?;
         let Some((last, _)) = page.last() else {
             return Ok(all);
         };
@@ -590,7 +626,7 @@ async fn rows(app: &App, kind: Kind) -> Result<BTreeMap<Name, Row>, Problem> {
 async fn everything(app: &App) -> Result<BTreeMap<(Kind, Name), Resource>, Problem> {
     let mut all = BTreeMap::new();
     for kind in Kind::ALL {
-        for (name, row) in rows(app, kind).await? {
+        for (name, row) in rows(&*app.tables, kind).await? {
             all.insert((kind, name), row.resource);
         }
     }

@@ -2,12 +2,21 @@ use std::io::Write as _;
 
 use axum::{Json, Router, extract::State, routing};
 use mainstay_core::{Time, ports::Clock as _};
-use mainstay_ekg::adapter::NewSample;
+use mainstay_ekg::adapter::{Declared, NewSample};
 use mainstay_tsdb::{Head, HeadLimits, Labels};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::ports::SystemClock;
+
+/// A catalog that is empty.
+struct NothingDeclared;
+
+impl Catalog for NothingDeclared {
+    fn read(&self) -> BoxFuture<'_, Result<Declared, String>> {
+        Box::pin(async { Ok(Declared::default()) })
+    }
+}
 
 fn rule_file(dir: &Path, text: &str) -> PathBuf {
     let path = dir.join("rules.yml");
@@ -65,9 +74,14 @@ async fn a_firing_alert_reaches_an_alertmanager_and_a_wrong_reload_changes_nothi
         ))
         .unwrap(),
     );
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let url = "http://127.0.0.1:7070";
-    let started = start(config, url, (&ekg, writer.clone()), clock, &stop).unwrap();
+    let judged = Judged {
+        ekg,
+        writer: writer.clone(),
+        catalog: Arc::new(NothingDeclared),
+        clock: Arc::new(SystemClock),
+    };
+    let started = start(config, url, judged, &stop).unwrap();
     let now: Time = SystemClock.now();
     let sample = NewSample {
         labels: Labels::from_pairs([("__name__", "load"), ("host", "a")]).unwrap(),

@@ -8,6 +8,7 @@ pub(crate) mod init;
 mod instances;
 mod ledger;
 mod listing;
+mod monitors;
 mod promql;
 mod query;
 mod resources;
@@ -93,6 +94,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             query::query(&global, &question).await?;
         }
         Command::Alerts => rules::alerts(&global).await?,
+        Command::Monitors { names } => return monitors::run(&global, &names).await,
         Command::Rules(command) => return rules::run(&global, command).await,
         Command::Promql(command) => return promql::run(command),
         Command::Changes {

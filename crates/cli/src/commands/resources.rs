@@ -144,6 +144,7 @@ fn header(kind: Kind) -> &'static [&'static str] {
         Kind::RolloutPolicy => &["NAME", "STRATEGY", "APPLIED", "BY"],
         Kind::Guard => &["NAME", "EXPR", "OP", "LIMIT", "APPLIED", "BY"],
         Kind::Freeze => &["NAME", "REASON", "FROM", "UNTIL", "APPLIED", "BY"],
+        Kind::Monitor => &["NAME", "EVERY", "EXPR", "OP", "LIMIT", "APPLIED", "BY"],
     }
 }
 
@@ -189,6 +190,12 @@ fn row(kind: Kind, resource: &Value) -> Vec<String> {
             text("reason"),
             output::time(&spec["from"]),
             output::time(&spec["until"]),
+        ]),
+        Kind::Monitor => cells.extend([
+            output::cell(spec, "/every/kind"),
+            text("expr"),
+            text("op"),
+            text("limit"),
         ]),
     }
     cells.push(output::time(&resource["status"]["appliedAt"]));

@@ -233,6 +233,7 @@ fn welcome(server: &str, router: &str, dir: &Path) -> anyhow::Result<()> {
             "a release that breaks one page for some",
         ),
         ("changes", "what changed, newest first"),
+        ("monitors", "what must hold of every host and instance"),
     ] {
         say(&format!(
             "  mainstay {:<44} # {what}",

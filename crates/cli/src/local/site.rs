@@ -127,7 +127,7 @@ impl Site {
                     resource.spec["run"]["artifacts"] = json!(artifacts);
                     resource.spec["run"]["env"]["SEED"] = json!(seed.to_string());
                 }
-                Kind::Host | Kind::RolloutPolicy | Kind::Guard | Kind::Freeze => {}
+                Kind::Host | Kind::RolloutPolicy | Kind::Guard | Kind::Freeze | Kind::Monitor => {}
             }
         }
         Ok(site)

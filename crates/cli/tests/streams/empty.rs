@@ -11,7 +11,7 @@ use mainstay_core::{
         Tables, TokenHolder, Views,
     },
 };
-use mainstay_server::{Intake, Queries, Rules, RulesAsked, Window};
+use mainstay_server::{Intake, Monitors, Queries, Rules, RulesAsked, Window};
 use serde_json::{Value, json};
 
 /// The wall clock.
@@ -121,6 +121,15 @@ impl Rules for Empty {
         Value::Null
     }
     fn reload(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Monitors for Empty {
+    fn report(&self) -> BoxFuture<'_, Result<Value, String>> {
+        Box::pin(async { Ok(Value::Null) })
+    }
+    fn check(&self, _: &str) -> Result<(), String> {
         Ok(())
     }
 }

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_change::freeze::in_force;
 use mainstay_core::{
-    ChangeId, FabricName, HostName, Outcome, ServiceName, Time, Version, resource::API_VERSION,
+    ChangeId, FabricName, HostName, InstanceName, Outcome, ServiceName, Time, Version,
+    resource::API_VERSION,
 };
 use mainstay_wire::{agent::InstanceReport, router::BackendReport};
 use serde_json::{Value, json};
@@ -71,6 +72,21 @@ impl Engine {
             _ => return None,
         };
         Some(value.to_string())
+    }
+
+    /// Every instance that should run, with its service and its fabric.
+    pub fn wanted_instances(&self) -> Vec<(InstanceName, ServiceName, FabricName)> {
+        let model = self.model();
+        let mut all = Vec::new();
+        for (service, desired) in model.desired() {
+            // A slot whose name is none was refused when it was planned.
+            let named = desired.slots.keys().filter_map(|slot| {
+                let name = slot.instance(&service).ok()?;
+                Some((name, service.clone(), slot.fabric.clone()))
+            });
+            all.extend(named);
+        }
+        all
     }
 
     fn instances(&self) -> Vec<Value> {

@@ -19,7 +19,9 @@ use std::{
 
 use mainstay_core::{Span, Time, ports::Clock};
 use mainstay_promql::{Error, Query, QueryResult};
-use mainstay_rules::{Alert, Evaluation, External, GroupRun, RuleFile, RuleRun, Sample, Source};
+use mainstay_rules::{
+    Alert, Alerts, Evaluation, External, GroupRun, RuleFile, RuleRun, Sample, Source,
+};
 use mainstay_tsdb::{Labels, stale_marker};
 use serde_json::Value;
 use tokio::{
@@ -372,19 +374,10 @@ impl Ruler {
     }
 
     fn tell(&self, interval: Span, run: &mut RuleRun, now: Time) {
-        let valid = interval.max(RESEND_EVERY).millis();
-        let until = now + Span::from_millis(valid.saturating_mul(VALID_ROUNDS));
-        let due = run.alerts.to_tell(now, RESEND_EVERY);
-        if due.is_empty() {
-            return;
+        let told = due(&mut run.alerts, interval, run.rule.query.text(), now);
+        if !told.is_empty() {
+            self.sink.take(told);
         }
-        let told = due.into_iter().map(|(alert, is_news)| Told {
-            is_news,
-            ends_at: alert.resolved_at.unwrap_or(until),
-            expr: run.rule.query.text().to_owned(),
-            alert,
-        });
-        self.sink.take(told.collect());
     }
 
     async fn write(&self, now: Time, samples: Vec<Sample>) {
@@ -415,6 +408,20 @@ impl Ruler {
             tracing::warn!(total, "samples of rules were refused");
         }
     }
+}
+
+/// What others should hear of alerts that are looked at each `interval`; it counts as told.
+pub(super) fn due(alerts: &mut Alerts, interval: Span, expr: &str, now: Time) -> Vec<Told> {
+    let valid = interval.max(RESEND_EVERY).millis();
+    let until = now + Span::from_millis(valid.saturating_mul(VALID_ROUNDS));
+    let due = alerts.to_tell(now, RESEND_EVERY).into_iter();
+    due.map(|(alert, is_news)| Told {
+        is_news,
+        ends_at: alert.resolved_at.unwrap_or(until),
+        expr: expr.to_owned(),
+        alert,
+    })
+    .collect()
 }
 
 fn key(group: &GroupRun) -> Key {

@@ -120,6 +120,15 @@ impl crate::Rules for Nothing {
     }
 }
 
+impl crate::Monitors for Nothing {
+    fn report(&self) -> BoxFuture<'_, Result<Value, String>> {
+        Box::pin(async { Err("the catalog cannot be read".to_owned()) })
+    }
+    fn check(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 impl Views for Nothing {
     fn view<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> BoxFuture<'a, Option<String>> {
         Box::pin(async { None })
@@ -257,6 +266,7 @@ fn server() -> Server {
             waiting: wait,
         }),
         rules: nothing.clone(),
+        monitors: nothing.clone(),
         agents: nothing.clone(),
         routers: nothing,
     };
@@ -689,4 +699,15 @@ async fn rules_are_asked_for_by_type_and_name_and_a_wrong_file_is_said_on_reload
     let (status, text, _) = send(&server.router, reload.body(Body::empty()).unwrap()).await;
     assert_eq!(status.as_u16(), 500);
     assert!(text.contains("rules.yml:3:5"), "{text}");
+}
+
+#[tokio::test]
+async fn monitors_over_a_catalog_that_cannot_be_read_are_told_as_unavailable() {
+    let server = server();
+    let (code, problem) = ask(&server, "/api/v1/monitors").await;
+    assert_eq!(
+        (code, &problem["code"]),
+        (503, &json!("monitors-unavailable"))
+    );
+    assert_eq!(problem["title"], "the catalog cannot be read");
 }
