@@ -273,8 +273,9 @@ pub struct ServiceSpec {
     /// Requests per second that one instance is known to carry, from a load test; measured where unset.
     #[serde(default)]
     pub capacity_rps: Option<f64>,
-    /// Requests that the routers send, tagged `x-mainstay-probe`, when users bring a rollout too little evidence;
-    /// none where empty.
+    /// Requests that the routers send, tagged `x-mainstay-probe`: when users bring a rollout too little evidence (none
+    /// where empty), and to an instance out of rotation, which comes back after three rounds of good answers (a path
+    /// that users got answers from where empty).
     #[serde(default)]
     pub probes: Vec<ProbeSpec>,
     /// Header in which clients say their version; of a request without it, the product that its `User-Agent` names

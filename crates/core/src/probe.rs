@@ -67,7 +67,8 @@ impl ProbeMethod {
     }
 }
 
-/// A request to send, to a canary and to its control alike, when users bring too little evidence.
+/// A request to send: to a canary and to its control alike, when users bring too little evidence; and to an instance out
+/// of rotation, before it comes back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProbeSpec {
@@ -89,6 +90,25 @@ pub struct ProbeSpec {
 
 fn default_rate() -> f64 {
     5.0
+}
+
+impl ProbeSpec {
+    /// One that asks for `path` as any user may.
+    pub fn get(path: impl Into<String>) -> Self {
+        Self {
+            method: ProbeMethod::Get,
+            path: path.into(),
+            headers: BTreeMap::new(),
+            expect: None,
+            rate: default_rate(),
+        }
+    }
+
+    /// Whether an answer with this status is a good one.
+    pub fn expects(&self, status: u16) -> bool {
+        self.expect
+            .map_or(status < 500, |expected| status == expected)
+    }
 }
 
 /// What is wrong with a probe, or with all of them together.

@@ -192,6 +192,7 @@ fn service_routes(
         backends,
         shed: desired.shed.get(fabric).copied().unwrap_or(0).min(ALL),
         client_version_header: spec.client_version_header.clone(),
+        probes: spec.probes.clone(),
         probing: probing(name, spec, desired, fabric),
     })
 }

@@ -105,6 +105,12 @@ impl Deployment {
             given_up: None,
         }
     }
+    /// How many instances it has in `fabric`.
+    pub fn size(&self, fabric: &FabricName) -> u32 {
+        let here = |it: &Standing<'_>| it.slot.fabric == *fabric;
+        u32::try_from(self.slots().filter(here).count()).unwrap_or(u32::MAX)
+    }
+
     /// A deployment of what is given, in runs.
     pub fn of(
         number: u64,

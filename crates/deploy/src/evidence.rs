@@ -15,7 +15,7 @@ mod latency;
 mod sample;
 mod wording;
 
-use mainstay_core::{Finding, Percent, ports::Growth};
+use mainstay_core::{Finding, Outcome, Percent, ports::Growth};
 use mainstay_stats::{ArmCounts, Judge, Judgement, Pair, STRATA, StatsError};
 
 use self::{
@@ -166,6 +166,7 @@ impl Bench {
         let what = self.latency.words(&self.names);
         let probed = self.latency.probed();
         findings.push(finding("latency", &what, &latency, probed));
+        findings.extend(self.uncontrolled());
         let needed = |judgement: &Judgement| match judgement {
             Judgement::Insufficient {
                 needed_requests, ..
@@ -190,6 +191,23 @@ impl Bench {
             findings,
             needed_requests,
         }
+    }
+
+    /// Says so where nothing of the old version was measured beside the new one.
+    fn uncontrolled(&self) -> Option<Finding> {
+        let (canary, control) = self.counts();
+        (canary.total > 0 && control.total == 0).then(|| Finding {
+            signal: "control".to_owned(),
+            outcome: Outcome::InsufficientEvidence,
+            value: format!(
+                "uncontrolled: {} requests to the new version, none to the old",
+                canary.total
+            ),
+            limit: "the old version serves beside the new one until the bake ends".to_owned(),
+            remedy: "see with `mainstay get instances` why no old instance answers; \
+                     a person may promote or roll back"
+                .to_owned(),
+        })
     }
 
     /// Counts of all requests so far: the new version's and the old one's.

@@ -12,6 +12,16 @@ use crate::deployment::Deployment;
 pub const ALL: u32 = 10_000;
 /// How long a process may take from its order until it is verified.
 pub const VERIFY_WITHIN: Span = Span::from_secs(60);
+/// Instances that a rollout adds to a fabric before the first request: the canary and its control.
+const ADDED: u32 = 2;
+
+/// Instances of the new version that a canary at `weight` takes among `size`: so many that none carries more than a
+/// tenth above its share, canary and control counted.
+pub(crate) fn canaries(size: u32, weight: u32) -> u32 {
+    let of_all = ((size + ADDED) * weight * 10).div_ceil(ALL * 11);
+    (size * weight).div_ceil(ALL).max(of_all).max(1)
+}
+
 /// Added to a service's own timeout: when it has passed, nobody waits for an answer any more.
 const DRAIN_MARGIN: Span = Span::from_millis(500);
 
@@ -68,6 +78,26 @@ impl Terms {
         }
     }
 
+    /// The same, with a step at which one canary among `sizes` instances carries a full share, where no step of the
+    /// canary brings its instances within a fifth of that: whatever a cold or crowded instance hides shows before the
+    /// first batch. Where nobody wants a canary, or a second set takes all at once, there is none.
+    #[must_use]
+    pub fn with_a_full_share(mut self, sizes: impl IntoIterator<Item = u32>) -> Self {
+        let is_canary = self.strategy == Strategy::Canary;
+        let steps = &mut self.canary_steps;
+        for size in sizes.into_iter().filter(|size| *size > 0) {
+            let full = ALL / (size + ADDED);
+            let carries = |weight: u32| weight / canaries(size, weight);
+            let lacks = |weight: &u32| carries(*weight) * 5 < full * 4;
+            if is_canary && !steps.is_empty() && steps.iter().all(lacks) {
+                steps.push(full);
+                steps.sort_unstable();
+                steps.dedup();
+            }
+        }
+        self
+    }
+
     /// The longest that a gate waits for evidence: the bake's, which takes its time first.
     pub fn longest_gate(&self) -> Span {
         Span::from_millis(self.max_evidence_wait.millis() + self.bake.millis())
@@ -105,5 +135,38 @@ impl RolloutPlan {
     /// The incarnation of instances moved back.
     pub fn restored_incarnation(&self) -> u64 {
         self.number() * 2 + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(of: &[f64], sizes: &[u32]) -> Vec<u32> {
+        let percent = |it: &f64| Percent::new(*it).unwrap();
+        let policy = RolloutPolicySpec {
+            canary_steps: of.iter().map(percent).collect(),
+            ..RolloutPolicySpec::default()
+        };
+        let service = serde_json::from_str(r#"{"owner": "o"}"#).unwrap();
+        let terms = Terms::of(&policy, &service);
+        terms.with_a_full_share(sizes.iter().copied()).canary_steps
+    }
+
+    #[test]
+    fn one_canary_carries_a_full_share_before_the_first_batch_whatever_the_steps_say() {
+        let cases: [(&[f64], &[u32], &[u32]); 8] = [
+            (&[1.0, 5.0], &[6], &[100, 500, 1_250]),
+            (&[1.0, 5.0, 25.0], &[4], &[100, 500, 1_666, 2_500]),
+            (&[1.0, 5.0, 25.0], &[1], &[100, 500, 2_500, 3_333]),
+            (&[0.1], &[100], &[10, 98]),
+            (&[1.0, 5.0, 25.0], &[6, 10, 100], &[100, 500, 2_500]),
+            (&[1.0, 5.0], &[6, 20], &[100, 500, 1_250]),
+            (&[], &[6], &[]),
+            (&[1.0], &[0], &[100]),
+        ];
+        for (of, sizes, wanted) in cases {
+            assert_eq!(steps(of, sizes), wanted, "{of:?} {sizes:?}");
+        }
     }
 }

@@ -51,12 +51,14 @@ pub fn plan(
     now: Time,
 ) -> Result<RolloutPlan, Declined> {
     let (from, base) = base(model, service, spec, to)?;
+    let sizes = base.fabrics.keys().map(|fabric| base.size(fabric));
+    let terms = Terms::of(policy, spec).with_a_full_share(sizes);
     let plan = RolloutPlan {
         service: service.clone(),
         from,
         to: to.clone(),
         base,
-        terms: Terms::of(policy, spec),
+        terms,
         emergency: None,
     };
     Rollout::open(plan.clone(), now).map_err(refused)?;

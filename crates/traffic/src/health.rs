@@ -1,7 +1,8 @@
 //! The health of one backend: what it claims, what its callers measure, and which of them holds.
 //!
 //! **Guarantees.** A backend that claims to be well while its answers are bad is called lying, and
-//! its word does not keep it in rotation. One that nobody calls is unknown and stays in. An ejected
+//! its word does not keep it in rotation; nor does its word alone take it out. One that nobody calls is unknown and
+//! stays in, unless nobody listens where it should. An ejected
 //! one comes back only after three real requests in a row went well, and then by growing shares.
 //! **Never** decides alone to leave rotation: [`plan_ejections`](crate::plan_ejections) bounds that
 //! over the whole service.
@@ -35,7 +36,8 @@ const FLIPS_MAX: usize = 3;
 const FLIP_WINDOW_MS: u64 = 60_000;
 /// Real requests in a row that must go well before a return.
 const PROBES_NEEDED: u32 = 3;
-/// Bad health checks in a row before the claim changes: one lost packet is no claim.
+/// Bad health checks in a row before the claim changes, and refused connections before that is a measurement: one
+/// lost packet is neither.
 const BAD_CLAIMS_NEEDED: u32 = 2;
 const RECOVERY_MS: u64 = 10_000;
 const RECOVERY_SHARE_MIN: f64 = 0.1;
@@ -72,6 +74,8 @@ pub struct BackendHealth {
     timeout_ms: u64,
     claimed: ClaimedHealth,
     bad_claims: u32,
+    refused: u32,
+    failed_ms: Option<u64>,
     measured: MeasuredHealth,
     last_known: MeasuredHealth,
     buckets: [Bucket; WINDOW_SECS as usize],
@@ -90,6 +94,8 @@ impl BackendHealth {
             timeout_ms,
             claimed: ClaimedHealth::Unknown,
             bad_claims: 0,
+            refused: 0,
+            failed_ms: None,
             measured: MeasuredHealth::Unknown,
             last_known: MeasuredHealth::Unknown,
             buckets: Default::default(),
@@ -107,8 +113,9 @@ impl BackendHealth {
         self.timeout_ms = timeout_ms;
     }
 
-    /// Its health check answered well, or did not.
+    /// Its health check answered well, or did not, or not in time.
     pub fn claim(&mut self, now_ms: u64, well: bool) {
+        self.refused = 0;
         self.bad_claims = if well {
             0
         } else {
@@ -119,10 +126,20 @@ impl BackendHealth {
             (false, true) => ClaimedHealth::Failing,
             (false, false) => self.claimed,
         };
-        if self.claimed != ClaimedHealth::Unknown && next != self.claimed {
+        let spoke = matches!(self.claimed, ClaimedHealth::Ok | ClaimedHealth::Failing);
+        if spoke && next != self.claimed {
             self.flip(now_ms);
         }
         self.claimed = next;
+    }
+
+    /// Nobody took the connection of its health check: it claims nothing, and that is measured.
+    pub fn refused(&mut self) {
+        self.refused = self.refused.saturating_add(1);
+        if self.refused >= BAD_CLAIMS_NEEDED {
+            self.bad_claims = 0;
+            self.claimed = ClaimedHealth::Silent;
+        }
     }
 
     /// A request ended.
@@ -136,7 +153,10 @@ impl BackendHealth {
             };
         }
         match outcome {
-            Outcome::Good => bucket.good += 1,
+            Outcome::Good => {
+                bucket.good += 1;
+                self.refused = 0;
+            }
             Outcome::Bad => bucket.bad += 1,
             Outcome::Lost => {
                 bucket.bad += 1;
@@ -151,9 +171,7 @@ impl BackendHealth {
             return;
         };
         let successes = if well { successes + 1 } else { 0 };
-        let back = successes >= PROBES_NEEDED
-            && self.claimed != ClaimedHealth::Failing
-            && !self.flapping(now_ms);
+        let back = successes >= PROBES_NEEDED && !self.flapping(now_ms);
         self.rotation = if back {
             // What was measured before the ejection would eject it again at once.
             self.buckets = Default::default();
@@ -175,7 +193,8 @@ impl BackendHealth {
         let collapsed = all >= OUTCOMES_MIN && bad * 2 >= all;
         let lost_many = lost >= LOST_MIN && lost * 20 >= all;
         let stuck = oldest_ms > self.timeout_ms.saturating_mul(2);
-        self.measured = if collapsed || lost_many || stuck {
+        let gone = self.refused >= BAD_CLAIMS_NEEDED;
+        self.measured = if collapsed || lost_many || stuck || gone {
             MeasuredHealth::Bad
         } else if all == 0 {
             MeasuredHealth::Unknown
@@ -188,12 +207,15 @@ impl BackendHealth {
             }
             self.last_known = self.measured;
         }
+        if self.measured == MeasuredHealth::Bad {
+            self.failed_ms = Some(now_ms);
+        }
         if let Rotation::Returning { since_ms } = self.rotation
             && now_ms >= since_ms + RECOVERY_MS
         {
             self.rotation = Rotation::In;
         }
-        self.turned_bad_ms = match (self.is_bad(), self.turned_bad_ms) {
+        self.turned_bad_ms = match (self.is_failing(), self.turned_bad_ms) {
             (true, None) => Some(now_ms),
             (true, since) => since,
             (false, _) => None,
@@ -235,14 +257,22 @@ impl BackendHealth {
         std::mem::take(&mut self.flips_untold)
     }
 
-    /// Whether it should leave rotation, by its word or by measurement.
+    /// Whether it is unwell, by its word or by measurement.
     pub fn is_bad(&self) -> bool {
         self.claimed == ClaimedHealth::Failing
             || self.measured == MeasuredHealth::Bad
             || self.flapping(self.now_ms)
     }
 
-    /// When it last turned bad; `None` while it is not.
+    /// Whether it should leave rotation: it is measured to fail, or changes its mind all the time and was within a
+    /// minute.
+    pub fn is_failing(&self) -> bool {
+        let failed = |at: u64| at.saturating_add(FLIP_WINDOW_MS) > self.now_ms;
+        self.measured == MeasuredHealth::Bad
+            || (self.flapping(self.now_ms) && self.failed_ms.is_some_and(failed))
+    }
+
+    /// When it last turned out to fail; `None` while it does not.
     pub fn turned_bad_ms(&self) -> Option<u64> {
         self.turned_bad_ms
     }
@@ -321,6 +351,7 @@ impl BackendHealth {
             match self.claimed {
                 ClaimedHealth::Ok => "ok",
                 ClaimedHealth::Failing => "failing",
+                ClaimedHealth::Silent => "nothing, and takes no connection",
                 ClaimedHealth::Unknown => "nothing yet",
             }
         );

@@ -79,6 +79,9 @@ pub struct ServiceRoutes {
     /// Header in which clients say their version.
     #[serde(default = "default_client_version_header")]
     pub client_version_header: String,
+    /// What a backend out of rotation is asked before it comes back; a path that users got answers from where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeSpec>,
     /// Requests of the router's own, while a change is short of evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probing: Option<Probing>,
@@ -125,8 +128,10 @@ fn yes() -> bool {
 pub enum ClaimedHealth {
     /// Its health check answers well.
     Ok,
-    /// Its health check answers badly, or not at all.
+    /// Its health check answers badly, or not in time.
     Failing,
+    /// Nobody takes a connection: nothing is claimed, and the measurement is bad.
+    Silent,
     /// Not asked yet.
     Unknown,
 }
@@ -151,7 +156,7 @@ pub enum HealthVerdict {
     Healthy,
     /// Nothing measured; in rotation.
     Unknown,
-    /// Out of rotation, by its own word or by measurement.
+    /// It fails by its own word, which leaves it in rotation, or by measurement, which does not.
     Unhealthy,
     /// It claims to be well while callers measure that it is not.
     Lying,

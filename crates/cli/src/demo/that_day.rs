@@ -353,6 +353,7 @@ fn table(
             backends: backends.collect::<anyhow::Result<_>>()?,
             shed: 0,
             client_version_header: "x-client-version".to_owned(),
+            probes: Vec::new(),
             probing: None,
         });
     }

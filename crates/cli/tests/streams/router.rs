@@ -121,6 +121,7 @@ impl Feed {
                 }],
                 shed: 0,
                 client_version_header: "x-client-version".to_owned(),
+                probes: Vec::new(),
                 probing: None,
             }],
             protected: true,

@@ -1,12 +1,13 @@
 //! Which instances are measured dead, and for how long: what may be restarted although something forbids it.
 //!
-//! An instance is measured dead when a fresh report of its router calls it unhealthy or lying, or a fresh report
-//! of its agent shows no process. Guarantees: silence is never taken for death.
+//! An instance is measured dead when a fresh report of its router measures that it fails, or took it out of rotation
+//! because it did, or a fresh report of its agent shows no process. Guarantees: silence is never taken for death, nor is
+//! the word of an instance that its callers get good answers from.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use mainstay_core::{InstanceName, ServiceName, Span, Time};
-use mainstay_wire::router::HealthVerdict;
+use mainstay_wire::router::{HealthVerdict, MeasuredHealth};
 
 use super::{Engine, lock};
 use crate::{
@@ -93,10 +94,14 @@ fn why_dead(
         .filter(|it| it.connected && now.since(it.received_at) <= REPORT_FRESH);
     let name = slot.instance(service).ok()?;
     let backend = router.and_then(|_| seen.backend(&slot.fabric, service, name.as_str()))?;
+    let fails = backend.measured == MeasuredHealth::Bad || !backend.in_rotation;
     let said = match backend.verdict {
-        HealthVerdict::Unhealthy => "unhealthy",
+        HealthVerdict::Unhealthy if fails => "unhealthy",
         HealthVerdict::Lying => "lying",
-        HealthVerdict::Healthy | HealthVerdict::Unknown | HealthVerdict::Recovering => return None,
+        HealthVerdict::Unhealthy
+        | HealthVerdict::Healthy
+        | HealthVerdict::Unknown
+        | HealthVerdict::Recovering => return None,
     };
     let is_it = backend.incarnation == wanted.incarnation;
     is_it.then(|| format!("{said}, as the router of {} sees", slot.fabric))

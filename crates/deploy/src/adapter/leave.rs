@@ -157,9 +157,9 @@ fn stands(
 fn answers(backend: &BackendReport) -> Stands {
     match backend.claimed {
         _ if backend.goodput_rps > 0.0 => Stands::Answers(backend.goodput_rps),
-        ClaimedHealth::Ok => Stands::Answers(0.0),
+        ClaimedHealth::Ok | ClaimedHealth::Failing => Stands::Answers(0.0),
         ClaimedHealth::Unknown => Stands::Unknown,
-        ClaimedHealth::Failing => Stands::Gone,
+        ClaimedHealth::Silent => Stands::Gone,
     }
 }
 
@@ -251,8 +251,9 @@ mod tests {
     #[test]
     fn with_its_agent_gone_the_router_tells_and_where_both_are_silent_nobody_knows() {
         let cases = [
-            (Some((ClaimedHealth::Failing, 0.0)), Stands::Gone),
-            (Some((ClaimedHealth::Failing, 3.0)), Stands::Answers(3.0)),
+            (Some((ClaimedHealth::Silent, 0.0)), Stands::Gone),
+            (Some((ClaimedHealth::Silent, 3.0)), Stands::Answers(3.0)),
+            (Some((ClaimedHealth::Failing, 0.0)), Stands::Answers(0.0)),
             (Some((ClaimedHealth::Ok, 0.0)), Stands::Answers(0.0)),
             (Some((ClaimedHealth::Unknown, 0.0)), Stands::Unknown),
             (None, Stands::Gone),

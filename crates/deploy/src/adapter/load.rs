@@ -13,8 +13,11 @@ use std::{
 
 use mainstay_change::Declared;
 use mainstay_core::{
-    FabricName, Finding, ServiceName, Time, Version, catalog::ServiceSpec, ports::Growth,
+    FabricName, Finding, ServiceName, Time, Version,
+    catalog::{ServiceSpec, Slo},
+    ports::Growth,
 };
+use mainstay_wire::router::BackendReport;
 
 use super::{Engine, lock};
 use crate::{model::AllTested, site::Seen};
@@ -108,14 +111,15 @@ impl Loads {
         }
     }
 
-    pub(super) fn hold(&mut self, seen: &Seen) {
+    /// Remembers what was answered within the objectives of `services`.
+    pub(super) fn hold(&mut self, seen: &Seen, services: &BTreeMap<ServiceName, ServiceSpec>) {
         for (service, backends) in seen.fabrics.values().flat_map(|fabric| &fabric.backends) {
+            let slo = services.get(service).and_then(|spec| spec.slo);
             for backend in backends {
                 let Some(version) = &backend.seen_version else {
                     continue;
                 };
-                let all = backend.goodput_rps + backend.bad_rps;
-                if all > 0.0 && backend.bad_rps <= ERRORS_MAX * all {
+                if within(slo, backend) {
                     let held = self
                         .held
                         .entry((service.clone(), version.clone()))
@@ -125,6 +129,18 @@ impl Loads {
             }
         }
     }
+}
+
+/// Whether what an instance answers is within the objective; never where nothing was answered, or where nobody measured
+/// how long it took and the objective asks.
+fn within(slo: Option<Slo>, backend: &BackendReport) -> bool {
+    let all = backend.goodput_rps + backend.bad_rps;
+    let errors_max = slo.map_or(ERRORS_MAX, |slo| slo.error_ratio.fraction());
+    let in_time = slo.is_none_or(|slo| {
+        let limit_ms = slo.latency_p99.millis() as f64;
+        backend.p99_ms.is_some_and(|p99_ms| p99_ms <= limit_ms)
+    });
+    all > 0.0 && backend.bad_rps <= errors_max * all && in_time
 }
 
 /// What capacity is counted with: what is measured, or what a person states in its place in an emergency.
@@ -186,11 +202,57 @@ impl Engine {
             let selector = "mainstay_router_offered_total";
             let offered = self.0.ports.signals.counts(selector, from, now).await;
             let seen = self.0.ports.site.seen();
+            let model = self.model();
             let mut loads = lock(&self.0.loads);
             if let Some(offered) = offered {
                 loads.offered(offered.value());
             }
-            loads.hold(&seen);
+            loads.hold(&seen, &model.services);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_core::{Percent, Span};
+    use mainstay_wire::router::{ClaimedHealth, HealthVerdict, MeasuredHealth};
+
+    use super::*;
+
+    #[test]
+    fn what_an_instance_carries_is_what_it_answers_within_the_objective() {
+        let answers = |goodput_rps, bad_rps, p99_ms| BackendReport {
+            instance: "shop-lax-1".parse().unwrap(),
+            incarnation: 0,
+            seen_version: None,
+            claimed: ClaimedHealth::Ok,
+            measured: MeasuredHealth::Good,
+            verdict: HealthVerdict::Healthy,
+            evidence: String::new(),
+            in_rotation: true,
+            in_flight: 0,
+            oldest_in_flight: Span::ZERO,
+            goodput_rps,
+            bad_rps,
+            recent_rps: 0.0,
+            p99_ms,
+            limit_broken: false,
+        };
+        let slo = Some(Slo {
+            error_ratio: Percent::new(5.0).unwrap(),
+            latency_p99: Span::from_millis(200),
+        });
+        let cases = [
+            (None, answers(99.0, 1.0, None), true),
+            (None, answers(98.0, 2.0, None), false),
+            (None, answers(0.0, 0.0, None), false),
+            (slo, answers(95.0, 5.0, Some(200.0)), true),
+            (slo, answers(94.0, 6.0, Some(20.0)), false),
+            (slo, answers(100.0, 0.0, Some(201.0)), false),
+            (slo, answers(100.0, 0.0, None), false),
+        ];
+        for (slo, answered, wanted) in cases {
+            assert_eq!(within(slo, &answered), wanted, "{slo:?} {answered:?}");
         }
     }
 }

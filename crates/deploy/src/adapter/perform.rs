@@ -443,12 +443,7 @@ impl Engine {
         let ruled = bench.rule();
         let mut findings = ruled.findings;
         let guards = self.guard_findings(service, now).await;
-        let mut ruling = ruled.ruling;
-        if guards.iter().any(|it| it.outcome == Outcome::Fail) {
-            ruling = Ruling::Harm;
-        } else if ruling == Ruling::Pass && guards.iter().any(|it| it.outcome != Outcome::Pass) {
-            ruling = Ruling::Insufficient;
-        }
+        let mut ruling = with_guards(ruled.ruling, &guards);
         findings.extend(guards);
         let mut findings = self.waived(change, service, findings);
         if ruling == Ruling::Insufficient && findings.iter().all(|it| it.outcome == Outcome::Pass) {
@@ -470,6 +465,22 @@ impl Engine {
     }
 }
 
+/// What the judge rules where guards have a say: they fail a change and never promote it. One that fails while the judge
+/// has shown that both versions fail alike tells of what they share, which no rollback mends (docs/adr/0010).
+fn with_guards(ruling: Ruling, guards: &[Finding]) -> Ruling {
+    let worst = |outcome| guards.iter().any(|it| it.outcome == outcome);
+    match ruling {
+        Ruling::SharedFailure => Ruling::SharedFailure,
+        Ruling::Pass | Ruling::Harm | Ruling::Insufficient | Ruling::Frozen
+            if worst(Outcome::Fail) =>
+        {
+            Ruling::Harm
+        }
+        Ruling::Pass if worst(Outcome::InsufficientEvidence) => Ruling::Insufficient,
+        Ruling::Pass | Ruling::Harm | Ruling::Insufficient | Ruling::Frozen => ruling,
+    }
+}
+
 /// A verdict that fits an entry: the worst findings, values cut where they run on. What a person stated is never
 /// left out.
 pub(super) fn short(mut verdict: Verdict) -> Verdict {
@@ -486,4 +497,38 @@ pub(super) fn short(mut verdict: Verdict) -> Verdict {
         }
     }
     verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guard_fails_a_change_and_never_promotes_one_nor_blames_it_for_what_both_versions_share() {
+        use Outcome::{Fail, InsufficientEvidence, Pass};
+        let cases = [
+            (Ruling::Pass, Pass, Ruling::Pass),
+            (Ruling::Pass, InsufficientEvidence, Ruling::Insufficient),
+            (Ruling::Pass, Fail, Ruling::Harm),
+            (Ruling::Insufficient, Pass, Ruling::Insufficient),
+            (Ruling::Insufficient, Fail, Ruling::Harm),
+            (Ruling::Harm, Pass, Ruling::Harm),
+            (Ruling::SharedFailure, Fail, Ruling::SharedFailure),
+            (Ruling::SharedFailure, Pass, Ruling::SharedFailure),
+        ];
+        for (ruling, outcome, wanted) in cases {
+            let guard = Finding {
+                signal: "errors".to_owned(),
+                value: String::new(),
+                limit: String::new(),
+                outcome,
+                remedy: String::new(),
+            };
+            assert_eq!(
+                with_guards(ruling, &[guard]),
+                wanted,
+                "{ruling:?} {outcome:?}"
+            );
+        }
+    }
 }

@@ -377,7 +377,7 @@ async fn what_is_stated_is_counted_with_for_an_hour_and_then_what_is_measured_or
     assert!(value(&findings, "stated").contains("over since"));
 
     measure(&world, 90.0);
-    lock(&world.engine.0.loads).hold(&world.reports.seen());
+    lock(&world.engine.0.loads).hold(&world.reports.seen(), &world.engine.model().services);
     let (_, findings) = world.looked(&change).await;
     let counted = value(&findings, "capacity");
     assert!(

@@ -1,5 +1,5 @@
 use super::*;
-use mainstay_core::{Outcome, ports::Grown};
+use mainstay_core::ports::Grown;
 
 fn arms() -> Arms {
     Arms {
@@ -66,6 +66,20 @@ fn nothing_measured_is_insufficient_and_a_version_as_good_as_the_old_one_passes(
     }
     let ruled = bench.rule();
     assert_eq!(ruled.ruling, Ruling::Pass, "{:#?}", ruled.findings);
+}
+
+#[test]
+fn without_the_old_version_beside_it_a_verdict_says_uncontrolled_and_never_passes() {
+    let mut bench = bench();
+    for _ in 0..200 {
+        tick(&mut bench, (400, 0, 0), (0, 0, 0), (0, 0, 0));
+    }
+    let ruled = bench.rule();
+    assert_eq!(ruled.ruling, Ruling::Insufficient);
+    let said = |it: &Finding| it.value.starts_with("uncontrolled: 80000 requests");
+    assert!(ruled.findings.iter().any(said), "{:#?}", ruled.findings);
+    tick(&mut bench, (0, 0, 0), (1, 0, 0), (0, 0, 0));
+    assert!(!bench.rule().findings.iter().any(said));
 }
 
 #[test]

@@ -12,12 +12,9 @@ use super::message::{Gate, Ruling};
 use crate::{
     deployment::Deployment,
     desired::{Desired, Wanted},
-    plan::{ALL, RolloutPlan},
+    plan::{self, ALL, RolloutPlan},
     slots::{Slot, Slots},
 };
-
-/// Instances that a rollout adds to a fabric before the first request: the canary and its control.
-const ADDED: u32 = 2;
 
 /// What an instance is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -289,8 +286,7 @@ impl State {
 
     /// Instances there were in `fabric`.
     pub(crate) fn size(&self, fabric: &FabricName) -> u32 {
-        let of = |slot: &Slot| u32::from(slot.fabric == *fabric);
-        self.plan.base.slots().map(|it| of(&it.slot)).sum()
+        self.plan.base.size(fabric)
     }
 
     fn serving(&self, fabric: &FabricName) -> (u32, u32) {
@@ -331,12 +327,9 @@ impl State {
         })
     }
 
-    /// Instances of the new version that a canary at `weight` takes in `fabric`: so many that none carries
-    /// more than a tenth above its share, canary and control counted.
+    /// Instances of the new version that a canary at `weight` takes in `fabric`.
     pub(crate) fn canaries(&self, fabric: &FabricName, weight: u32) -> u32 {
-        let size = self.size(fabric);
-        let of_all = ((size + ADDED) * weight * 10).div_ceil(ALL * 11);
-        (size * weight).div_ceil(ALL).max(of_all).max(1)
+        plan::canaries(self.size(fabric), weight)
     }
 
     /// Base instances still to move until the canary's step `step` has what it takes.

@@ -178,6 +178,7 @@ fn table(upstreams: &[String]) -> Result<RouteTable> {
             backends,
             shed: 0,
             client_version_header: "x-client-version".to_owned(),
+            probes: Vec::new(),
             probing: None,
         }],
         protected: true,

@@ -7,6 +7,7 @@ use std::{future::poll_fn, pin::Pin, task::Poll};
 
 use http::{Method, Request, request, response};
 use hyper::body::Body as _;
+use mainstay_core::probe::{PROBE_HEADER, ProbeMethod, ProbeSpec};
 use tokio::time::Instant;
 
 use super::upstream::{Unanswered, Upload, Upstream};
@@ -33,6 +34,24 @@ pub(crate) fn request(method: Method, path: &str, address: &str, end: Instant) -
         .header("host", address)
         .header("user-agent", "mainstay-router")
         .header(crate::DEADLINE_HEADER, left)
+}
+
+/// A probe, tagged with what it is sent for; `None` where it cannot be a request.
+pub(crate) fn probe(
+    probe: &ProbeSpec,
+    tag: &str,
+    address: &str,
+    end: Instant,
+) -> Option<Request<Upload>> {
+    let method = match probe.method {
+        ProbeMethod::Get => Method::GET,
+        ProbeMethod::Head => Method::HEAD,
+    };
+    let mut builder = request(method, &probe.path, address, end).header(PROBE_HEADER, tag);
+    for (name, value) in &probe.headers {
+        builder = builder.header(name, value);
+    }
+    builder.body(Upload::Empty).ok()
 }
 
 /// Asks on `upstream`, and reads the answer until `end`.

@@ -11,10 +11,9 @@ use std::{
     time::Duration,
 };
 
-use http::Method;
 use mainstay_core::{
     ChangeId, InstanceName, ServiceName,
-    probe::{PROBE_HEADER, PROBES_MAX, ProbeMethod, ProbeSpec},
+    probe::{PROBES_MAX, ProbeSpec},
 };
 use mainstay_wire::router::Probing;
 use tokio::time::Instant;
@@ -24,7 +23,7 @@ use super::{
     errand::Came,
     snapshot::Snapshot,
     state::{BackendCell, Service, lock},
-    upstream::{Upload, Upstream},
+    upstream::Upstream,
 };
 use crate::Permit;
 
@@ -210,13 +209,8 @@ impl Sent {
         let started_us = self.shared.now_us();
         let end = Instant::now() + self.within;
         let status = tokio::time::timeout_at(end, self.ask(end)).await;
-        let is_good = status
-            .ok()
-            .flatten()
-            .is_some_and(|status| match self.probe.expect {
-                Some(expected) => status == expected,
-                None => status < 500,
-            });
+        let status = status.ok().flatten();
+        let is_good = status.is_some_and(|status| self.probe.expects(status));
         let took_us = self.shared.now_us().saturating_sub(started_us);
         lock(&self.cell.series).probed(&self.probe.path, took_us, is_good);
     }
@@ -225,16 +219,7 @@ impl Sent {
     /// may be closed by then, which is no fault of the version.
     async fn ask(&self, end: Instant) -> Option<u16> {
         let address = &self.cell.spec.address;
-        let method = match self.probe.method {
-            ProbeMethod::Get => Method::GET,
-            ProbeMethod::Head => Method::HEAD,
-        };
-        let mut request = errand::request(method, &self.probe.path, address, end)
-            .header(PROBE_HEADER, self.change.as_str());
-        for (name, value) in &self.probe.headers {
-            request = request.header(name, value);
-        }
-        let request = request.body(Upload::Empty).ok()?;
+        let request = errand::probe(&self.probe, self.change.as_str(), address, end)?;
         let mut upstream = Upstream::connect(address, None).await?;
         let (parts, came) = errand::ask(&mut upstream, request, end).await.ok()?;
         (came != Came::Part).then_some(parts.status.as_u16())

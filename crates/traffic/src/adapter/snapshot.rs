@@ -257,6 +257,7 @@ mod tests {
             backends: (0..instances).map(backend).collect(),
             shed: 0,
             client_version_header: "x-client-version".to_owned(),
+            probes: Vec::new(),
             probing: None,
         };
         RouteTable {

@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
-use http::Method;
-use tokio::time::Instant;
+use http::{Method, Request};
+use mainstay_core::probe::ProbeSpec;
+use mainstay_wire::router::ClaimedHealth;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Shared,
@@ -73,23 +75,44 @@ fn check_some(shared: &Arc<Shared>, snapshot: &Snapshot, turn: usize) {
             continue;
         }
         let (routes, watched) = (&service.routes, Arc::clone(shared));
+        let out = lock(&cell.tally).health.is_out();
         let check = Check {
             cell: Arc::clone(cell),
             health: routes.health.clone(),
-            probe: service
-                .cell
-                .typical_path()
-                .map_or_else(|| routes.prefix.clone(), String::from),
+            probes: if out { probes(service) } else { Vec::new() },
             probe_within: PROBE_WITHIN_MAX.min(Duration::from_millis(routes.timeout.millis())),
         };
         shared.tasks.spawn(async move { check.run(&watched).await });
     }
 }
 
+/// What a backend out of rotation is asked: what its service declares, else what users got answers to, never a path of
+/// our own, since one that no worker has to answer says nothing.
+fn probes(service: &Service) -> Vec<ProbeSpec> {
+    if !service.routes.probes.is_empty() {
+        return service.routes.probes.clone();
+    }
+    let path = service.cell.typical_path();
+    vec![path.map_or_else(
+        || ProbeSpec::get(&*service.routes.prefix),
+        |path| ProbeSpec::get(&*path),
+    )]
+}
+
+/// What became of a request of the router's own.
+enum Asked {
+    /// The status of the answer.
+    Answered(u16),
+    /// The connection was taken, and no answer came.
+    Unanswered,
+    /// Nobody took the connection.
+    Refused,
+}
+
 struct Check {
     cell: Arc<BackendCell>,
     health: String,
-    probe: String,
+    probes: Vec<ProbeSpec>,
     probe_within: Duration,
 }
 
@@ -102,47 +125,70 @@ impl Drop for Check {
 impl Check {
     async fn run(self, shared: &Shared) {
         let tally = &self.cell.tally;
-        let well = self.ask(&self.health, CHECK_WITHIN).await;
-        let well = well.is_some_and(|code| code < 400);
-        let out = {
-            let mut tally = lock(tally);
-            tally.health.claim(shared.now_ms(), well);
-            tally.health.is_out()
+        let (end, address) = (Instant::now() + CHECK_WITHIN, &self.cell.spec.address);
+        let build = || {
+            let request = errand::request(Method::GET, &self.health, address, end);
+            request.body(Upload::Empty).ok()
         };
-        if out {
-            // By what users get, not by a path of our own: one that no worker has to answer says nothing.
-            let well = self.ask(&self.probe, self.probe_within).await;
-            let well = well.is_some_and(|code| code < 500);
+        let asked = self.ask(build, end).await;
+        let out = {
+            let health = &mut lock(tally).health;
+            match asked {
+                Asked::Answered(code) => health.claim(shared.now_ms(), code < 400),
+                Asked::Unanswered => health.claim(shared.now_ms(), false),
+                Asked::Refused => health.refused(),
+            }
+            health.is_out()
+        };
+        if out && !self.probes.is_empty() {
+            let well = self.is_well().await;
             lock(tally).health.probed(shared.now_ms(), well);
         }
     }
 
-    /// The status of the answer to a GET, on the kept connection if it still stands.
-    async fn ask(&self, path: &str, within: Duration) -> Option<u16> {
-        let end = Instant::now() + within;
-        let answer = async {
-            let kept = lock(&self.cell.check).take();
-            if let Some(kept) = kept
-                && let Ok(code) = self.ask_on(kept, path, end).await
-            {
-                return Some(code);
+    /// Whether each of its probes gets a good answer.
+    async fn is_well(&self) -> bool {
+        for probe in &self.probes {
+            let end = Instant::now() + self.probe_within;
+            let address = &self.cell.spec.address;
+            let build = || errand::probe(probe, "ejection", address, end);
+            match self.ask(build, end).await {
+                Asked::Answered(code) if probe.expects(code) => {}
+                Asked::Answered(_) | Asked::Unanswered | Asked::Refused => return false,
             }
-            let fresh = Upstream::connect(&self.cell.spec.address, None).await?;
-            self.ask_on(fresh, path, end).await.ok()
+        }
+        true
+    }
+
+    /// What became of a request, on the kept connection if it still stands.
+    async fn ask(&self, build: impl Fn() -> Option<Request<Upload>>, end: Instant) -> Asked {
+        let kept = lock(&self.cell.check).take();
+        if let Some(kept) = kept {
+            let answer = timeout_at(end, self.ask_on(kept, build(), end)).await;
+            match answer {
+                Ok(Ok(code)) => return Asked::Answered(code),
+                // Closed since it was used last, most likely.
+                Ok(Err(_)) if Instant::now() < end => {}
+                Ok(Err(_)) | Err(_) => return Asked::Unanswered,
+            }
+        }
+        let fresh = timeout_at(end, Upstream::connect(&self.cell.spec.address, None)).await;
+        let Ok(Some(fresh)) = fresh else {
+            return Asked::Refused;
         };
-        tokio::time::timeout_at(end, answer).await.ok().flatten()
+        match timeout_at(end, self.ask_on(fresh, build(), end)).await {
+            Ok(Ok(code)) => Asked::Answered(code),
+            Ok(Err(_)) | Err(_) => Asked::Unanswered,
+        }
     }
 
     async fn ask_on(
         &self,
         mut upstream: Box<Upstream>,
-        path: &str,
+        request: Option<Request<Upload>>,
         end: Instant,
     ) -> Result<u16, Unanswered> {
-        let address = &self.cell.spec.address;
-        let request = errand::request(Method::GET, path, address, end)
-            .body(Upload::Empty)
-            .map_err(|_| Unanswered::Broken)?;
+        let request = request.ok_or(Unanswered::Broken)?;
         let (parts, came) = errand::ask(&mut upstream, request, end).await?;
         lock(&self.cell.tally).check_saw(&parts.headers);
         if came == Came::Whole && upstream.rests() && !self.cell.is_retired() {
@@ -189,8 +235,10 @@ fn judge(service: &Service, now: u64, protected: bool) {
             tally.health.share()
         } else {
             // The routers of that day believed the health check.
-            let failing = mainstay_wire::router::ClaimedHealth::Failing;
-            f64::from(u8::from(tally.health.claimed() != failing))
+            match tally.health.claimed() {
+                ClaimedHealth::Ok | ClaimedHealth::Unknown => 1.0,
+                ClaimedHealth::Failing | ClaimedHealth::Silent => 0.0,
+            }
         };
         cell.share_permille
             .store((share * 1_000.0) as u32, Ordering::Relaxed);

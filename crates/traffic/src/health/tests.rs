@@ -71,7 +71,46 @@ fn one_bad_health_check_is_no_claim_and_two_are() {
 }
 
 #[test]
+fn its_word_alone_never_takes_it_out() {
+    let mut health = well();
+    for at in 1..20 {
+        health.claim(at * 1_000, false);
+        outcomes(&mut health, at * 1_000, Outcome::Good, 5);
+        health.tick(at * 1_000, 0);
+        assert!(!health.is_failing() && health.turned_bad_ms().is_none());
+    }
+    assert_eq!(health.verdict(), HealthVerdict::Unhealthy, "and it is seen");
+}
+
+#[test]
+fn where_nobody_listens_it_fails_until_somebody_does() {
+    let mut health = well();
+    health.refused();
+    health.tick(1_000, 0);
+    assert!(!health.is_failing(), "one lost packet");
+    health.refused();
+    health.tick(2_000, 0);
+    assert_eq!(
+        (health.claimed(), health.measured()),
+        (ClaimedHealth::Silent, MeasuredHealth::Bad)
+    );
+    assert_eq!(health.turned_bad_ms(), Some(2_000));
+    health.outcome(2_500, Outcome::Good);
+    health.tick(3_000, 0);
+    assert!(
+        !health.is_failing(),
+        "users on old connections are answered"
+    );
+    health.refused();
+    health.refused();
+    health.claim(5_000, true);
+    health.tick(5_000, 0);
+    assert!(!health.is_failing());
+}
+
+#[test]
 fn three_changes_of_mind_in_a_minute_are_unhealthy_until_a_minute_is_quiet() {
+    // Unwell, and in rotation: only what was measured takes it out.
     let mut health = well();
     health.claim(1_000, false);
     health.claim(2_000, false);
@@ -80,7 +119,7 @@ fn three_changes_of_mind_in_a_minute_are_unhealthy_until_a_minute_is_quiet() {
     health.claim(5_000, false);
     health.claim(6_000, true);
     health.tick(6_500, 0);
-    assert!(health.is_bad());
+    assert!(health.is_bad() && !health.is_failing());
     assert!(health.evidence().contains("3 times"));
     health.tick(65_000, 0);
     assert!(health.is_bad());
@@ -150,16 +189,43 @@ fn an_ejected_backend_returns_after_three_probes_with_a_growing_share() {
 }
 
 #[test]
-fn a_backend_that_says_it_fails_does_not_return_on_good_probes() {
+fn one_that_answers_users_now_and_then_leaves_for_as_long_as_it_flaps() {
     let mut health = well();
+    for (at, outcome) in [
+        (0, Outcome::Good),
+        (11, Outcome::Bad),
+        (22, Outcome::Good),
+        (33, Outcome::Bad),
+    ] {
+        outcomes(&mut health, at * 1_000, outcome, 9);
+        health.tick(at * 1_000, 0);
+    }
+    health.tick(44_000, 0);
+    assert_eq!(health.measured(), MeasuredHealth::Unknown);
+    assert!(health.is_failing());
+    health.eject();
+    for at in 50..60 {
+        health.probed(at * 1_000, true);
+    }
+    assert!(health.is_out(), "it flapped within a minute");
+    for at in 94..98 {
+        health.probed(at * 1_000, true);
+    }
+    assert!(!health.is_out());
+}
+
+#[test]
+fn good_probes_bring_it_back_whatever_it_says() {
+    let mut health = well();
+    outcomes(&mut health, 500, Outcome::Bad, 9);
     health.claim(1_000, false);
     health.claim(2_000, false);
     health.tick(2_000, 0);
     health.eject();
-    for at in 3..20 {
+    for at in 3..6 {
         health.probed(at * 1_000, true);
     }
-    assert!(health.is_out());
+    assert!(!health.is_out());
 }
 
 #[test]

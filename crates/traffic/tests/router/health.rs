@@ -140,6 +140,87 @@ async fn an_ejected_backend_is_probed_by_what_users_ask_and_comes_back_when_it_i
 }
 
 #[tokio::test]
+async fn where_probes_are_declared_they_decide_who_comes_back() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let state = Arc::clone(&is_well);
+    let sick = Upstream::new(move |head| {
+        let well = state.load(Ordering::Relaxed);
+        match (head.starts_with("GET /a/report?deep "), well) {
+            (true, true) => answer("202 Accepted", "", ""),
+            // Whoever has not logged in is turned away without a worker.
+            (true, false) => answer("401 Unauthorized", "", ""),
+            (false, _) if is_check(head) => answer("200 OK", "", ""),
+            (false, true) => answer("200 OK", "", ""),
+            (false, false) => answer("500 Internal Server Error", "", ""),
+        }
+    })
+    .await;
+    let well = Upstream::well("well").await;
+    let probe = r#"[{"path":"/a/report?deep","expect":202,"headers":{"authorization":"probe"}}]"#;
+    let routes = ServiceRoutes {
+        probes: serde_json::from_str(probe).unwrap(),
+        ..only("a", 1_000, &[&sick, &well, &well, &well])
+    };
+    let router = routing(vec![routes]).await;
+    let ejected = async {
+        while backends(&router)[0].in_rotation {
+            let _ = get(&router, "/a/home", "u").await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ejected)
+        .await
+        .unwrap();
+    let probed = || {
+        let heads = sick.heads.lock().unwrap();
+        let heads = heads
+            .iter()
+            .filter(|it| it.starts_with("GET /a/report?deep "));
+        let tagged = |it: &&String| {
+            it.contains("x-mainstay-probe: ejection") && it.contains("authorization: probe")
+        };
+        heads.filter(tagged).count()
+    };
+    until(|| probed() >= 4).await;
+    assert!(
+        !backends(&router)[0].in_rotation,
+        "401 is not what is expected"
+    );
+    is_well.store(true, Ordering::Relaxed);
+    until(|| backends(&router)[0].verdict == HealthVerdict::Recovering).await;
+}
+
+#[tokio::test]
+async fn a_failing_health_check_alone_leaves_an_instance_in_rotation() {
+    let modest = Upstream::new(|head| {
+        if is_check(head) {
+            answer("503 Service Unavailable", "", "")
+        } else {
+            answer("200 OK", "", "modest")
+        }
+    })
+    .await;
+    let well = Upstream::well("well").await;
+    let router = routing(vec![only("a", 1_000, &[&modest, &well, &well, &well])]).await;
+    until(|| backends(&router)[0].verdict == HealthVerdict::Unhealthy).await;
+    let before = modest.requests();
+    let mut user = 0;
+    let answered = async {
+        while modest.requests() < before + 8 {
+            user += 1;
+            let _ = get(&router, "/a/home", &format!("u{user}")).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), answered)
+        .await
+        .unwrap();
+    let seen = &backends(&router)[0];
+    assert_eq!(
+        (seen.in_rotation, seen.claimed),
+        (true, ClaimedHealth::Failing)
+    );
+}
+
+#[tokio::test]
 async fn a_new_incarnation_starts_without_the_past_of_the_one_before() {
     let failing =
         Upstream::new(|_| answer("500 Internal Server Error", "x-service-version: v0\r\n", ""))

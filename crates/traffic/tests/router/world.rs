@@ -13,7 +13,9 @@ pub(crate) use mainstay_core::{InstanceName, ServiceName, Span, Version, catalog
 pub(crate) use mainstay_traffic::{Router, RouterError};
 pub(crate) use mainstay_wire::{
     Generation,
-    router::{Backend, BackendReport, FromRouter, HealthVerdict, RouteTable, ServiceRoutes},
+    router::{
+        Backend, BackendReport, ClaimedHealth, FromRouter, HealthVerdict, RouteTable, ServiceRoutes,
+    },
 };
 pub(crate) use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -179,6 +181,7 @@ pub(crate) fn service(
             .collect(),
         shed: 0,
         client_version_header: "x-client-version".to_owned(),
+        probes: Vec::new(),
         probing: None,
     }
 }
