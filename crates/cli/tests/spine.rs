@@ -458,6 +458,31 @@ fn a_request_that_cannot_be_read_gets_a_problem_that_says_where() {
 }
 
 #[test]
+fn a_method_that_a_route_does_not_take_is_answered_with_those_it_takes() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    for (what, takes) in [
+        ("PUT /api/v1/apply", "POST"),
+        ("DELETE /api/v1/resources/fabrics", "GET, HEAD"),
+        ("DELETE /-/ready", "GET, HEAD"),
+    ] {
+        let answer = send(&server.url, what, "Host: localhost\r\n", "");
+        assert_eq!(answer.split(' ').nth(1), Some("405"), "{what}: {answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let head = head.to_lowercase();
+        assert!(head.contains("application/problem+json"), "{what}: {head}");
+        let allow = format!("allow: {}", takes.to_lowercase().replace(' ', ""));
+        assert!(head.contains(&allow), "{what}: {head}");
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["code"], "method-not-allowed", "{what}");
+        for field in ["title", "remedy"] {
+            let says = body[field].as_str().unwrap();
+            assert!(says.contains(takes), "{what}: {says}");
+        }
+    }
+}
+
+#[test]
 fn a_token_names_the_actor_and_its_scope_is_kept() {
     let dir = TempDir::new().unwrap();
     let server = Server::start(dir.path());

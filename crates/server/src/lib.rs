@@ -87,7 +87,7 @@ fn routes(app: App, open: streams::Open) -> Router {
     let write = |route| auth::guarded(route, &app, Scope::Write);
     let host = |route| auth::guarded(route, &app, Scope::Host);
     let send = |route| auth::guarded(route, &app, Scope::Send);
-    Router::new()
+    let routes = Router::new()
         .route("/-/ready", routing::get(async || "ready\n"))
         .route("/-/healthy", routing::get(async || "healthy\n"))
         .route("/api/v1/apply", write(routing::post(resources::apply)))
@@ -182,7 +182,11 @@ fn routes(app: App, open: streams::Open) -> Router {
         .layer(Extension(metrics::status::Started::now()))
         .layer(Extension(Arc::clone(&own)))
         .layer(middleware::from_fn_with_state(own, own::count))
-        .with_state(app)
+        .with_state(app);
+    // `Allow` is written outside the layers of a route: whoever reads it stands around all routes.
+    Router::new()
+        .fallback_service(routes)
+        .layer(middleware::map_response(problem::method_not_allowed))
 }
 
 /// What Prometheus's API has beside queries.

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::{StatusCode, header},
+    http::{Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use mainstay_core::{Verdict, ports::LedgerError};
@@ -145,11 +145,31 @@ pub(crate) fn unreadable(what: &str, error: &serde_json::Error) -> Problem {
     )
 }
 
-pub(crate) async fn not_found(uri: axum::http::Uri) -> Problem {
+pub(crate) async fn not_found(uri: Uri) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "no-such-route",
         format!("there is nothing at {}", uri.path()),
         "see docs/api.md",
     )
+}
+
+/// The answer to a method that a route does not take, where it is one: it names those it takes.
+pub(crate) async fn method_not_allowed(method: Method, uri: Uri, answer: Response) -> Response {
+    let Some(allowed) = answer.headers().get(header::ALLOW).cloned() else {
+        return answer;
+    };
+    if answer.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return answer;
+    }
+    let listed = allowed.to_str().unwrap_or_default().replace(',', ", ");
+    let mut answer = Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        format!("{} does not take {method}; it takes {listed}", uri.path()),
+        format!("ask with one of {listed}; docs/api.md lists what each does"),
+    )
+    .into_response();
+    answer.headers_mut().insert(header::ALLOW, allowed);
+    answer
 }
