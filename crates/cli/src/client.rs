@@ -56,6 +56,20 @@ impl ClientError {
         }
     }
 
+    /// The same, with `place` of each resource and field that it names before what it says of them.
+    pub(crate) fn placed(self, place: impl Fn(&str, &str) -> Option<String>) -> Self {
+        match self {
+            Self::Refused {
+                status, problem, ..
+            } if problem.is_object() => Self::Refused {
+                status,
+                text: explain(&problem, place),
+                problem,
+            },
+            other => other,
+        }
+    }
+
     /// Whether there is no such thing.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: 404, .. })
@@ -130,7 +144,7 @@ impl Client {
         }
         let problem = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let text = if problem.is_object() {
-            explain(&problem)
+            explain(&problem, |_, _| None)
         } else {
             let text = String::from_utf8_lossy(&body);
             format!(
@@ -165,7 +179,7 @@ pub(crate) fn parameters(pairs: &[(&str, &str)]) -> String {
     text
 }
 
-fn explain(problem: &Value) -> String {
+fn explain(problem: &Value, written: impl Fn(&str, &str) -> Option<String>) -> String {
     let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
     if let Some(error) = problem["error"].as_str() {
         return format!("{error} ({})", text(problem, "errorType"));
@@ -175,10 +189,10 @@ fn explain(problem: &Value) -> String {
         let lines: Vec<String> = places
             .iter()
             .map(|place| {
+                let (resource, field) = (text(place, "resource"), text(place, "field"));
+                let before = written(&resource, &field).map_or_else(String::new, |at| at + ": ");
                 format!(
-                    "{} {}: {}\n  remedy: {}",
-                    text(place, "resource"),
-                    text(place, "field"),
+                    "{before}{resource} {field}: {}\n  remedy: {}",
                     text(place, "what"),
                     text(place, "remedy")
                 )
@@ -233,12 +247,13 @@ mod tests {
 
     #[test]
     fn a_denial_shows_signal_value_limit_and_remedy() {
-        let text = explain(&json!({
+        let problem = json!({
             "code": "denied", "title": "the guard denies it", "remedy": "use smaller batches",
             "verdict": {"step": "batch 1", "at": 0, "findings": [{
                 "signal": "capacity", "outcome": "fail", "value": "3,500 rps", "limit": "5,200 rps",
                 "remedy": "largest safe batch is 8"}]},
-        }));
+        });
+        let text = explain(&problem, |_, _| None);
         assert_eq!(
             text,
             "the guard denies it (denied)\n  batch 1: fail\n    fail  capacity: 3,500 rps \

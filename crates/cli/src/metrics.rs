@@ -20,6 +20,7 @@ use mainstay_ekg::{
     job::Job,
     otlp::OtlpSettings,
 };
+use mainstay_promql::{Query, ast::ValueType};
 use mainstay_server::{Queries, Window};
 use mainstay_tsdb::{Head, HeadLimits, Options};
 use mainstay_wal::LocalDisk;
@@ -46,6 +47,16 @@ impl Queries for PromQl {
     fn query_range(&self, expr: &str, window: Window, step: Span, within: Span) -> Value {
         let Window { start, end } = window;
         self.ekg.within(within).query_range(expr, start, end, step)
+    }
+    fn check(&self, expr: &str) -> Result<(), String> {
+        let query = Query::parse(expr).map_err(|wrong| wrong.to_string())?;
+        match query.expr().value_type() {
+            ValueType::Scalar | ValueType::Vector => Ok(()),
+            other @ (ValueType::String | ValueType::Matrix) => Err(format!(
+                "it is a {}, which has no value to hold against a limit",
+                other.name()
+            )),
+        }
     }
     fn series(&self, selectors: &[&str], window: Window) -> Value {
         self.ekg.series(selectors, window.start, window.end)

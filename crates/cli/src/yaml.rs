@@ -1,4 +1,11 @@
-//! Reads resources from YAML files; an error names file, line, column and what was expected.
+//! Reads resources from YAML files; an error names file, line, column, what was expected, and the remedy.
+//!
+//! Guarantees: a position stands once in a message, and counts from the first line of the file. Each resource keeps
+//! where it was written, so that what a server says of one of its fields can be told with that place.
+//!
+//! Example: `site.yaml:12:9: unknown field `replicas`…`.
+
+mod written;
 
 use std::{
     io::Read as _,
@@ -13,6 +20,10 @@ use mainstay_core::{
     monitor::MonitorSpec,
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_saphyr::{MessageFormatter as _, UserMessageFormatter};
+
+use crate::style;
+pub(crate) use written::Written;
 
 /// Largest file read, in bytes.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -32,8 +43,16 @@ struct Document<Spec> {
     spec: Spec,
 }
 
-/// All resources of all paths, in the order in which kinds refer to each other.
-pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Resource>> {
+/// What a document of a file is made of, for whoever wrote another one.
+fn shape() -> String {
+    let kinds = Kind::ALL.map(Kind::as_str).join(", ");
+    format!(
+        "a document has apiVersion, kind, metadata and spec, and kind is one of {kinds}; `---` stands between two"
+    )
+}
+
+/// All resources of all paths, in the order in which kinds refer to each other, each with where it was written.
+pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<(Resource, Written)>> {
     let mut resources = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
@@ -42,26 +61,20 @@ pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Resource>> {
                 .take(FILE_BYTES_MAX)
                 .read_to_string(&mut text)
                 .context("cannot read standard input")?;
-            resources.extend(parse("standard input", &text)?);
+            resources.extend(documents_of("standard input", &text)?);
             continue;
         }
         for file in files(path)? {
             let text = read_file(&file)?;
-            resources.extend(parse(&file.display().to_string(), &text)?);
+            resources.extend(documents_of(&file.display().to_string(), &text)?);
         }
     }
     if resources.is_empty() {
-        bail!(
-            "no resource in {}",
-            paths
-                .iter()
-                .map(|p| p.display().to_string())
-                .collect::<Vec<_>>()
-                .join(", ")
-        );
+        let paths: Vec<String> = paths.iter().map(|it| it.display().to_string()).collect();
+        bail!("no resource in {}\n  remedy: {}", paths.join(", "), shape());
     }
     let place = |kind| Kind::ALL.iter().position(|known| *known == kind);
-    resources.sort_by_key(|resource| place(resource.kind));
+    resources.sort_by_key(|(resource, _)| place(resource.kind));
     Ok(resources)
 }
 
@@ -91,7 +104,7 @@ fn read_file(file: &Path) -> anyhow::Result<String> {
         .len();
     if size > FILE_BYTES_MAX {
         bail!(
-            "{} has {size} bytes; at most {FILE_BYTES_MAX} are read",
+            "{} has {size} bytes; at most {FILE_BYTES_MAX} are read\n  remedy: divide it",
             file.display()
         );
     }
@@ -100,9 +113,17 @@ fn read_file(file: &Path) -> anyhow::Result<String> {
 
 /// The resources of one text, whose documents are divided by `---`.
 pub(crate) fn parse(file: &str, text: &str) -> anyhow::Result<Vec<Resource>> {
-    documents(text)
-        .into_iter()
-        .map(|(first_line, document)| parse_one(file, first_line, &document))
+    let all = documents_of(file, text)?;
+    Ok(all.into_iter().map(|(resource, _)| resource).collect())
+}
+
+fn documents_of(file: &str, text: &str) -> anyhow::Result<Vec<(Resource, Written)>> {
+    let documents = documents(text).into_iter();
+    documents
+        .map(|(lines_before, document)| {
+            let written = Written::new(file, lines_before, document);
+            Ok((parse_one(&written)?, written))
+        })
         .collect()
 }
 
@@ -122,20 +143,18 @@ fn documents(text: &str) -> Vec<(usize, String)> {
     documents
 }
 
-fn parse_one(file: &str, first_line: usize, document: &str) -> anyhow::Result<Resource> {
-    let at = |error: serde_saphyr::Error| {
-        let message = error.without_snippet().to_string();
-        match error.location() {
-            Some(place) => anyhow::anyhow!(
-                "{file}:{}:{}: {message}",
-                first_line as u64 + place.line(),
-                place.column()
-            ),
-            None => anyhow::anyhow!("{file}:{}: {message}", first_line + 1),
-        }
+fn parse_one(written: &Written) -> anyhow::Result<Resource> {
+    let wrong = |error: &serde_saphyr::Error, remedy: &str| {
+        let place = error.location().map(|at| (at.line(), at.column()));
+        // Without its place, which stands before it.
+        let message = UserMessageFormatter.format_message(error.without_snippet());
+        let message = style::clean(&message);
+        anyhow::anyhow!("{}: {message}\n  remedy: {remedy}", written.at(place))
     };
-    let header: Header = serde_saphyr::from_str(document).map_err(at)?;
-    match header.kind {
+    let document = written.text();
+    let header: Header =
+        serde_saphyr::from_str(document).map_err(|error| wrong(&error, &shape()))?;
+    let read = match header.kind {
         Kind::Fabric => typed::<FabricSpec>(document),
         Kind::Host => typed::<HostSpec>(document),
         Kind::Service => typed::<ServiceSpec>(document),
@@ -143,13 +162,11 @@ fn parse_one(file: &str, first_line: usize, document: &str) -> anyhow::Result<Re
         Kind::Guard => typed::<GuardSpec>(document),
         Kind::Freeze => typed::<FreezeSpec>(document),
         Kind::Monitor => typed::<MonitorSpec>(document),
-    }
-    .map_err(|error| {
-        let kind = header.kind.as_str().to_lowercase();
-        let remedy = format!("`mainstay explain {kind}` says what its fields may be");
-        anyhow::anyhow!("{}\n  remedy: {remedy}", at(error))
-    })?;
-    serde_saphyr::from_str(document).map_err(at)
+    };
+    let kind = header.kind.as_str().to_lowercase();
+    let explained = format!("`mainstay explain {kind}` lists the fields and what each may be");
+    read.and_then(|()| serde_saphyr::from_str(document))
+        .map_err(|error| wrong(&error, &explained))
 }
 
 fn typed<Spec: DeserializeOwned>(document: &str) -> Result<(), serde_saphyr::Error> {
@@ -187,6 +204,30 @@ mod tests {
             error.contains("replicas") && error.contains("instances"),
             "{error}"
         );
+        assert!(
+            error.ends_with(
+                "remedy: `mainstay explain service` lists the fields and what each may be"
+            ),
+            "{error}"
+        );
+        assert!(!error.contains("line "), "its place stands once: {error}");
+    }
+
+    #[test]
+    fn what_is_no_document_of_ours_is_told_with_what_one_is_made_of() {
+        for (text, place) in [
+            (
+                "apiVersion: mainstay/v1\nkind: Pod\nmetadata: {name: a}\nspec: {}\n",
+                "a.yaml:2:",
+            ),
+            ("kind: Fabric\nspec: {a: [}\n", "a.yaml:2:"),
+            ("- one\n", "a.yaml:1:"),
+        ] {
+            let error = parse("a.yaml", text).unwrap_err().to_string();
+            assert!(error.starts_with(place), "{error}");
+            assert!(!error.contains("line "), "its place stands once: {error}");
+            assert!(error.contains("kind is one of Fabric, Host"), "{error}");
+        }
     }
 
     #[test]

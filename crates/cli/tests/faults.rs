@@ -127,8 +127,14 @@ fn a_missing_artifact_the_same_version_and_an_impossible_policy_are_refused_befo
     );
     platform.build("v2", &[]);
     let never = "apiVersion: mainstay/v1\nkind: RolloutPolicy\nmetadata: {name: careful}\nspec: {margin: 0%}\n";
-    assert!(platform.apply(never).status.success());
-    let said = platform.run(&["rollout", "start", "shop", "v2"]);
+    let said = platform.apply(never);
+    assert_eq!(code(&said), EXIT_ERROR);
+    assert!(
+        stderr(&said).contains("input.yaml:4:16: RolloutPolicy/careful spec.margin"),
+        "{}",
+        stderr(&said)
+    );
+    let said = platform.run(&["rollout", "start", "shop", "v2", "--batch", "0%"]);
     assert_eq!(code(&said), EXIT_ERROR);
     assert!(
         stderr(&said).contains("can never be satisfied"),

@@ -174,6 +174,85 @@ fn a_catalog_that_cannot_hold_is_refused_whole_with_field_and_remedy() {
 }
 
 #[test]
+fn a_guard_or_a_policy_that_can_never_hold_is_refused_with_its_place_and_the_remedy() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    let guard = |spec: &str| {
+        format!(
+            "apiVersion: mainstay/v1\nkind: Guard\nmetadata: {{name: errors}}\nspec:\n  op: \"<\"\n  limit: 1\n{spec}"
+        )
+    };
+    let policy = |spec: &str| {
+        format!(
+            "apiVersion: mainstay/v1\nkind: RolloutPolicy\nmetadata: {{name: careful}}\nspec: {{{spec}}}\n"
+        )
+    };
+    let before = fabric("lax");
+    for (broken, wanted) in [
+        (
+            guard("  expr: sum(rate(errors_total[5m]) by (job)\n"),
+            [
+                "input.yaml:12:9: Guard/errors spec.expr: 1:28: expected",
+                "mainstay promql check",
+            ],
+        ),
+        (
+            guard("  expr: errors_total[5m]\n"),
+            [
+                "input.yaml:12:9: Guard/errors spec.expr",
+                "it is a range vector",
+            ],
+        ),
+        (
+            guard("  expr: up\n  window: 10ms\n"),
+            [
+                "input.yaml:13:11: Guard/errors spec.window",
+                "write 1s or more",
+            ],
+        ),
+        (
+            guard("  expr: up\n  services: [nobody]\n"),
+            [
+                "input.yaml:13:13: Guard/errors spec.services",
+                "there is no service `nobody`",
+            ],
+        ),
+        (
+            policy("batch: 0%"),
+            [
+                "input.yaml:9:15: RolloutPolicy/careful spec.batch",
+                "write a batch above 0 %",
+            ],
+        ),
+        (
+            policy("maxEvidenceWait: 10ms"),
+            [
+                "10ms for evidence, where every gate is open for at least 3s",
+                "write more than 3s",
+            ],
+        ),
+    ] {
+        let output = server.apply(&format!("{before}---\n{broken}"));
+        assert_eq!(output.status.code(), Some(2), "{broken}");
+        for text in wanted {
+            assert!(
+                stderr(&output).contains(text),
+                "{text} in {}",
+                stderr(&output)
+            );
+        }
+    }
+    let twice = server.apply(&format!("{before}---\n{before}"));
+    for place in ["input.yaml:3:18 and ", "input.yaml:8:18: Fabric/lax metadata.name"] {
+        assert!(stderr(&twice).contains(place), "{}", stderr(&twice));
+    }
+    assert_eq!(server.json(&["ledger", "verify"])["entries"], 1);
+    let good = guard("  expr: sum(rate(errors_total[5m])) or vector(0)\n");
+    let output = server.apply(&format!("{good}---\n{}", policy("batch: 20%")));
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
 fn what_was_acknowledged_before_a_kill_is_there_after_it() {
     let dir = TempDir::new().unwrap();
     let mut server = Server::start(dir.path());

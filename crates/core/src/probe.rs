@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::flaw::SpecFlaw;
+
 /// Header that tells a probe from a user's request; its value is the change that it is sent for. Routers take it off
 /// whatever users send.
 pub const PROBE_HEADER: &str = "x-mainstay-probe";
@@ -111,22 +113,11 @@ impl ProbeSpec {
     }
 }
 
-/// What is wrong with a probe, or with all of them together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProbeFlaw {
-    /// The field below `spec`, such as `probes[0].path`.
-    pub field: String,
-    /// What is wrong.
-    pub what: String,
-    /// What would mend it.
-    pub remedy: String,
-}
-
 /// Every flaw of a service's probes, in their order.
-pub fn flaws(probes: &[ProbeSpec]) -> Vec<ProbeFlaw> {
+pub fn flaws(probes: &[ProbeSpec]) -> Vec<SpecFlaw> {
     let mut flaws = Vec::new();
     let mut flaw = |field: String, what: String, remedy: &str| {
-        flaws.push(ProbeFlaw {
+        flaws.push(SpecFlaw {
             field,
             what,
             remedy: remedy.to_owned(),

@@ -10,16 +10,13 @@
 use std::collections::BTreeMap;
 
 use mainstay_change::{Batch, Budget, Serving, batch, safe_batch};
-use mainstay_core::{FabricName, InstanceName, Name, Percent, Span, Version};
+use mainstay_core::{FabricName, InstanceName, Name, Percent, Span, Version, flaw::FLIP};
 
 use crate::pace::Pace;
 
 #[cfg(test)]
 mod tests;
 
-/// From the verdict until no router sends what it need not: the way back is answered within a second, a table is
-/// composed and applied, and a request that is under way at that moment was met before.
-pub const FLIP: Span = Span::from_secs(2);
 /// Part of a fabric's instances that the way back adds where none can be taken out: a quarter.
 const ROOM: usize = 4;
 

@@ -82,29 +82,17 @@ pub fn policy(
     if let Some(strategy) = overrides.strategy {
         policy.strategy = strategy;
     }
-    let never = |what: &str, remedy: &str| {
-        Err(invalid(
+    match policy.flaws().into_iter().next() {
+        None => Ok(policy),
+        Some(flaw) => Err(invalid(
             "policy-unsatisfiable",
-            format!("the policy can never be satisfied: {what}"),
-            remedy,
-        ))
-    };
-    if policy.margin.get() <= 0.0 || policy.margin.get() >= 100.0 {
-        return never(
-            "no sample shows a difference below its margin",
-            "declare a margin above 0 % and below 100 %",
-        );
+            format!(
+                "the policy can never be satisfied: {}: {}",
+                flaw.field, flaw.what
+            ),
+            &flaw.remedy,
+        )),
     }
-    if policy.max_evidence_wait.millis() < 1_000 {
-        return never(
-            "it waits less than a second for evidence",
-            "raise maxEvidenceWait",
-        );
-    }
-    if policy.batch.get() <= 0.0 {
-        return never("its batches are empty", "declare a batch above 0 %");
-    }
-    Ok(policy)
 }
 
 /// The version that runs and where, or for a first release where it is to run.

@@ -53,6 +53,8 @@ pub trait Queries: Send + Sync {
     fn query(&self, expr: &str, at: Time, within: Span) -> Value;
     /// `/api/v1/query_range`; an error after `within`.
     fn query_range(&self, expr: &str, window: Window, step: Span, within: Span) -> Value;
+    /// Whether an expression can ever come to numbers; if not, where in it and why. Computes nothing.
+    fn check(&self, expr: &str) -> Result<(), String>;
     /// `/api/v1/series`.
     fn series(&self, selectors: &[&str], window: Window) -> Value;
     /// `/api/v1/labels`.

@@ -1,5 +1,6 @@
 //! Declared resources: apply, list, get, delete, and their schemas.
 
+mod checks;
 mod leaving;
 
 use std::collections::BTreeMap;
@@ -16,11 +17,10 @@ use mainstay_change::{
 use mainstay_core::{
     Actor, Append, BlastRadius, Change, ChangeId, ChangeKind, ChangeState, Expected, Hash, Kind,
     Name, NewEntry, Resource, ServiceName,
-    catalog::{FreezeSpec, Spec},
+    catalog::FreezeSpec,
     change::{Plan, change_stream},
-    graph::Catalog,
     ports::Tables,
-    resource::{API_VERSION, APPLIED, DELETED},
+    resource::{APPLIED, DELETED},
 };
 use schemars::Schema;
 use serde::{Deserialize, Serialize};
@@ -31,15 +31,15 @@ use crate::{
     actions::Reason,
     changes::{moved_entry, open_entry},
     extract::{Asked, Sent},
-    monitors,
     problem::{Place, Problem, unreadable},
 };
+use checks::{check_catalog, check_monitors, check_named, check_shape, refused};
 use leaving::may_let_go;
 
-/// Most resources in one apply.
-const APPLY_MAX: usize = 4_000;
 /// Rows asked for at once.
 const PAGE: usize = 1_000;
+/// The code of what a spec or the whole catalog cannot hold.
+const INVALID: &str = "invalid-resource";
 /// Services named in a blast radius: a whole site is `instances` alone.
 const NAMED_SERVICES_MAX: usize = 50;
 
@@ -182,7 +182,7 @@ pub(crate) async fn apply(
     Extension(actor): Extension<Actor>,
     Sent(Json(request)): Sent<Json<ApplyRequest>>,
 ) -> Result<Json<ApplyResponse>, Problem> {
-    check_shape(&request)?;
+    check_shape(&app, &request)?;
     let current = everything(&app).await?;
     let mut wanted = current.clone();
     for resource in &request.resources {
@@ -199,13 +199,13 @@ pub(crate) async fn apply(
         .collect();
     for (resource, result) in request.resources.iter().zip(&results) {
         if resource.kind == Kind::Freeze && result.outcome == "configured" {
-            let title = format!("{} holds as it was declared", label(resource));
-            return Err(Problem::new(
-                StatusCode::CONFLICT,
-                "freeze",
-                title,
-                "delete it and declare another",
-            ));
+            let place = Place {
+                resource: label(resource),
+                field: "spec".to_owned(),
+                what: "a freeze holds as it was declared".to_owned(),
+                remedy: "delete it and declare another".to_owned(),
+            };
+            return Err(refused(StatusCode::CONFLICT, "freeze", vec![place]));
         }
     }
     let changed: Vec<Resource> = request
@@ -262,25 +262,19 @@ fn freeze(resource: &Resource, version: u64, apply: &Change) -> Result<Change, P
     let id = freeze::change_id(name, version).map_err(|error| {
         Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid-resource",
+            INVALID,
             error.to_string(),
             "choose a shorter name",
         )
     })?;
     Freeze::open(spec.clone(), apply.opened_at).map_err(|refusal| {
-        let title = format!(
-            "{} spec.{}: {} where {} is needed",
-            label(resource),
-            refusal.signal,
-            refusal.value,
-            refusal.limit
-        );
-        Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid-resource",
-            title,
-            refusal.remedy,
-        )
+        let place = Place {
+            resource: label(resource),
+            field: format!("spec.{}", refusal.signal),
+            what: format!("{} where {} is needed", refusal.value, refusal.limit),
+            remedy: refusal.remedy,
+        };
+        refused(StatusCode::UNPROCESSABLE_ENTITY, INVALID, vec![place])
     })?;
     Ok(Change {
         id,
@@ -335,158 +329,6 @@ async fn lift(
         version: entries.len() as u64,
     };
     Ok((lifted, Some(seen)))
-}
-
-fn check_shape(request: &ApplyRequest) -> Result<(), Problem> {
-    if request.resources.is_empty() || request.resources.len() > APPLY_MAX {
-        let title = format!(
-            "{} resources; an apply takes 1 to {APPLY_MAX}",
-            request.resources.len()
-        );
-        return Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "bad-apply",
-            title,
-            "split it",
-        ));
-    }
-    let mut places = Vec::new();
-    let mut seen = BTreeMap::new();
-    for (at, resource) in request.resources.iter().enumerate() {
-        let mut flaw = |field: &str, what: String, remedy: &str| {
-            places.push(Place {
-                resource: label(resource),
-                field: field.to_owned(),
-                what,
-                remedy: remedy.to_owned(),
-            });
-        };
-        if resource.api_version != API_VERSION {
-            flaw(
-                "apiVersion",
-                format!("`{}` is not known", resource.api_version),
-                "write `mainstay/v1`",
-            );
-        }
-        if let Err(error) = Spec::decode(resource.kind, &resource.spec) {
-            flaw(
-                "spec",
-                error.to_string(),
-                "see `mainstay explain KIND` for the fields",
-            );
-        }
-        if seen.insert(key(resource), at).is_some() {
-            flaw(
-                "metadata.name",
-                "declared twice in this apply".to_owned(),
-                "keep one of them",
-            );
-        }
-    }
-    refuse(places)
-}
-
-fn check_catalog(all: &BTreeMap<(Kind, Name), Resource>) -> Result<(), Problem> {
-    let mut catalog = Catalog::default();
-    for ((kind, name), resource) in all {
-        let spec = Spec::decode(*kind, &resource.spec)
-            .map_err(|error| unreadable(&label(resource), &error))?;
-        match spec {
-            Spec::Fabric(_) => catalog.fabrics.push(name.clone()),
-            Spec::RolloutPolicy(_) => catalog.policies.push(name.clone()),
-            Spec::Host(host) => {
-                if let Ok(name) = name.as_str().parse() {
-                    catalog.hosts.insert(name, host);
-                }
-            }
-            Spec::Service(service) => {
-                if let Ok(name) = name.as_str().parse() {
-                    catalog.services.insert(name, *service);
-                }
-            }
-            Spec::Guard(_) | Spec::Freeze(_) | Spec::Monitor(_) => {}
-        }
-    }
-    let places = catalog.flaws().into_iter().map(|flaw| Place {
-        resource: format!("{}/{}", flaw.kind, flaw.name),
-        field: flaw.field,
-        what: flaw.what,
-        remedy: flaw.remedy,
-    });
-    refuse(places.collect())
-}
-
-/// A freeze or a guard that is declared names services there are: one for a service that is not would hold nothing.
-fn check_named(
-    declared: &[Resource],
-    all: &BTreeMap<(Kind, Name), Resource>,
-) -> Result<(), Problem> {
-    let mut places = Vec::new();
-    for resource in declared {
-        let named = match Spec::decode(resource.kind, &resource.spec) {
-            Ok(Spec::Freeze(spec)) => {
-                let excepted = spec.exceptions.into_iter().flat_map(|it| it.services);
-                spec.services.into_iter().chain(excepted).collect()
-            }
-            Ok(Spec::Guard(spec)) => spec.services,
-            // A monitor is looked at by whoever judges it.
-            Ok(
-                Spec::Fabric(_)
-                | Spec::Host(_)
-                | Spec::Service(_)
-                | Spec::RolloutPolicy(_)
-                | Spec::Monitor(_),
-            )
-            | Err(_) => continue,
-        };
-        let is_known = |service: &ServiceName| {
-            let name = Name::new(service.as_str());
-            name.is_ok_and(|name| all.contains_key(&(Kind::Service, name)))
-        };
-        let unknown = named.into_iter().filter(|it| !is_known(it));
-        places.extend(unknown.map(|service| Place {
-            resource: label(resource),
-            field: "spec.services".to_owned(),
-            what: format!("there is no service `{service}`"),
-            remedy: "correct the name, or declare the service with it".to_owned(),
-        }));
-    }
-    refuse(places)
-}
-
-/// A monitor that is declared can be judged.
-fn check_monitors(
-    app: &App,
-    declared: &[Resource],
-    all: &BTreeMap<(Kind, Name), Resource>,
-) -> Result<(), Problem> {
-    let places = declared.iter().flat_map(|resource| {
-        let flaws = monitors::flaws(app, resource, all).into_iter();
-        flaws.map(|(field, what, remedy)| Place {
-            resource: label(resource),
-            field,
-            what,
-            remedy: remedy.to_owned(),
-        })
-    });
-    refuse(places.collect())
-}
-
-fn refuse(places: Vec<Place>) -> Result<(), Problem> {
-    match places.first() {
-        None => Ok(()),
-        Some(first) => {
-            let title = format!("{} {}: {}", first.resource, first.field, first.what);
-            let remedy = first.remedy.clone();
-            Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid-resource",
-                title,
-                remedy,
-            )
-            .at(places))
-        }
-    }
 }
 
 fn compare(

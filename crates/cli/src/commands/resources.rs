@@ -2,14 +2,15 @@
 
 use std::process::ExitCode;
 
-use mainstay_core::{Kind, Name, resource};
+use mainstay_core::{Kind, Name, Resource, resource};
 use mainstay_server::{ApplyRequest, ApplyResponse};
 use serde_json::{Value, json};
 
 use crate::{
     args::{Files, Format, Global, Pointed, Pointing},
-    client::Client,
-    output, yaml,
+    client::{Client, ClientError},
+    output,
+    yaml::{self, Written},
 };
 
 pub(crate) async fn apply(
@@ -18,12 +19,7 @@ pub(crate) async fn apply(
     reason: String,
     dry_run: bool,
 ) -> anyhow::Result<()> {
-    let request = ApplyRequest {
-        resources: yaml::read(&files.paths)?,
-        reason,
-        dry_run,
-    };
-    let response: ApplyResponse = Client::new(global)?.post("/api/v1/apply", &request).await?;
+    let (_, response) = sent(global, files, reason, dry_run).await?;
     if output::value(global.output, &json!(response))? {
         return Ok(());
     }
@@ -42,14 +38,49 @@ pub(crate) async fn apply(
     }
 }
 
-pub(crate) async fn diff(global: &Global, files: &Files) -> anyhow::Result<ExitCode> {
-    let resources = yaml::read(&files.paths)?;
+/// Has the server apply what is written in `files`; what it refuses is told with where it was written.
+async fn sent(
+    global: &Global,
+    files: &Files,
+    reason: String,
+    dry_run: bool,
+) -> anyhow::Result<(Vec<Resource>, ApplyResponse)> {
+    let (resources, written): (Vec<Resource>, Vec<Written>) =
+        yaml::read(&files.paths)?.into_iter().unzip();
     let request = ApplyRequest {
-        resources: resources.clone(),
-        reason: String::new(),
-        dry_run: true,
+        resources,
+        reason,
+        dry_run,
     };
-    let response: ApplyResponse = Client::new(global)?.post("/api/v1/apply", &request).await?;
+    let answer = Client::new(global)?.post("/api/v1/apply", &request).await;
+    let resources = request.resources;
+    let place = |resource: &str, field: &str| {
+        let all = resources.iter().zip(&written);
+        let its = all.filter(|(it, _)| format!("{}/{}", it.kind, it.metadata.name) == resource);
+        let places: Vec<String> = its.map(|(_, written)| written.place(field)).collect();
+        (!places.is_empty()).then(|| places.join(" and "))
+    };
+    match answer {
+        Ok(response) => Ok((resources, response)),
+        Err(error @ ClientError::Refused { .. }) => {
+            let error = anyhow::Error::new(error.placed(place));
+            Err(match (&resources[..], &written[..]) {
+                // What it says of no field it says of the only resource there is.
+                ([_], [only]) if !names_places(&error) => error.context(only.place("")),
+                _ => error,
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether what was refused is told place by place.
+fn names_places(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ClientError::Refused { problem, .. }) if problem["errors"].is_array())
+}
+
+pub(crate) async fn diff(global: &Global, files: &Files) -> anyhow::Result<ExitCode> {
+    let (resources, response) = sent(global, files, String::new(), true).await?;
     let mut differs = false;
     for (wanted, result) in resources.iter().zip(&response.results) {
         if result.outcome == "unchanged" {

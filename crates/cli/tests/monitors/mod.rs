@@ -192,7 +192,7 @@ fn a_monitor_that_could_never_be_judged_is_refused_with_place_and_remedy() {
         ),
         (
             good.replace("limit: 86400", "limit: .inf"),
-            ["input.yaml:8:10:", "non-finite"],
+            ["input.yaml:8:10:", "not a finite number"],
         ),
         (
             backups(", names: [ledgers]", ""),

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use mainstay_core::{
     FabricName, Version,
     catalog::{RolloutPolicySpec, ServiceSpec, Strategy},
+    flaw::FLIP,
     ports::Declined,
 };
 use mainstay_stats::sample_needed;
@@ -17,7 +18,7 @@ use super::{load::Figures, propose::invalid};
 use crate::{
     capacity::domain,
     deployment::Placed,
-    exposure::{Basis, Estimate, FLIP, Fleet, NoData, Place, estimate, further},
+    exposure::{Basis, Estimate, Fleet, NoData, Place, estimate, further},
     model::Model,
     pace::Pace,
     plan::{ALL, RolloutPlan},

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mainstay_change::{Direction, Refusal};
 use mainstay_core::{
     ChangeState, FabricName, Finding, Measured, Outcome, Span, Time, Verdict, catalog::Strategy,
+    flaw::GATE_MIN,
 };
 
 use super::{
@@ -16,9 +17,8 @@ use crate::slots::Slots;
 
 /// Oldest measurement that moves a rollout.
 pub const FRESH: Span = Span::from_secs(5);
-/// Evidence gathered for less than this at a gate does not pass it: the last step's requests may still be
-/// under way.
-pub const DWELL: Span = Span::from_secs(3);
+/// Evidence gathered for less than this at a gate does not pass it.
+pub const DWELL: Span = GATE_MIN;
 /// Part of the longest wait after which a canary's share is raised: a third. Gross harm has shown by then, and
 /// two thirds are left to gather evidence in.
 const RAISE_AFTER: u64 = 3;

@@ -166,6 +166,12 @@ impl Queries for Asked {
         let Window { start, end } = window;
         self.ekg.within(within).query_range(expr, start, end, step)
     }
+    fn check(&self, expr: &str) -> Result<(), String> {
+        let answer = self.ekg.query(expr, Nothing.now());
+        answer["error"]
+            .as_str()
+            .map_or(Ok(()), |wrong| Err(wrong.to_owned()))
+    }
     fn series(&self, selectors: &[&str], window: Window) -> Value {
         self.ekg.series(selectors, window.start, window.end)
     }
