@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use mainstay_core::{
     Finding, Measured, Outcome, Time, Verdict,
-    guard::{Bound, Guard, OnMissing},
+    guard::{Bound, Guard, NO_DATA, OnMissing},
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,7 @@ impl Direction {
 pub fn judge(guard: &Guard, seen: Option<&Measured<Vec<f64>>>, now: Time) -> Finding {
     let spec = &guard.spec;
     let (outcome, value) = match seen {
-        None => (missing(spec.on_missing), "no data".to_owned()),
+        None => (missing(spec.on_missing), NO_DATA.to_owned()),
         Some(seen) if !seen.is_fresh(now, spec.window) => {
             let age = match now.since(seen.observed_at()) {
                 mainstay_core::Span::ZERO => "from a clock ahead of ours".to_owned(),
@@ -54,11 +54,11 @@ pub fn judge(guard: &Guard, seen: Option<&Measured<Vec<f64>>>, now: Time) -> Fin
             };
             (
                 missing(spec.on_missing),
-                format!("no data: last sample {age}"),
+                format!("{NO_DATA}: last sample {age}"),
             )
         }
         Some(seen) => match worst(spec.op, seen.value()) {
-            None => (missing(spec.on_missing), "no data".to_owned()),
+            None => (missing(spec.on_missing), NO_DATA.to_owned()),
             Some(value) if spec.op.holds(value, spec.limit) => (Outcome::Pass, value.to_string()),
             Some(value) => (Outcome::Fail, value.to_string()),
         },

@@ -148,6 +148,9 @@ impl Changes for Desk {
     ) -> BoxFuture<'_, Result<String, Declined>> {
         Box::pin(async move { self.engine.propose(&kind, actor, &request).await })
     }
+    fn ready(&self) -> BoxFuture<'_, Result<(), Declined>> {
+        Box::pin(self.engine.ready())
+    }
     fn may_stop(&self, services: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>> {
         Box::pin(async move { self.engine.may_stop(&services).await })
     }

@@ -82,6 +82,9 @@ fn default_window() -> Span {
     Span::from_secs(30)
 }
 
+/// Stands in place of a value that nothing was measured of.
+pub const NO_DATA: &str = "no data";
+
 /// What a verdict comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -108,6 +111,13 @@ pub struct Finding {
     pub limit: String,
     /// What would change it.
     pub remedy: String,
+}
+
+impl Finding {
+    /// Whether there is no evidence because its signal says nothing, rather than too little.
+    pub fn is_missing(&self) -> bool {
+        self.outcome == Outcome::InsufficientEvidence && self.value.contains(NO_DATA)
+    }
 }
 
 /// What the guard engine says of one step.

@@ -232,6 +232,8 @@ pub trait Changes: Send + Sync {
         actor: Actor,
         reason: String,
     ) -> BoxFuture<'_, Result<String, Declined>>;
+    /// Whether orders are walked and written down now, or why not.
+    fn ready(&self) -> BoxFuture<'_, Result<(), Declined>>;
     /// Whether every instance of these services may stop, which is what taking them out of the catalog does.
     fn may_stop(&self, services: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>>;
     /// Whether services may declare so many instances by fabric: fewer must still carry what is asked of them.

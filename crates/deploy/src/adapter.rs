@@ -6,21 +6,24 @@
 
 pub mod act;
 mod ask;
+mod blocked;
 mod dead;
 mod lease;
 mod leave;
 pub mod limit;
 mod load;
+mod opening;
 mod order;
 mod outlook;
 mod perform;
 mod propose;
 mod scale;
 mod shadow;
+mod standing;
 mod stop;
 #[cfg(test)]
 mod tests;
-mod trouble;
+pub mod trouble;
 pub mod verify;
 mod view;
 
@@ -30,8 +33,7 @@ use std::{
 };
 
 use mainstay_core::{
-    Actor, ChangeId, Expected, FabricName, HostName, ServiceName,
-    catalog::Manage,
+    ChangeId, Expected, FabricName, HostName, ServiceName, Verdict,
     ports::{Clock, Ledger, LedgerError, Signals},
 };
 use mainstay_wire::{Generation, agent::DesiredInstance, router::RouteTable};
@@ -41,6 +43,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{evidence::Bench, model::Model, site::Site};
 use dead::Dead;
 use load::Loads;
+use opening::Unopened;
+use standing::Stood;
 
 /// Entries read at once.
 const PAGE: usize = 512;
@@ -68,7 +72,13 @@ struct Gathered {
     until: mainstay_core::Time,
 }
 
-type Evidence = Arc<tokio::sync::Mutex<Option<Gathered>>>;
+/// What the judge of one rollout has.
+#[derive(Default)]
+struct Evidence {
+    gathered: Arc<tokio::sync::Mutex<Option<Gathered>>>,
+    /// What it said last, worth an entry or not.
+    ruled: Option<Verdict>,
+}
 
 /// What was last ordered.
 #[derive(Default)]
@@ -87,6 +97,10 @@ struct Shared {
     folded: watch::Sender<u64>,
     ordered: Mutex<Ordered>,
     evidence: Mutex<BTreeMap<ChangeId, Evidence>>,
+    /// First releases that do not begin, and why.
+    unopened: Mutex<Unopened>,
+    /// When it was last tried whether the ledger takes anything, and what came of it.
+    stood: tokio::sync::Mutex<Option<Stood>>,
     loads: Mutex<Loads>,
     dead: Mutex<Dead>,
     shadows: Mutex<BTreeMap<ServiceName, shadow::Watched>>,
@@ -124,6 +138,8 @@ impl Engine {
             folded,
             ordered: Mutex::default(),
             evidence: Mutex::default(),
+            unopened: Mutex::default(),
+            stood: tokio::sync::Mutex::default(),
             loads: Mutex::default(),
             dead: Mutex::default(),
             shadows: Mutex::default(),
@@ -226,36 +242,6 @@ impl Engine {
         Generation {
             epoch: leadership.as_ref().map_or(0, |it| it.version),
             counter: ordered.counter,
-        }
-    }
-
-    /// Opens the first release of every service that was declared with a version and never released, and moves
-    /// those that run another count of instances than they declare.
-    async fn keep_opening(self) {
-        let mut folded = self.0.folded.subscribe();
-        loop {
-            let waiting: Vec<(ServiceName, mainstay_core::Version)> = {
-                let model = self.model();
-                model
-                    .services
-                    .iter()
-                    .filter(|(name, spec)| spec.manage == Manage::Full && !model.was_released(name))
-                    .filter_map(|(name, spec)| Some((name.clone(), spec.version.clone()?)))
-                    .collect()
-            };
-            self.open_scales().await;
-            for (service, version) in waiting {
-                let order = propose::Request::first(service.clone(), version);
-                match self.open_rollout(order, Actor::system()).await {
-                    Ok(_) => {}
-                    Err(declined) => {
-                        tracing::info!(%service, %declined, "no first release yet");
-                    }
-                }
-            }
-            let pause = std::time::Duration::from_secs(5);
-            // Hosts may be declared after the service: asked again, also without a new entry.
-            let _ = tokio::time::timeout(pause, folded.changed()).await;
         }
     }
 }

@@ -32,6 +32,12 @@ pub(crate) struct Reason {
     pub(crate) reason: String,
 }
 
+/// `GET /-/ready`: 200 while orders are walked and the ledger takes what is written, 503 with the reason otherwise.
+pub(crate) async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
+    app.changes.ready().await?;
+    Ok("ready\n")
+}
+
 /// `POST /api/v1/actions/KIND`: plans and opens a change.
 pub(crate) async fn propose(
     State(app): State<App>,

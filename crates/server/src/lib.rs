@@ -88,7 +88,7 @@ fn routes(app: App, open: streams::Open) -> Router {
     let host = |route| auth::guarded(route, &app, Scope::Host);
     let send = |route| auth::guarded(route, &app, Scope::Send);
     let routes = Router::new()
-        .route("/-/ready", routing::get(async || "ready\n"))
+        .route("/-/ready", routing::get(actions::ready))
         .route("/-/healthy", routing::get(async || "healthy\n"))
         .route("/api/v1/apply", write(routing::post(resources::apply)))
         .route(

@@ -81,6 +81,9 @@ impl Changes for Empty {
     fn propose(&self, _: String, _: Actor, _: String) -> BoxFuture<'_, Result<String, Declined>> {
         declined()
     }
+    fn ready(&self) -> BoxFuture<'_, Result<(), Declined>> {
+        Box::pin(async { Ok(()) })
+    }
     fn may_stop(&self, _: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>> {
         Box::pin(async { Ok(()) })
     }

@@ -330,6 +330,7 @@ impl Engine {
         let evidence = lock(&self.0.evidence)
             .entry(change.clone())
             .or_default()
+            .gathered
             .clone();
         let deadline = Instant::now() + OPEN_FOR;
         let mut gathered = tokio::time::timeout_at(deadline, evidence.lock())
@@ -461,6 +462,9 @@ impl Engine {
             .get(change)
             .map(|track| track.state.step_words())?;
         let verdict = short(Verdict::new(step, now, findings));
+        if let Some(evidence) = lock(&self.0.evidence).get_mut(change) {
+            evidence.ruled = Some(verdict.clone());
+        }
         Some((ruling, Measured::observe(verdict, now, "routers")))
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 
 /// A larger share of bad instances than this, in per cent, is no matter of single instances: the router
 /// ejects none then.
-const MANY_BAD_PERCENT: usize = 30;
+pub const MANY_BAD_PERCENT: usize = 30;
 
 pub(super) fn found(
     desired: &BTreeMap<ServiceName, Desired>,
@@ -32,7 +32,7 @@ pub(super) fn found(
         }
         found.extend(hoarder(fabric, it));
         for (service, backends) in &it.backends {
-            found.extend(many_bad(fabric, service, backends));
+            found.extend(many(fabric, service, backends));
         }
     }
     for (service, desired) in desired {
@@ -50,6 +50,7 @@ pub(super) fn found(
                 "what": format!("{service} in {fabric}"),
                 "because": format!("{percent} % of its requests are refused by order, to save the rest"),
                 "remedy": format!("mainstay shed {service} 0%{only}, once the rest is carried"),
+                "service": service,
             }));
         }
     }
@@ -74,15 +75,11 @@ fn hoarder(fabric: &FabricName, seen: &SeenFabric) -> Option<Value> {
     }))
 }
 
-fn many_bad(
-    fabric: &FabricName,
-    service: &ServiceName,
-    backends: &[BackendReport],
-) -> Option<Value> {
-    let bad: Vec<&BackendReport> = backends
-        .iter()
-        .filter(|it| it.measured == MeasuredHealth::Bad)
-        .collect();
+/// What is said of the instances of a service in a fabric, where more than [`MANY_BAD_PERCENT`] of them are measured
+/// bad.
+pub fn many_bad(backends: &[BackendReport]) -> Option<String> {
+    let is_bad = |it: &&BackendReport| it.measured == MeasuredHealth::Bad;
+    let bad: Vec<&BackendReport> = backends.iter().filter(is_bad).collect();
     let first = bad.first()?;
     if bad.len() * 100 <= backends.len() * MANY_BAD_PERCENT {
         return None;
@@ -90,14 +87,22 @@ fn many_bad(
     let (good_rps, bad_rps) = backends.iter().fold((0.0, 0.0), |(good, bad), it| {
         (good + it.goodput_rps, bad + it.bad_rps)
     });
+    Some(format!(
+        "{} of its {} instances are measured bad, {bad_rps:.1} bad and {good_rps:.1} good answers a second: {}: {}",
+        bad.len(),
+        backends.len(),
+        first.instance,
+        first.evidence
+    ))
+}
+
+fn many(fabric: &FabricName, service: &ServiceName, backends: &[BackendReport]) -> Option<Value> {
     Some(json!({
         "what": format!("{service} in {fabric}"),
-        "because": format!(
-            "{} of its {} instances are measured bad, {bad_rps:.1} bad and {good_rps:.1} good answers a second: {}: {}",
-            bad.len(), backends.len(), first.instance, first.evidence
-        ),
+        "because": many_bad(backends)?,
         "remedy": "what it calls may be down: mainstay changes --limit 10 shows what moved last; \
                    mainstay get instances shows the evidence on each",
+        "service": service,
     }))
 }
 

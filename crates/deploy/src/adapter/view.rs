@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay_change::freeze::in_force;
 use mainstay_core::{
     ChangeId, FabricName, HostName, InstanceName, Outcome, ServiceName, Time, Version,
     resource::API_VERSION,
@@ -12,7 +11,7 @@ use mainstay_core::{
 use mainstay_wire::{agent::InstanceReport, router::BackendReport};
 use serde_json::{Value, json};
 
-use super::{Engine, lock, trouble};
+use super::{Engine, lock};
 use crate::{
     action,
     capacity::{self, Known},
@@ -105,73 +104,15 @@ impl Engine {
         let now = self.now();
         let seen = self.0.ports.site.seen();
         let model = self.model();
-        let mut blocked: Vec<Value> = Vec::new();
-        let mut open = Vec::new();
-        for track in model.newest_first() {
-            if track.ended_at.is_some() {
-                continue;
-            }
-            open.push(rollout(track));
-            if let Some(why) = track.state.waits_for() {
-                let id = &track.change.id;
-                let remedy = if track.state.has_begun() {
-                    format!("mainstay why {id}; then mainstay rollout resume|promote|abort {id}")
-                } else {
-                    format!(
-                        "mainstay why {id}; it begins by itself once this passes, or mainstay rollout abort {id}"
-                    )
-                };
-                blocked.push(json!({
-                    "what": track.change.title,
-                    "because": why,
-                    "remedy": remedy,
-                    "change": id,
-                }));
-            }
-        }
-        for track in model.newest_actions() {
-            if track.ended_at.is_some() {
-                continue;
-            }
-            open.push(action(track));
-            if let Some(why) = track.state.waits_for() {
-                let id = &track.change.id;
-                blocked.push(json!({
-                    "what": track.change.title,
-                    "because": why,
-                    "remedy": action_remedy(track, id),
-                    "change": id,
-                }));
-            }
-        }
-        for track in model.newest_limits() {
-            if track.ended_at.is_some() {
-                continue;
-            }
-            open.push(limit_test(track));
-            if let Some(why) = track.state.waits_for() {
-                let id = &track.change.id;
-                blocked.push(json!({
-                    "what": track.change.title,
-                    "because": why,
-                    "remedy": format!("it ends by itself; or mainstay rollout abort {id}"),
-                    "change": id,
-                }));
-            }
-        }
-        let freezes = model.freezes.iter();
-        for (name, freeze) in freezes.filter(|(_, spec)| in_force(spec, now)) {
-            blocked.push(json!({
-                "what": format!("freeze {name}"),
-                "because": match freeze.until {
-                    Some(until) => format!("{}, until {until}", freeze.reason),
-                    None => freeze.reason.clone(),
-                },
-                "remedy": "wait, or delete it with a reason",
-            }));
-        }
+        let rollouts = model.newest_first().into_iter();
+        let actions = model.newest_actions().into_iter();
+        let limits = model.newest_limits().into_iter();
+        let open: Vec<Value> = (rollouts.filter(|it| it.ended_at.is_none()).map(rollout))
+            .chain(actions.filter(|it| it.ended_at.is_none()).map(action))
+            .chain(limits.filter(|it| it.ended_at.is_none()).map(limit_test))
+            .collect();
         let desired = model.desired();
-        blocked.extend(trouble::found(&desired, &seen, now));
+        let blocked = self.blocked(&model, &desired, &seen, now);
         let looked = Looked {
             model: &model,
             seen: &seen,
@@ -349,22 +290,6 @@ fn names(service: &ServiceName, slots: &Slots) -> Vec<String> {
         .filter_map(|slot| slot.instance(service).ok())
         .map(|name| name.to_string())
         .collect()
-}
-
-/// What unblocks an action: what its verdict asks for, then what a person can say.
-fn action_remedy(track: &Track<action::State>, id: &ChangeId) -> String {
-    let findings = track.verdicts.last().map_or(&[][..], |it| &it.findings[..]);
-    let remedies: Vec<&str> = findings
-        .iter()
-        .filter(|it| it.outcome != Outcome::Pass && !it.remedy.is_empty())
-        .map(|it| it.remedy.as_str())
-        .collect();
-    let verbs = format!("mainstay rollout resume|abort {id}");
-    if remedies.is_empty() {
-        verbs
-    } else {
-        format!("{}; or {verbs}", remedies.join("; "))
-    }
 }
 
 fn batches(service: &ServiceName, batches: &[Batch]) -> Value {

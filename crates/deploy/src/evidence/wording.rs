@@ -2,14 +2,14 @@
 //!
 //! Guarantees: the sample is printed, and how much of it were probes. Never rounds a count.
 
-use mainstay_core::{Finding, Outcome};
+use mainstay_core::{Finding, Outcome, guard::NO_DATA};
 use mainstay_stats::{Evidence, Judge, Judgement, smallest_detectable};
 
 use super::sample::Probed;
 
 fn percent(share: Option<f64>) -> String {
     share.map_or_else(
-        || "no data".to_owned(),
+        || NO_DATA.to_owned(),
         |share| format!("{:.2} %", share * 100.0),
     )
 }

@@ -260,6 +260,11 @@ impl State {
         self.direction == Direction::Restoring
     }
 
+    /// Whether it waits at a gate for what the judge says.
+    pub fn is_judging(&self) -> bool {
+        matches!(self.phase, Phase::Judging(_))
+    }
+
     /// Whether it waits for processes that replace others.
     pub fn is_replacing(&self) -> bool {
         matches!(self.phase, Phase::Replacing(..))

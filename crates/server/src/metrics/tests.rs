@@ -82,6 +82,17 @@ impl Changes for Nothing {
     fn propose(&self, _: String, _: Actor, _: String) -> BoxFuture<'_, Result<String, Declined>> {
         declined()
     }
+    fn ready(&self) -> BoxFuture<'_, Result<(), Declined>> {
+        Box::pin(async {
+            let what = "the ledger's disk is full";
+            Err(Declined::new(
+                No::Unavailable,
+                "ledger-unwritable",
+                what,
+                "free some",
+            ))
+        })
+    }
     fn may_stop(&self, _: Vec<ServiceName>) -> BoxFuture<'_, Result<(), Declined>> {
         Box::pin(async { Ok(()) })
     }
