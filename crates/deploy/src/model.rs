@@ -373,6 +373,7 @@ impl Model {
             | Event::Raised { .. }
             | Event::ProbesBegan { .. }
             | Event::Held { .. }
+            | Event::Replaces { .. }
             | Event::Drained { .. }
             | Event::Trimmed { .. }
             | Event::Paused { .. }

@@ -6,13 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay_core::{FabricName, HostName, Measured, Percent, ServiceName, Version};
+use mainstay_core::{FabricName, HostName, Measured, Percent, ServiceName, Time, Version};
+use mainstay_wire::agent::ProcessFacts;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     desired::Desired,
     slots::{Slot, Slots},
 };
+
+/// Most processes that one entry names: it stays within its size.
+pub const PROCESSES_MAX: usize = 48;
 
 /// What a person or a schedule tells a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +43,19 @@ pub struct Expected {
     pub incarnation: u64,
 }
 
+/// What is looked for of instances on the move.
+#[derive(Debug, Clone, Copy)]
+pub struct Sought<'a> {
+    /// Their service.
+    pub service: &'a ServiceName,
+    /// Those to verify, and as what.
+    pub wanted: &'a [(Slots, Expected)],
+    /// The processes that were there: only later ones count.
+    pub before: &'a Processes,
+    /// Those that should come to rest.
+    pub draining: &'a Slots,
+}
+
 /// What was seen of instances on the move.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sighting {
@@ -48,6 +65,102 @@ pub struct Sighting {
     pub drained: Slots,
     /// Instances that cannot come up, and why.
     pub failing: Option<(Slots, String)>,
+}
+
+/// A process, as its agent saw it: two of one instance are told apart by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process(
+    /// Its id.
+    pub u32,
+    /// When it started.
+    pub Time,
+);
+
+impl Process {
+    /// As an agent reports it.
+    pub fn of(facts: &ProcessFacts) -> Self {
+        Self(facts.pid, facts.started_at)
+    }
+    /// Whether it is another process than the one `before`, and started after it; where none was there any is.
+    pub fn is_later_than(self, before: Option<Process>) -> bool {
+        before.is_none_or(|before| self.1 > before.1)
+    }
+}
+
+/// The processes of instances; small in JSON, because an entry holds one for each of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Rows", into = "Rows")]
+pub struct Processes(BTreeMap<FabricName, BTreeMap<u32, Process>>);
+
+/// Ordinal, id, start. A number cannot be the key of a map within a tagged event.
+type Rows = BTreeMap<FabricName, Vec<(u32, u32, Time)>>;
+
+impl From<Rows> for Processes {
+    fn from(rows: Rows) -> Self {
+        let of_fabric = |rows: Vec<(u32, u32, Time)>| {
+            let rows = rows.into_iter();
+            rows.map(|(ordinal, pid, at)| (ordinal, Process(pid, at)))
+                .collect()
+        };
+        let all = rows.into_iter();
+        Self(
+            all.map(|(fabric, rows)| (fabric, of_fabric(rows)))
+                .collect(),
+        )
+    }
+}
+
+impl From<Processes> for Rows {
+    fn from(processes: Processes) -> Self {
+        let rows = |of_fabric: BTreeMap<u32, Process>| {
+            let all = of_fabric.into_iter();
+            all.map(|(ordinal, Process(pid, at))| (ordinal, pid, at))
+                .collect()
+        };
+        let all = processes.0.into_iter();
+        all.map(|(fabric, of_fabric)| (fabric, rows(of_fabric)))
+            .collect()
+    }
+}
+
+impl Processes {
+    /// None at all.
+    pub const NONE: Processes = Processes(BTreeMap::new());
+
+    /// That of `slot`.
+    pub fn get(&self, slot: &Slot) -> Option<Process> {
+        self.0.get(&slot.fabric)?.get(&slot.ordinal).copied()
+    }
+    /// Adds one.
+    pub fn insert(&mut self, slot: &Slot, process: Process) {
+        let of_fabric = self.0.entry(slot.fabric.clone()).or_default();
+        of_fabric.insert(slot.ordinal, process);
+    }
+    /// Adds all of `more`.
+    pub fn extend(&mut self, more: &Processes) {
+        for (fabric, processes) in &more.0 {
+            let of_fabric = self.0.entry(fabric.clone()).or_default();
+            of_fabric.extend(processes);
+        }
+    }
+    /// All of them, in parts of which each fits an entry.
+    pub fn parts(&self) -> Vec<Processes> {
+        let one = |fabric: &FabricName, (ordinal, process): (&u32, &Process)| {
+            (Slot::new(fabric.clone(), *ordinal), *process)
+        };
+        let fabrics = self.0.iter();
+        let all: Vec<(Slot, Process)> = fabrics
+            .flat_map(|(fabric, of_fabric)| of_fabric.iter().map(move |it| one(fabric, it)))
+            .collect();
+        let parts = all.chunks(PROCESSES_MAX);
+        parts
+            .map(|part| {
+                let mut some = Processes::default();
+                part.iter().for_each(|(slot, it)| some.insert(slot, *it));
+                some
+            })
+            .collect()
+    }
 }
 
 /// A change that moves instances, as far as leases and admission ask.

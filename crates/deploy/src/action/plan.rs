@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_change::Direction;
-use mainstay_core::{
-    ChangeKind, Emergency, FabricName, HostName, Percent, ServiceName, Span, Time,
-};
+use mainstay_core::{ChangeKind, Emergency, FabricName, HostName, Percent, ServiceName, Span};
 use serde::{Deserialize, Serialize};
 
+pub use crate::moves::{Process, Processes};
 use crate::{
     deployment::Deployment,
+    moves::PROCESSES_MAX,
     slots::{Slot, Slots},
 };
 
@@ -19,8 +19,8 @@ pub const DRAINED_FOR: Span = Span::from_secs(3_600);
 pub const SHED_FOR: Span = Span::from_secs(900);
 /// Longest time that a drain or a shed may be asked for: nothing temporary outlives a day.
 pub const HELD_FOR_MAX: Span = Span::from_secs(86_400);
-/// Most instances of one batch: an entry names the process of each, and stays within its size.
-pub const BATCH_MAX: usize = 48;
+/// Most instances of one batch: an entry names the process of each.
+pub const BATCH_MAX: usize = PROCESSES_MAX;
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,70 +67,6 @@ impl Task {
         match self {
             Self::Restart | Self::Kill | Self::Drain => true,
             Self::Scale { .. } | Self::Shed { .. } => false,
-        }
-    }
-}
-
-/// A process, as its agent saw it: two of one instance are told apart by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Process(
-    /// Its id.
-    pub u32,
-    /// When it started.
-    pub Time,
-);
-
-/// The processes of instances; small in JSON, because an entry holds one for each of a batch.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Rows", into = "Rows")]
-pub struct Processes(BTreeMap<FabricName, BTreeMap<u32, Process>>);
-
-/// Ordinal, id, start. A number cannot be the key of a map within a tagged event.
-type Rows = BTreeMap<FabricName, Vec<(u32, u32, Time)>>;
-
-impl From<Rows> for Processes {
-    fn from(rows: Rows) -> Self {
-        let of_fabric = |rows: Vec<(u32, u32, Time)>| {
-            let rows = rows.into_iter();
-            rows.map(|(ordinal, pid, at)| (ordinal, Process(pid, at)))
-                .collect()
-        };
-        let all = rows.into_iter();
-        Self(
-            all.map(|(fabric, rows)| (fabric, of_fabric(rows)))
-                .collect(),
-        )
-    }
-}
-
-impl From<Processes> for Rows {
-    fn from(processes: Processes) -> Self {
-        let rows = |of_fabric: BTreeMap<u32, Process>| {
-            let all = of_fabric.into_iter();
-            all.map(|(ordinal, Process(pid, at))| (ordinal, pid, at))
-                .collect()
-        };
-        let all = processes.0.into_iter();
-        all.map(|(fabric, of_fabric)| (fabric, rows(of_fabric)))
-            .collect()
-    }
-}
-
-impl Processes {
-    /// That of `slot`.
-    pub fn get(&self, slot: &Slot) -> Option<Process> {
-        self.0.get(&slot.fabric)?.get(&slot.ordinal).copied()
-    }
-    /// Adds one.
-    pub fn insert(&mut self, slot: &Slot, process: Process) {
-        let of_fabric = self.0.entry(slot.fabric.clone()).or_default();
-        of_fabric.insert(slot.ordinal, process);
-    }
-    /// Adds all of `more`.
-    pub fn extend(&mut self, more: &Processes) {
-        for (fabric, processes) in &more.0 {
-            let of_fabric = self.0.entry(fabric.clone()).or_default();
-            of_fabric.extend(processes);
         }
     }
 }

@@ -171,6 +171,15 @@ impl State {
     pub fn before(&self) -> &Processes {
         &self.before
     }
+    /// Those of them whose successors it waits for.
+    pub fn replaced(&self) -> &Processes {
+        static NONE: Processes = Processes::NONE;
+        if self.is_replacing() {
+            &self.before
+        } else {
+            &NONE
+        }
+    }
     /// Instances whose process outlived its grace and was killed.
     pub fn killed(&self) -> &Slots {
         &self.killed

@@ -13,7 +13,10 @@ use super::{
     Engine,
     perform::{LOOK_EVERY, OPEN_FOR},
 };
-use crate::action::{Effect, Input, State};
+use crate::{
+    action::{Effect, Input, State},
+    moves::Sought,
+};
 use seen::{Arriving, Leased};
 
 /// How often a lease is asked for again.
@@ -160,7 +163,13 @@ impl Engine {
             track.is_some_and(|it| it.state.generation() <= generation)
         };
         let resting = state.resting();
-        let sighting = self.observe(service, &wanted, &resting, current).await?;
+        let sought = Sought {
+            service,
+            wanted: &wanted,
+            before: state.replaced(),
+            draining: &resting,
+        };
+        let sighting = self.observe(sought, current).await?;
         Some(self.with_eyes(|it| it.told(&state, &gone, sighting)))
     }
 

@@ -115,6 +115,7 @@ impl Engine {
             if !taken.is_empty() || overdue {
                 return Some(Input::Granted {
                     batch,
+                    before: self.with_eyes(|eyes| eyes.processes(service, &taken)),
                     slots: taken,
                     left,
                     findings: short(Verdict::new("", self.now(), findings)).findings,

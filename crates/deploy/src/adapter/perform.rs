@@ -16,7 +16,7 @@ use super::{Engine, Gathered, lock, propose::declared};
 use crate::{
     evidence::{Arms, Bench, Tick, Traffic},
     model::Model,
-    moves::{Expected, Sighting},
+    moves::{Expected, Processes, Sighting, Sought},
     rollout::{DWELL, Effect, Gate, Input, Ruling},
     site::REPORT_FRESH,
     slots::Slots,
@@ -80,7 +80,18 @@ impl Engine {
                     let track = model.rollouts.get(change);
                     track.is_some_and(|it| it.state.generation() <= generation)
                 };
-                let seen = self.observe(&service, &wanted, &draining, current).await;
+                let before = {
+                    let model = self.model();
+                    let track = model.rollouts.get(change);
+                    track.map_or_else(Processes::default, |it| it.state.before().clone())
+                };
+                let sought = Sought {
+                    service: &service,
+                    wanted: &wanted,
+                    before: &before,
+                    draining: &draining,
+                };
+                let seen = self.observe(sought, current).await;
                 seen.map(|seen| Input::Seen {
                     generation,
                     verified: seen.verified,
@@ -171,15 +182,14 @@ impl Engine {
     /// What is seen of instances on the move, as soon as there is news, for as long as it is `current`.
     pub(super) async fn observe(
         &self,
-        service: &ServiceName,
-        wanted: &[(Slots, Expected)],
-        draining: &Slots,
+        sought: Sought<'_>,
         current: impl Fn(&Model) -> bool,
     ) -> Option<Sighting> {
+        let draining = sought.draining;
         let deadline = Instant::now() + OPEN_FOR;
         loop {
             let now = self.now();
-            let looked = self.with_eyes(|eyes| eyes.look(service, wanted, draining));
+            let looked = self.with_eyes(|eyes| eyes.look(sought));
             let at_rest = !draining.is_empty() && looked.drained.covers(draining);
             let news = !looked.verified.is_empty() || looked.failing.is_some() || at_rest;
             if news || Instant::now() >= deadline {

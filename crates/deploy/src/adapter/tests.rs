@@ -7,8 +7,8 @@ use std::sync::{
 
 use mainstay_change::{Direction, LEASE_EVENT, STATED_VALID_FOR};
 use mainstay_core::{
-    Append, Change, ChangeKind, Emergency, Entry, Finding, HostName, Kind, Measured, NewEntry,
-    Outcome, Resource, Span, StreamId, Time, Version,
+    Actor, Append, Change, ChangeKind, Emergency, Entry, Finding, HostName, Kind, Measured,
+    NewEntry, Outcome, Resource, Span, StreamId, Time, Version,
     catalog::Strategy,
     change::OPENED,
     ports::{BoxFuture, Grown, Growth},
@@ -16,7 +16,7 @@ use mainstay_core::{
 };
 use mainstay_store::{Options, Store};
 use mainstay_wire::{
-    agent::DesiredSet,
+    agent::{DesiredSet, InstanceReport, InstanceState, ProcessFacts},
     router::{BackendReport, ClaimedHealth, HealthVerdict, MeasuredHealth, RouteTable},
 };
 use serde_json::{Value, json};
@@ -26,10 +26,12 @@ use super::{
     *,
 };
 use crate::{
-    Deployment, Slots, Terms,
+    Deployment, Slot, Slots, Terms,
     evidence::Bench,
-    rollout::{Input, message::Ruling},
-    site::{Seen, SeenFabric},
+    model::EVENT,
+    moves::{Process, Processes},
+    rollout::{Effect, Event, Gate, Input, Role, message::Ruling},
+    site::{Seen, SeenFabric, SeenHost},
 };
 
 /// Instances of `voyager` in `lax`.
@@ -239,6 +241,32 @@ impl World {
         change.id
     }
 
+    /// What happened to a rollout.
+    async fn happens(&self, change: &ChangeId, events: &[Event]) {
+        let entry = |event: &Event| NewEntry {
+            stream: mainstay_core::change::change_stream(change),
+            kind: EVENT.to_owned(),
+            schema: 1,
+            body: json!(event).to_string(),
+        };
+        self.write(events.iter().map(entry).collect()).await;
+    }
+
+    /// What the engine says to the effect of `change` that `is` the one meant.
+    async fn says(&self, change: &ChangeId, is: impl Fn(&Effect) -> bool) -> Input {
+        let due = {
+            let model = self.engine.model();
+            let state = &model.rollouts[change].state;
+            let now = self.clock.now();
+            <crate::rollout::Rollout as mainstay_change::Machine>::due(state, now)
+        };
+        let effect = due.iter().find(|it| is(it)).expect("it is due");
+        let told = self
+            .engine
+            .perform(change.clone(), json!(effect).to_string());
+        serde_json::from_str(&told.await[0]).unwrap()
+    }
+
     async fn entries(&self) -> Vec<Entry> {
         self.ledger.since(0, PAGE).await.unwrap()
     }
@@ -430,4 +458,196 @@ async fn a_freeze_that_comes_while_a_rollout_runs_holds_its_gates_its_batches_an
     assert_eq!(ruled().await.0, Ruling::Pass);
     assert!(world.asked(&change, Direction::Forward).await.is_some());
     assert_eq!(promoted().await, "refused", "it is at no gate yet");
+}
+
+/// A release of the same bytes where no router tells versions apart: only its start tells the old process from its
+/// successor, whatever its agent calls it.
+#[tokio::test]
+async fn a_process_that_started_before_its_batch_is_not_taken_for_its_successor() {
+    let world = World::new(json!({})).await;
+    let change = world.opened(None).await;
+    let slot = Slot::new(lax(), 1);
+    let slots: Slots = [slot.clone()].into_iter().collect();
+    let mut before = Processes::default();
+    before.insert(&slot, Process(7, START));
+    let at = START;
+    let began = Event::Began {
+        at,
+        batch: 1,
+        slots: slots.clone(),
+        left: BTreeMap::new(),
+        findings: vec![],
+    };
+    let replaces = Event::Replaces { at, before };
+    let drained = Event::Drained { at, overdue: false };
+    world.happens(&change, &[began, replaces, drained]).await;
+    let reports = |pid: u32, started_at: Time| {
+        let process = ProcessFacts {
+            boot_id: "boot".to_owned(),
+            pid,
+            start_ticks: 1,
+            started_at,
+            exe_sha256: "same".to_owned(),
+            listening_port: Some(80),
+            rss_bytes: 0,
+            open_files: 0,
+        };
+        let report = InstanceReport {
+            instance: "voyager-lax-1".parse().unwrap(),
+            service: voyager(),
+            version: "v2".parse().unwrap(),
+            incarnation: 4,
+            state: InstanceState::Running,
+            port: Some(80),
+            process: Some(process),
+            artifact_sha256: Some("same".to_owned()),
+            unordered_exits: 0,
+            killed_last: false,
+        };
+        let host = SeenHost {
+            connected: true,
+            received_at: world.clock.now(),
+            instances: vec![report],
+            ..SeenHost::default()
+        };
+        lock(&world.reports.0)
+            .hosts
+            .insert("h1".parse().unwrap(), host);
+    };
+    let verified = async || {
+        let told = world
+            .says(&change, |it| matches!(it, Effect::Observe { .. }))
+            .await;
+        match told {
+            Input::Seen { verified, .. } => verified.value().clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    reports(7, START);
+    assert!(verified().await.is_empty(), "it is the one that was there");
+    reports(8, START + Span::from_millis(10));
+    assert_eq!(verified().await, slots);
+}
+
+#[tokio::test]
+async fn a_gate_that_waits_because_a_signal_says_nothing_is_blocked_and_the_signal_is_named() {
+    let world = World::new(json!({})).await;
+    let guard = json!({"expr": "sum(rate(orders_total[1m]))", "op": ">", "limit": 1});
+    world
+        .write(vec![applied(Kind::Guard, "orders", &guard)])
+        .await;
+    let change = world.opened(None).await;
+    let at = START;
+    let one = |ordinal| -> Slots { [Slot::new(lax(), ordinal)].into_iter().collect() };
+    let surged = |ordinal, role| Event::Surged {
+        at,
+        slots: one(ordinal),
+        role,
+    };
+    let seen = |ordinal| Event::Verified {
+        at,
+        slots: one(ordinal),
+        source: "agent".to_owned(),
+    };
+    world
+        .happens(
+            &change,
+            &[
+                surged(13, Role::Canary),
+                surged(14, Role::Control),
+                seen(13),
+                seen(14),
+            ],
+        )
+        .await;
+    let blocked = || -> Vec<Value> {
+        let status = world.engine.view("status", None).unwrap();
+        let status: Value = serde_json::from_str(&status).unwrap();
+        status["blocked"].as_array().unwrap().clone()
+    };
+    let judged = world.says(&change, |it| {
+        matches!(
+            it,
+            Effect::Judge {
+                gate: Gate::Canary { .. },
+                ..
+            }
+        )
+    });
+    judged.await;
+    assert!(blocked().is_empty(), "a gate is open for a while anyway");
+    let later = START + Span::from_secs(10);
+    world.clock.0.store(later.millis(), Ordering::Relaxed);
+    let blocked = blocked();
+    let text = |field: &str| blocked[0][field].as_str().unwrap();
+    assert!(
+        text("because").starts_with("canary 1 % waits for evidence"),
+        "{blocked:?}"
+    );
+    assert!(
+        text("because").contains("`orders` says nothing"),
+        "{blocked:?}"
+    );
+    assert!(
+        text("remedy").contains("restore the samples of `sum(rate(orders_total[1m]))`"),
+        "{blocked:?}"
+    );
+    assert_eq!(text("service"), "voyager");
+}
+
+#[tokio::test]
+async fn a_first_release_that_cannot_be_opened_is_blocked_with_why_and_what_to_do() {
+    let world = World::new(json!({})).await;
+    world.leads_by(world.lead().await);
+    let shop = json!({"owner": "o", "version": "v1", "instances": {"iad": 2}, "run": {"artifacts": "/nowhere"}});
+    let iad = applied(Kind::Fabric, "iad", &json!({}));
+    world
+        .write(vec![iad, applied(Kind::Service, "shop", &shop)])
+        .await;
+    let opening = world.engine.clone().keep_opening();
+    let told = async {
+        let mut looks = tokio::time::interval(std::time::Duration::from_millis(10));
+        loop {
+            looks.tick().await;
+            let status = world.engine.view("status", None).unwrap();
+            let status: Value = serde_json::from_str(&status).unwrap();
+            let blocked = status["blocked"].as_array().unwrap().clone();
+            if let Some(first) = blocked.into_iter().find(|it| it["service"] == "shop") {
+                return first;
+            }
+        }
+    };
+    let told = tokio::select! {
+        () = opening => panic!("it goes on"),
+        told = told => told,
+    };
+    assert_eq!(told["what"], "the first release of shop, v1");
+    assert_eq!(
+        told["because"],
+        "shop wants 2 instances in iad, which has no host"
+    );
+    let remedy = told["remedy"].as_str().unwrap();
+    assert!(remedy.contains("declare a host there"), "{remedy}");
+}
+
+#[tokio::test]
+async fn a_server_is_ready_while_it_leads_and_no_longer_once_another_one_does() {
+    let world = World::new(json!({})).await;
+    let refused = world.engine.ready().await.unwrap_err();
+    assert_eq!(refused.code, "not-leading");
+    let ready = async || {
+        // What was found stands for a moment.
+        *world.engine.0.stood.lock().await = None;
+        world.engine.ready().await.map_err(|it| it.code)
+    };
+    world.leads_by(world.lead().await);
+    let before = world.entries().await.len();
+    assert_eq!(ready().await, Ok(()));
+    assert_eq!(
+        world.entries().await.len(),
+        before,
+        "nothing is written to find out"
+    );
+    world.lead().await;
+    assert_eq!(ready().await, Err("not-leading"));
 }

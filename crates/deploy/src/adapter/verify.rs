@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 
 use mainstay_core::{FabricName, Measured, ServiceName, Time};
 use mainstay_wire::{
-    agent::{InstanceReport, InstanceState},
+    agent::{InstanceReport, InstanceState, ProcessFacts},
     router::RouteTable,
 };
 
 use super::{Engine, lock};
 use crate::{
     model::Model,
-    moves::Expected,
+    moves::{Expected, Process, Processes, Sought},
     site::Seen,
     slots::{Slot, Slots},
 };
@@ -68,18 +68,19 @@ impl Engine {
 
 impl Eyes<'_> {
     /// What is seen of instances on the move.
-    pub fn look(
-        self,
-        service: &ServiceName,
-        wanted: &[(Slots, Expected)],
-        draining: &Slots,
-    ) -> Looked {
+    pub fn look(self, sought: Sought<'_>) -> Looked {
+        let Sought {
+            service,
+            wanted,
+            before,
+            draining,
+        } = sought;
         let mut looked = Looked::default();
         let mut failing = Slots::default();
         let mut because = None;
         for (slots, expected) in wanted {
             for slot in slots.iter() {
-                match self.one(service, slot, expected) {
+                match self.one(service, slot, expected, before.get(slot)) {
                     One::AsWanted(at) => {
                         looked.verified.insert(slot.clone());
                         looked.at = Some(looked.at.map_or(at, |before| before.min(at)));
@@ -101,7 +102,13 @@ impl Eyes<'_> {
         looked
     }
 
-    fn one(self, service: &ServiceName, slot: &Slot, expected: &Expected) -> One {
+    fn one(
+        self,
+        service: &ServiceName,
+        slot: &Slot,
+        expected: &Expected,
+        before: Option<Process>,
+    ) -> One {
         let (seen, now) = (self.seen, self.now);
         let Ok(name) = slot.instance(service) else {
             return One::Failing("its name is too long".to_owned());
@@ -132,7 +139,9 @@ impl Eyes<'_> {
             | InstanceState::Gone => return One::NotYet,
             InstanceState::Running => {}
         }
-        if !is_identified(report) {
+        // An agent that calls the old process by the new name is not believed.
+        let is_later = |process: &ProcessFacts| Process::of(process).is_later_than(before);
+        if !is_identified(report) || !report.process.as_ref().is_some_and(is_later) {
             return One::NotYet;
         }
         let routed = self
@@ -147,6 +156,19 @@ impl Eyes<'_> {
             Some(at) => One::AsWanted(at.min(host.received_at)),
             None => One::NotYet,
         }
+    }
+
+    /// The processes of `slots` as their agents saw them last.
+    pub fn processes(self, service: &ServiceName, slots: &Slots) -> Processes {
+        let mut all = Processes::default();
+        for slot in slots.iter() {
+            let name = slot.instance(service).ok();
+            let found = name.and_then(|name| self.seen.instance(name.as_str()));
+            if let Some(process) = found.and_then(|(_, report)| report.process.as_ref()) {
+                all.insert(slot, Process::of(process));
+            }
+        }
+        all
     }
 
     fn at_rest(self, service: &ServiceName, slot: &Slot) -> bool {

@@ -13,7 +13,7 @@ use super::{
     order,
     state::{At, Phase, Role, State},
 };
-use crate::slots::Slots;
+use crate::{moves::Processes, slots::Slots};
 
 /// Oldest measurement that moves a rollout.
 pub const FRESH: Span = Span::from_secs(5);
@@ -52,9 +52,18 @@ pub(super) fn decide(state: &State, now: Time, input: Input) -> Result<Vec<Event
         Input::Granted {
             batch,
             slots,
+            before,
             left,
             findings,
-        } => Ok(granted(state, now, batch, slots, left, findings)),
+        } => {
+            let grant = Grant {
+                slots,
+                before,
+                left,
+                findings,
+            };
+            Ok(granted(state, now, batch, grant))
+        }
         Input::Settled { number } => Ok(
             if state.phase == Phase::Settling && number == state.plan.number() {
                 vec![Event::Settled { at: now }]
@@ -249,17 +258,24 @@ fn dwell(state: &State, gate: Gate) -> Span {
     }
 }
 
-fn granted(
-    state: &State,
-    now: Time,
-    batch: u32,
+/// What may be out at once.
+struct Grant {
     slots: Slots,
+    before: Processes,
     left: BTreeMap<FabricName, u32>,
     findings: Vec<Finding>,
-) -> Vec<Event> {
+}
+
+fn granted(state: &State, now: Time, batch: u32, grant: Grant) -> Vec<Event> {
     if state.phase != Phase::Leasing(batch) || state.is_halted() || state.stops().is_some() {
         return vec![];
     }
+    let Grant {
+        slots,
+        before,
+        left,
+        findings,
+    } = grant;
     let movable = state.to_move();
     let slots: Slots = slots
         .iter()
@@ -267,13 +283,16 @@ fn granted(
         .cloned()
         .collect();
     if !slots.is_empty() {
-        return vec![Event::Began {
+        let parts = before.parts().into_iter().filter(|_| !state.retires());
+        let replaces = parts.map(|before| Event::Replaces { at: now, before });
+        let began = Event::Began {
             at: now,
             batch,
             slots,
             left,
             findings,
-        }];
+        };
+        return std::iter::once(began).chain(replaces).collect();
     }
     let mut events = Vec::new();
     if state.held.is_none() {

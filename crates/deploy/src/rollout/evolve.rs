@@ -55,6 +55,7 @@ pub(super) fn evolve(state: &mut State, event: &Event) {
                 enter(state, Phase::Draining(*batch, slots.clone()), *at);
             }
         }
+        Event::Replaces { before, .. } => state.before.extend(before),
         Event::Drained { at, .. } => drained(state, *at),
         Event::Trimmed { at } => {
             state.slots.retain(|_, slot| slot.at != At::Leaving);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::Role;
 pub use crate::moves::{Expected, Verb};
-use crate::{deployment::Deployment, slots::Slots};
+use crate::{deployment::Deployment, moves::Processes, slots::Slots};
 
 /// What a verdict is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,8 @@ pub enum Input {
         batch: u32,
         /// Those that may be taken out; none where room must be made first.
         slots: Slots,
+        /// The processes that are there.
+        before: Processes,
         /// Share of requests that the version to leave must still take, where the other cannot carry all.
         left: BTreeMap<FabricName, u32>,
         /// The arithmetic, one a fabric.
@@ -183,6 +185,14 @@ pub enum Event {
         left: BTreeMap<FabricName, u32>,
         /// The arithmetic.
         findings: Vec<Finding>,
+    },
+    /// Processes that the batch replaces, as their agents saw them last: their successors start later. In parts, of
+    /// which each fits an entry.
+    Replaces {
+        /// When.
+        at: Time,
+        /// Those.
+        before: Processes,
     },
     /// The batch holds no request any more: its processes are replaced.
     Drained {

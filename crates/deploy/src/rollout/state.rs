@@ -12,6 +12,7 @@ use super::message::{Gate, Ruling};
 use crate::{
     deployment::Deployment,
     desired::{Desired, Wanted},
+    moves::Processes,
     plan::{self, ALL, RolloutPlan},
     slots::{Slot, Slots},
 };
@@ -138,6 +139,8 @@ pub struct State {
     pub(crate) stuck: Option<String>,
     /// Whether a batch was refused once, and told.
     pub(crate) held: Option<String>,
+    /// The processes that it replaced.
+    pub(crate) before: Processes,
     /// Whether probes are sent: from then on until it ends or turns back, while it is not paused.
     pub(crate) probing: bool,
 }
@@ -186,6 +189,7 @@ impl State {
             failure: None,
             stuck: None,
             held: None,
+            before: Processes::default(),
             probing: false,
             plan,
         }
@@ -209,6 +213,11 @@ impl State {
     /// When its present phase began.
     pub fn since(&self) -> Time {
         self.since
+    }
+
+    /// The processes that it replaced: what comes in their place started later.
+    pub fn before(&self) -> &Processes {
+        &self.before
     }
 
     /// Instances there were in `fabric`.

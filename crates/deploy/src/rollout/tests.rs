@@ -14,7 +14,7 @@ use mainstay_core::{
 };
 
 use super::*;
-use crate::{Deployment, Slot, Slots, plan::ALL, plan::Terms};
+use crate::{Deployment, Slot, Slots, moves::Processes, plan::ALL, plan::Terms};
 
 /// Hosts in the fabric.
 const HOSTS: u32 = 5;
@@ -245,6 +245,7 @@ impl Walk {
         self.tell(Input::Granted {
             batch,
             slots: candidates.iter().take(count).cloned().collect(),
+            before: Processes::default(),
             left: [(lax(), left)].into(),
             findings: vec![finding(Outcome::Pass)],
         })

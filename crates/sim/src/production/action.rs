@@ -6,6 +6,7 @@ use mainstay_deploy::{
     Deployment, Slot, Slots,
     action::{Effect, Event, Input, State, Task},
     adapter::act::seen::Leased,
+    moves::Sought,
 };
 
 use super::{Production, orders::Mind};
@@ -35,10 +36,15 @@ impl Sim<Production> {
             Effect::Observe { generation } if state.generation() == *generation => {
                 let arriving = mind.eyes(self.now()).arriving(state)?;
                 let resting = state.resting();
-                let sighting = self.observe(mind, &arriving.wanted, &resting, overdue)?;
-                let all = sighting.verified.value().clone();
+                let sought = Sought {
+                    service: &self.scene.service,
+                    wanted: &arriving.wanted,
+                    before: state.replaced(),
+                    draining: &resting,
+                };
+                let sighting = self.observe(mind, sought, overdue)?;
                 let told = mind.eyes(self.now()).told(state, &arriving.gone, sighting);
-                Some(self.mistold(told, all))
+                Some(self.mistold(told))
             }
             Effect::Confirm { generation } if state.generation() == *generation => {
                 let at = match self.planted {
@@ -108,30 +114,14 @@ impl Sim<Production> {
         mind.eyes(self.now()).told_stopped(state)
     }
 
-    /// What hands with a bug would have told; `all` looked like what is wanted.
-    fn mistold(&self, told: Input, all: Slots) -> Input {
-        match told {
-            Input::Seen {
-                generation,
-                verified,
-                killed,
-                drained,
-                failing,
-            } => Input::Seen {
-                generation,
-                verified: match self.planted {
-                    Planted::StartIgnored => verified.map(|_| all),
-                    _ => verified,
-                },
-                killed: match self.planted {
-                    Planted::KillsUnsaid => Slots::default(),
-                    _ => killed,
-                },
-                drained,
-                failing,
-            },
-            other => other,
+    /// What hands with a bug would have told.
+    fn mistold(&self, mut told: Input) -> Input {
+        if let Input::Seen { killed, .. } = &mut told
+            && self.planted == Planted::KillsUnsaid
+        {
+            *killed = Slots::default();
         }
+        told
     }
 
     pub(super) fn acted(&mut self, change: &ChangeId, event: &Event, before: &State) {

@@ -5,15 +5,15 @@
 
 use mainstay_change::{Direction, LeaseBook, freeze};
 use mainstay_core::{
-    ChangeId, ChangeKind, Expected, FabricName, Finding, HostName, Name, Outcome, Span, Version,
-    catalog::FreezeSpec,
+    ChangeId, ChangeKind, Expected, FabricName, Finding, HostName, Name, Outcome, Span, Time,
+    Version, catalog::FreezeSpec,
 };
 use mainstay_deploy::{
     Deployment, Slots, action,
     capacity::{self, Grant, Known},
     deployment::deployment_stream,
     limit,
-    moves::{Expected as Wanted, Sighting},
+    moves::{Processes, Sighting, Sought},
     rollout,
     site::Seen,
 };
@@ -126,17 +126,22 @@ impl Sim<Production> {
     pub(super) fn observe(
         &self,
         mind: &Mind,
-        wanted: &[(Slots, Wanted)],
-        draining: &Slots,
+        sought: Sought<'_>,
         overdue: bool,
     ) -> Option<Sighting> {
-        let now = self.now();
-        let believed = (self.planted == Planted::ClaimsTrusted).then(|| believed(&mind.seen));
+        let (now, draining) = (self.now(), sought.draining);
+        let nothing = Processes::NONE;
+        let before = match self.planted {
+            Planted::StartIgnored => &nothing,
+            _ => sought.before,
+        };
+        let sought = Sought { before, ..sought };
+        let believed = (self.planted == Planted::ClaimsTrusted).then(|| believed(&mind.seen, now));
         let mut eyes = mind.eyes(now);
         if let Some(believed) = &believed {
             eyes.seen = believed;
         }
-        let mut looked = eyes.look(&self.scene.service, wanted, draining);
+        let mut looked = eyes.look(sought);
         // In flight before a crash is in flight after it, unless only this leader's own are counted.
         let forgets = self.planted == Planted::ForgetsInFlight && self.led_at > self.at(0).millis();
         if self.planted == Planted::DrainedTooSoon || forgets {
@@ -330,7 +335,7 @@ impl Sim<Production> {
 }
 
 /// What agents say, as if the kernel and the callers had said it too.
-fn believed(seen: &Seen) -> Seen {
+fn believed(seen: &Seen, now: Time) -> Seen {
     let mut believed = seen.clone();
     for report in believed.hosts.values_mut().flat_map(|it| &mut it.instances) {
         if report.state != InstanceState::Running {
@@ -341,7 +346,7 @@ fn believed(seen: &Seen) -> Seen {
             boot_id: String::new(),
             pid: 1,
             start_ticks: 0,
-            started_at: mainstay_core::Time::from_millis(0),
+            started_at: now,
             exe_sha256: sha,
             listening_port: report.port,
             rss_bytes: 0,

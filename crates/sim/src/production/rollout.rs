@@ -6,7 +6,7 @@ use mainstay_change::Direction;
 use mainstay_core::{ChangeId, Entry, InstanceName, Measured, Outcome, Verdict, Version};
 use mainstay_deploy::{
     Deployment, Slots,
-    moves::Expected,
+    moves::{Expected, Sought},
     rollout::{DWELL, Effect, Event, Gate, Input, Ruling, State},
 };
 use rand::RngExt;
@@ -181,7 +181,13 @@ impl Sim<Production> {
                     };
                     wanted.push((control.clone(), old));
                 }
-                let seen = self.observe(mind, &wanted, draining, overdue)?;
+                let sought = Sought {
+                    service: &self.scene.service,
+                    wanted: &wanted,
+                    before: state.before(),
+                    draining,
+                };
+                let seen = self.observe(mind, sought, overdue)?;
                 Some(Input::Seen {
                     generation: *generation,
                     verified: seen.verified,
@@ -219,8 +225,10 @@ impl Sim<Production> {
                     left.insert(fabric.clone(), grant.left);
                     findings.push(grant.finding);
                 }
-                (!slots.is_empty() || overdue).then_some(Input::Granted {
+                let eyes = mind.eyes(self.now());
+                (!slots.is_empty() || overdue).then(|| Input::Granted {
                     batch: *batch,
+                    before: eyes.processes(&self.scene.service, &slots),
                     slots,
                     left,
                     findings,
@@ -340,6 +348,7 @@ impl Sim<Production> {
             | Event::Raised { .. }
             | Event::ProbesBegan { .. }
             | Event::Held { .. }
+            | Event::Replaces { .. }
             | Event::Drained { .. }
             | Event::Failed { .. }
             | Event::Paused { .. }

@@ -9,7 +9,7 @@ use mainstay_wire::agent::InstanceState;
 
 use super::super::{dead, perform::short, verify::Eyes};
 use crate::{
-    action::{Input, Process, Processes, State, Task},
+    action::{Input, Processes, State, Task},
     capacity::Grant,
     moves::{Expected, Mover, Sighting},
     site::Seen,
@@ -47,14 +47,9 @@ impl Eyes<'_> {
 
     /// What an action in `state` is told of a sighting; what is `gone` needs not come back.
     pub fn told(self, state: &State, gone: &Slots, sighting: Sighting) -> Input {
-        let service = &state.plan().service;
-        let verified = sighting.verified.map(|slots| {
-            let now_run = self.processes(service, &slots);
-            let later = slots.iter().filter(|slot| {
-                let (before, now) = (state.before().get(slot), now_run.get(slot));
-                !state.is_replacing() || is_later(before, now)
-            });
-            later.chain(gone.iter()).cloned().collect::<Slots>()
+        let verified = sighting.verified.map(|mut slots| {
+            slots.extend(gone.iter().cloned());
+            slots
         });
         Input::Seen {
             generation: state.generation(),
@@ -115,19 +110,6 @@ impl Eyes<'_> {
             room: false,
             verdict,
         }
-    }
-
-    /// The processes of `slots` as their agents saw them last.
-    fn processes(self, service: &ServiceName, slots: &Slots) -> Processes {
-        let mut all = Processes::default();
-        for slot in slots.iter() {
-            let name = slot.instance(service).ok();
-            let found = name.and_then(|name| self.seen.instance(name.as_str()));
-            if let Some(process) = found.and_then(|(_, report)| report.process.as_ref()) {
-                all.insert(slot, Process(process.pid, process.started_at));
-            }
-        }
-        all
     }
 
     /// Of `verified`, those whose process before had to be killed, as their agents say.
@@ -300,13 +282,4 @@ fn others(
         !leaving.contains(slot) && found == Some(true)
     });
     running.count()
-}
-
-/// Whether `now` is another process than `before`, and started after it.
-fn is_later(before: Option<Process>, now: Option<Process>) -> bool {
-    match (before, now) {
-        (_, None) => false,
-        (None, Some(_)) => true,
-        (Some(Process(_, before)), Some(Process(_, now))) => now > before,
-    }
 }

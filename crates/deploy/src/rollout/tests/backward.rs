@@ -201,6 +201,7 @@ fn the_lease_of_the_way_back_is_another_one_than_that_of_the_way_forward() {
     let late = Input::Granted {
         batch,
         slots: slots([11, 12]),
+        before: Processes::default(),
         left: BTreeMap::new(),
         findings: vec![],
     };

@@ -282,6 +282,7 @@ fn a_lease_that_comes_too_late_moves_nothing_beyond_the_share() {
     let late = Input::Granted {
         batch,
         slots: slots(1..=4),
+        before: Processes::default(),
         left: BTreeMap::new(),
         findings: vec![],
     };

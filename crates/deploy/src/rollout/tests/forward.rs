@@ -154,6 +154,7 @@ fn a_lease_on_instances_that_are_none_of_its_candidates_takes_none_out() {
     let events = walk.tell(Input::Granted {
         batch: 1,
         slots: slots([51, 52, 99]),
+        before: Processes::default(),
         left: BTreeMap::new(),
         findings: vec![],
     });
@@ -162,6 +163,7 @@ fn a_lease_on_instances_that_are_none_of_its_candidates_takes_none_out() {
         walk.tell(Input::Granted {
             batch: 7,
             slots: slots([1]),
+            before: Processes::default(),
             left: BTreeMap::new(),
             findings: vec![],
         }),

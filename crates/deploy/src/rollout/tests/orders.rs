@@ -29,6 +29,7 @@ fn a_lease_that_arrives_in_a_pause_takes_nothing_out() {
     let late = Input::Granted {
         batch: 1,
         slots: slots(1..=4),
+        before: Processes::default(),
         left: BTreeMap::new(),
         findings: vec![],
     };
