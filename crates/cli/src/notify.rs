@@ -1,7 +1,8 @@
 //! Tells people what they should know at once: in the log, and by a JSON POST to each webhook.
 //!
 //! **Guarantees.** Told are: an alert of the rules that begins to fire, and its end; a change that becomes paused (stuck on its way back included) or rolled back, a
-//! service that holds more than half of a router's connections, and an agent or a router that was not heard
+//! service that holds more than half of a router's connections, one of whose instances more than 30 % are measured bad,
+//! an instance that says it is well while callers measure that it is not, and an agent or a router that was not heard
 //! of for [`SILENT_AFTER`]; each once until it is otherwise again. A webhook that does not answer is tried
 //! again for [`post::GIVE_UP_AFTER`], the notes behind it wait in a bounded queue, and what has no room there
 //! is counted and told. **Never** blocks anything, and never tells what happened before the server began.
@@ -47,8 +48,8 @@ const PAGE: usize = 256;
 const REMEMBERED_MAX: usize = 10_000;
 /// The kind of a note on an alert.
 const ALERT: &str = "alert";
-/// Alerts of one round that are told one by one.
-const ALERTS_APART_MAX: usize = 20;
+/// Alerts, or lying instances, of one round that are told one by one.
+const APART_MAX: usize = 20;
 /// Letters of a title.
 const TITLE_MAX: usize = 200;
 /// Letters of a reason: a verdict with its numbers is a few hundred.
@@ -58,7 +59,7 @@ const BECAUSE_MAX: usize = 2_000;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Note {
-    /// `alert`, `change`, `hoarder`, `agent` or `router`.
+    /// `alert`, `change`, `hoarder`, `service`, `instance`, `agent` or `router`.
     kind: &'static str,
     title: String,
     state: String,
@@ -167,7 +168,7 @@ pub(crate) async fn keep_notifying(
 
 /// A note for each alert of a round; one for all where they are many.
 fn alerts(round: &[Told], now: Time) -> Vec<Note> {
-    if round.len() <= ALERTS_APART_MAX {
+    if round.len() <= APART_MAX {
         return round.iter().map(|told| alert(told, now)).collect();
     }
     let firing = |told: &&Told| told.alert.state == AlertState::Firing;

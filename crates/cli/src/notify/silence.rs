@@ -1,4 +1,4 @@
-//! Who was not heard of, and which service holds a router.
+//! Who was not heard of, which service holds a router or is bad in many instances, and which instance lies.
 //!
 //! Guarantees: a pure function of the views and the time; each matter is told once, and again only after it
 //! was otherwise.
@@ -7,11 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay_core::{FabricName, HostName, ServiceName, Time};
+use mainstay_core::{FabricName, HostName, InstanceName, ServiceName, Time};
+use mainstay_deploy::adapter::trouble::many_bad;
 use mainstay_fleet::hub::FleetView;
-use mainstay_traffic::hub::RouterView;
+use mainstay_traffic::hub::{FabricView, RouterView};
+use mainstay_wire::router::{BackendReport, HealthVerdict};
 
-use super::{Note, SILENT_AFTER};
+use super::{APART_MAX, Note, SILENT_AFTER};
 
 /// What was told and still is so.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub(super) struct Heard {
     hosts: BTreeSet<HostName>,
     routers: BTreeSet<FabricName>,
     hoarders: BTreeMap<FabricName, ServiceName>,
+    bad: BTreeSet<(FabricName, ServiceName)>,
+    liars: BTreeMap<FabricName, BTreeSet<InstanceName>>,
 }
 
 impl Heard {
@@ -54,8 +58,64 @@ impl Heard {
                 notes.push(note);
             }
             notes.extend(self.hoarder(fabric, it.hoarder.as_ref(), now));
+            // What a silent router said last says nothing about now.
+            if !self.routers.contains(fabric) {
+                notes.extend(self.many_bad(fabric, it, now));
+                notes.extend(self.lying(fabric, it, now));
+            }
         }
         notes
+    }
+
+    /// Services of which so many instances are measured bad that it is no matter of single ones.
+    fn many_bad(&mut self, fabric: &FabricName, seen: &FabricView, now: Time) -> Vec<Note> {
+        let said = |(service, backends): (&ServiceName, &Vec<BackendReport>)| {
+            Some((service.clone(), many_bad(backends)?))
+        };
+        let bad: BTreeMap<ServiceName, String> = seen.backends.iter().filter_map(said).collect();
+        self.bad
+            .retain(|(of, service)| of != fabric || bad.contains_key(service));
+        let new = bad.into_iter().filter_map(|(service, because)| {
+            let is_new = self.bad.insert((fabric.clone(), service.clone()));
+            let title = format!("{service} is bad in {fabric}");
+            let mut note = Note::new("service", &title, "bad", &because, now);
+            note.service = Some(service);
+            note.fabric = Some(fabric.clone());
+            is_new.then_some(note)
+        });
+        new.collect()
+    }
+
+    /// Instances that say they are well while their callers measure that they are not; one note for all where they
+    /// are many.
+    fn lying(&mut self, fabric: &FabricName, seen: &FabricView, now: Time) -> Vec<Note> {
+        let all = seen.backends.iter();
+        let all = all.flat_map(|(service, of)| of.iter().map(move |it| (service, it)));
+        let lying: Vec<_> = all
+            .filter(|(_, it)| it.verdict == HealthVerdict::Lying)
+            .collect();
+        let names = lying.iter().map(|(_, it)| it.instance.clone()).collect();
+        let before = self.liars.insert(fabric.clone(), names).unwrap_or_default();
+        let new: Vec<_> = lying
+            .into_iter()
+            .filter(|(_, it)| !before.contains(&it.instance))
+            .collect();
+        let told = |title: String, because: &str, service: Option<&ServiceName>| {
+            let mut note = Note::new("instance", &title, "lying", because, now);
+            note.service = service.cloned();
+            note.fabric = Some(fabric.clone());
+            note
+        };
+        if new.len() > APART_MAX {
+            let (service, first) = new[0];
+            let title = format!("{} instances lie in {fabric}", new.len());
+            let because = format!("{} of {service}: {}", first.instance, first.evidence);
+            return vec![told(title, &because, None)];
+        }
+        let one = |(service, it): (&ServiceName, &BackendReport)| {
+            told(format!("{} lies", it.instance), &it.evidence, Some(service))
+        };
+        new.into_iter().map(one).collect()
     }
 
     fn hoarder(
@@ -87,7 +147,10 @@ mod tests {
     use mainstay_core::Span;
     use mainstay_fleet::hub::HostView;
     use mainstay_traffic::hub::FabricView;
-    use mainstay_wire::Generation;
+    use mainstay_wire::{
+        Generation,
+        router::{ClaimedHealth, MeasuredHealth},
+    };
 
     use super::*;
 
@@ -132,6 +195,75 @@ mod tests {
         assert_eq!(kinds(start, late + Span::from_secs(9)), none);
         assert_eq!(kinds(late, late), none);
         assert_eq!(kinds(late, late + SILENT_AFTER), ["agent", "router"]);
+    }
+
+    fn backend(ordinal: u32, bad: bool) -> BackendReport {
+        let (measured, verdict) = if bad {
+            (MeasuredHealth::Bad, HealthVerdict::Lying)
+        } else {
+            (MeasuredHealth::Good, HealthVerdict::Healthy)
+        };
+        BackendReport {
+            instance: format!("feed-lax-{ordinal}").parse().unwrap(),
+            incarnation: 1,
+            seen_version: None,
+            claimed: ClaimedHealth::Ok,
+            measured,
+            verdict,
+            evidence: "health says ok, 0 of 20 answered".to_owned(),
+            in_rotation: true,
+            in_flight: 0,
+            oldest_in_flight: Span::ZERO,
+            goodput_rps: 1.0,
+            bad_rps: 2.0,
+            recent_rps: 1.0,
+            p99_ms: None,
+            limit_broken: false,
+        }
+    }
+
+    #[test]
+    fn a_liar_and_a_service_bad_in_many_instances_are_told_once_until_they_are_otherwise() {
+        let mut heard = Heard::default();
+        let now = Time::from_millis(1_000_000);
+        let mut titles = |heard_at: Time, bad: u32, of: u32| {
+            let (fleet, mut routes) = views(heard_at, None);
+            let backends = (0..of).map(|n| backend(n, n < bad)).collect();
+            let fabric = routes.fabrics.values_mut().next().unwrap();
+            fabric.backends = BTreeMap::from([("feed".parse().unwrap(), backends)]);
+            let notes = heard.look(&fleet, &routes, now);
+            notes.into_iter().map(|note| note.title).collect::<Vec<_>>()
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(titles(now, 0, 10), none);
+        assert_eq!(titles(now, 1, 10), ["feed-lax-0 lies"]);
+        assert_eq!(titles(now, 1, 10), none);
+        let many = [
+            "feed is bad in lax",
+            "feed-lax-1 lies",
+            "feed-lax-2 lies",
+            "feed-lax-3 lies",
+        ];
+        assert_eq!(titles(now, 4, 10), many);
+        assert_eq!(titles(now, 4, 10), none);
+        assert_eq!(titles(now, 0, 10), none);
+        assert_eq!(
+            titles(now, 1, 10),
+            ["feed-lax-0 lies"],
+            "it was well meanwhile"
+        );
+        assert_eq!(
+            titles(now, 30, 100),
+            ["29 instances lie in lax"],
+            "30 % are not too many"
+        );
+        let late = now - SILENT_AFTER;
+        let told = titles(late, 90, 100);
+        assert_eq!(
+            told.len(),
+            2,
+            "a silent router is told, not what it said: {told:?}"
+        );
     }
 
     #[test]
