@@ -20,14 +20,17 @@ pub(crate) struct Sim {
     /// Go on until stopped or until a seed fails.
     #[arg(long)]
     forever: bool,
-    /// Which kind of world, `freeze`, `rollout`, `action` or `limit`; all where unset.
-    #[arg(long, value_parser = named)]
+    #[arg(long, value_parser = named, help = format!("Which kind of world: {}; all where unset", worlds()))]
     world: Option<World>,
 }
 
 fn named(name: &str) -> Result<World, String> {
     let found = World::ALL.into_iter().find(|world| world.name() == name);
-    found.ok_or_else(|| format!("worlds are {}", World::ALL.map(World::name).join(", ")))
+    found.ok_or_else(|| format!("worlds are {}", worlds()))
+}
+
+fn worlds() -> String {
+    World::ALL.map(World::name).join(", ")
 }
 
 pub(crate) fn run(sim: &Sim) -> ExitCode {

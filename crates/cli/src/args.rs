@@ -463,15 +463,38 @@ pub(crate) enum LedgerCommand {
         data_dir: Option<PathBuf>,
     },
     /// Print entries after a position.
-    #[command(after_help = "Examples:\n  mainstay ledger show --since 100")]
+    #[command(
+        after_help = "Examples:\n  mainstay ledger show --since 100\n  mainstay ledger show --stream resource/Service/feed\n\n\
+                      Streams are resource/KIND/NAME, change/ID, deployment/SERVICE."
+    )]
     Show {
         /// Position.
         #[arg(long, default_value_t = 0)]
         since: u64,
+        /// Only entries of this stream.
+        #[arg(long)]
+        stream: Option<String>,
         /// At most so many.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
+    /// Fold the whole ledger anew into the tables that lists and searches read; stop the server first.
+    #[command(
+        after_help = "Examples:\n  mainstay ledger rebuild --data-dir ./data\n  mainstay ledger rebuild --config mainstay.toml"
+    )]
+    Rebuild(Kept),
+}
+
+/// Where a server keeps its ledger.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Kept {
+    /// In this data directory.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where [store] of this configuration says.
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

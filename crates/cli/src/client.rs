@@ -217,17 +217,13 @@ fn explain(problem: &Value, written: impl Fn(&str, &str) -> Option<String>) -> S
     lines.join("\n")
 }
 
-/// The operating system's user: a claim, marked unverified by the server.
+/// The operating system's user by the name it has there, or by number: a claim, marked unverified by the server.
+/// The kernel is asked and not the environment, in which anybody may write any name.
 fn os_user() -> String {
-    use std::os::unix::fs::MetadataExt as _;
-    let named = std::env::var("USER")
-        .or_else(|_| std::env::var("LOGNAME"))
-        .ok()
-        .filter(|name| !name.is_empty());
-    let by_uid = || std::fs::metadata("/proc/self").map(|me| format!("uid-{}", me.uid()));
-    named
-        .or_else(|| by_uid().ok())
-        .unwrap_or_else(|| "unknown".to_owned())
+    let uid = nix::unistd::Uid::effective();
+    let known = nix::unistd::User::from_uid(uid).ok().flatten();
+    let name = known.map(|user| user.name).filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| format!("uid-{uid}"))
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ const ID_LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
 /// Letters in an id: 10 of 32 make a collision within a million changes less likely than 1 in 2,000.
 const ID_LENGTH: usize = 10;
 
+/// Where PostgreSQL listens unless it is told otherwise.
+const POSTGRES_PORT: u16 = 5432;
+
 /// The operating system's wall clock.
 pub(crate) struct SystemClock;
 
@@ -122,8 +125,29 @@ pub(crate) async fn open_data_dir(data_dir: &Path) -> anyhow::Result<Store> {
         .with_context(|| format!("cannot open {}", file.display()))
 }
 
+/// Connects to a PostgreSQL store; an error names database and address, never who logs in with what.
+pub(crate) async fn open_postgres(url: &str) -> anyhow::Result<Store> {
+    opened(Store::postgres(url, Options::default()).await).with_context(|| {
+        let database = named(url);
+        format!("cannot use {database}: start it and let this machine in, or correct [store] url")
+    })
+}
+
+/// What a database's URL names, without user and password.
+fn named(url: &str) -> String {
+    let url = reqwest::Url::parse(url).ok();
+    let Some(url) = url.filter(|url| matches!(url.scheme(), "postgres" | "postgresql")) else {
+        return "the database of [store] url, which is not of the form postgres://HOST/DATABASE"
+            .to_owned();
+    };
+    let database = url.path().trim_start_matches('/');
+    let host = url.host_str().unwrap_or("this machine");
+    let port = url.port().unwrap_or(POSTGRES_PORT);
+    format!("the PostgreSQL database `{database}` at {host}:{port}")
+}
+
 /// A store that was opened, or why not; a ledger that somebody edited comes with the remedy.
-pub(crate) fn opened(store: Result<Store, StoreError>) -> anyhow::Result<Store> {
+fn opened(store: Result<Store, StoreError>) -> anyhow::Result<Store> {
     store.map_err(|error| match error {
         StoreError::Broken(broken) => unreadable(broken),
         other => other.into(),
@@ -137,4 +161,24 @@ pub(crate) fn unreadable(broken: Broken) -> anyhow::Error {
          that, then run `mainstay ledger verify --data-dir DIR`"
     );
     anyhow::Error::new(broken).context(says)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_named_without_who_logs_in() {
+        let of = "postgres://ops:secret@db.example:6432/ledger?sslmode=require";
+        assert_eq!(
+            named(of),
+            "the PostgreSQL database `ledger` at db.example:6432"
+        );
+        let local = named("postgres:///ledger");
+        assert_eq!(
+            local,
+            "the PostgreSQL database `ledger` at this machine:5432"
+        );
+        assert!(!named("ops:secret@db").contains("secret"));
+    }
 }

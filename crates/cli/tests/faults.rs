@@ -202,6 +202,47 @@ fn a_port_that_is_taken_is_named_with_who_holds_it_and_the_first_release_goes_ba
     let (_, _, because) = platform.newest();
     let wanted = format!("port {port} is taken by process {}", std::process::id());
     assert!(because.contains(&wanted), "{because}");
+    let status = platform.status();
+    assert!(
+        status.contains("shop runs nowhere: its first release, v1, was taken back")
+            && status.contains(&wanted)
+            && status.contains("mainstay rollout start shop v1"),
+        "{status}"
+    );
+}
+
+#[test]
+fn a_first_release_whose_artifact_is_missing_says_so_until_it_is_there() {
+    let platform = Platform::start();
+    platform.build("v1", &[]);
+    assert!(
+        platform
+            .apply(&platform.service("v2", "careful"))
+            .status
+            .success()
+    );
+    platform.until("it is told", || {
+        platform.status().contains("there is no artifact")
+    });
+    let status = platform.status();
+    assert!(
+        status.contains("the first release of shop, v2")
+            && status.contains("to unblock: put the version there"),
+        "{status}"
+    );
+    let said = platform.run(&["describe", "service/shop"]);
+    let described = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(
+        described.contains("# the first release of shop, v2: there is no artifact")
+            && described.contains("appliedAt: \"20")
+            && described.contains("mainstay ledger show --stream resource/Service/shop"),
+        "{described}"
+    );
+    let history = platform.json(&["ledger", "show", "--stream", "resource/Service/shop"]);
+    assert_eq!(history.as_array().unwrap().len(), 1);
+    platform.build("v2", &[]);
+    platform.wait_for("shop", "done");
+    assert!(platform.status().starts_with("Nothing is blocked."));
 }
 
 #[test]
@@ -305,7 +346,12 @@ fn on_a_full_disk_nothing_begins_and_a_rollout_still_goes_back() {
     );
     let (id, _, _) = platform.newest();
     platform.until("the canary is placed", || platform.pids().len() == 4);
+    platform.until("it is ready", || platform.ready().0 == "200");
     disk.fill(60 << 20);
+    platform.until("it is ready no longer, and says why", || {
+        let (status, body) = platform.ready();
+        status == "503" && body.contains("the ledger's disk is full")
+    });
     let said =
         platform.apply("apiVersion: mainstay/v1\nkind: Fabric\nmetadata: {name: iad}\nspec: {}\n");
     assert_eq!(code(&said), EXIT_ERROR);
@@ -319,6 +365,7 @@ fn on_a_full_disk_nothing_begins_and_a_rollout_still_goes_back() {
     platform.wait_for("shop", "rolled-back");
     assert!(platform.run(&["ledger", "verify"]).status.success());
     disk.empty();
+    platform.until("it is ready again", || platform.ready().0 == "200");
     let said =
         platform.apply("apiVersion: mainstay/v1\nkind: Fabric\nmetadata: {name: iad}\nspec: {}\n");
     assert!(said.status.success(), "{}", stderr(&said));

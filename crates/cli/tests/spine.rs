@@ -113,6 +113,9 @@ fn what_is_applied_is_listed_recorded_as_one_change_and_the_chain_holds() {
         (&"done".into(), &"apply".into())
     );
     assert_eq!(changes[0]["change"]["actor"]["verified"], false);
+    let told = Command::new("id").args(["-un"]).output().unwrap();
+    let me = String::from_utf8_lossy(&told.stdout);
+    assert_eq!(changes[0]["change"]["actor"]["id"], me.trim());
     assert_eq!(
         server.json(&["ledger", "verify"])["entries"],
         5,
@@ -243,7 +246,10 @@ fn a_guard_or_a_policy_that_can_never_hold_is_refused_with_its_place_and_the_rem
         }
     }
     let twice = server.apply(&format!("{before}---\n{before}"));
-    for place in ["input.yaml:3:18 and ", "input.yaml:8:18: Fabric/lax metadata.name"] {
+    for place in [
+        "input.yaml:3:18 and ",
+        "input.yaml:8:18: Fabric/lax metadata.name",
+    ] {
         assert!(stderr(&twice).contains(place), "{}", stderr(&twice));
     }
     assert_eq!(server.json(&["ledger", "verify"])["entries"], 1);

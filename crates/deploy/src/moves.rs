@@ -156,7 +156,9 @@ impl Processes {
         parts
             .map(|part| {
                 let mut some = Processes::default();
-                part.iter().for_each(|(slot, it)| some.insert(slot, *it));
+                for (slot, it) in part {
+                    some.insert(slot, *it);
+                }
                 some
             })
             .collect()

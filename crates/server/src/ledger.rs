@@ -9,7 +9,7 @@ use axum::{
     response::sse::{Event, KeepAlive, Sse},
 };
 use futures_util::{Stream, stream};
-use mainstay_core::{Entry, ports::LedgerError};
+use mainstay_core::{Entry, StreamId, ports::LedgerError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -28,15 +28,22 @@ pub(crate) struct Page {
     #[serde(default)]
     since: Count<u64>,
     limit: Option<Count<usize>>,
+    stream: Option<StreamId>,
 }
 
-/// `GET /api/v1/ledger?since=SEQ`: entries after SEQ, oldest first.
+/// `GET /api/v1/ledger?since=SEQ&stream=STREAM`: entries after SEQ, oldest first; of one stream where it is named.
 pub(crate) async fn since(
     State(app): State<App>,
     Queried(page): Queried<Page>,
 ) -> Result<Json<Vec<Entry>>, Problem> {
     let limit = page.limit.map_or(100, |limit| limit.0).min(PAGE_MAX);
-    Ok(Json(app.ledger.since(page.since.0, limit).await?))
+    let Some(stream) = &page.stream else {
+        return Ok(Json(app.ledger.since(page.since.0, limit).await?));
+    };
+    let mut entries = app.ledger.stream(stream).await?;
+    entries.retain(|entry| entry.seq > page.since.0);
+    entries.truncate(limit);
+    Ok(Json(entries))
 }
 
 /// `GET /api/v1/ledger/feed`: every entry as it is committed; `Last-Event-ID` resumes without a gap.

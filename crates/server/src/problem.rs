@@ -141,7 +141,8 @@ pub(crate) fn unreadable(what: &str, error: &serde_json::Error) -> Problem {
         StatusCode::INTERNAL_SERVER_ERROR,
         "unreadable-row",
         format!("{what} cannot be read: {error}"),
-        "run `mainstay ledger verify`; if the chain holds, rebuild the projections",
+        "run `mainstay ledger verify`; if the chain holds, stop the server and run `mainstay ledger rebuild` with \
+         its --data-dir or --config",
     )
 }
 

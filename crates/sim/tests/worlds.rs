@@ -222,7 +222,6 @@ fn every_bug_planted_in_a_rollout_is_found_under_the_name_of_what_it_breaks() {
         World::Rollout,
         &[
             (Planted::ClaimsTrusted, Invariant::Truth, 0),
-            (Planted::StartIgnored, Invariant::Truth, 0),
             (Planted::StaleVerdicts, Invariant::Guard, 110),
             (Planted::NoLease, Invariant::Ledger, 0),
             (Planted::BatchIgnoresArithmetic, Invariant::Floor, 0),

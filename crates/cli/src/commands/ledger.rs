@@ -1,14 +1,16 @@
-//! `ledger verify` and `ledger show`.
+//! `ledger verify`, `ledger show` and `ledger rebuild`.
 
 use std::{path::Path, process::ExitCode};
 
+use anyhow::{Context as _, bail};
 use mainstay_core::{Hash, ledger::Broken};
-use mainstay_store::StoreError;
+use mainstay_store::{Options, StoreError};
 use serde_json::{Value, json};
 
 use crate::{
-    args::{Format, Global, LedgerCommand},
-    client::Client,
+    args::{Format, Global, Kept, LedgerCommand},
+    client::{Client, parameters},
+    config::Config,
     output, ports,
 };
 
@@ -35,14 +37,47 @@ pub(crate) async fn run(global: &Global, command: LedgerCommand) -> anyhow::Resu
             let answer: Value = Client::new(global)?.get("/api/v1/ledger/verify").await?;
             report(global.output, &answer)
         }
-        LedgerCommand::Show { since, limit } => {
-            let entries: Vec<Value> = Client::new(global)?
-                .get(&format!("/api/v1/ledger?since={since}&limit={limit}"))
-                .await?;
+        LedgerCommand::Rebuild(kept) => {
+            let tables = rebuilt(&kept).await?;
+            output::print(&format!("rebuilt: {}", tables.join(", ")))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        LedgerCommand::Show {
+            since,
+            stream,
+            limit,
+        } => {
+            let (since, limit) = (since.to_string(), limit.to_string());
+            let mut pairs = vec![("since", since.as_str()), ("limit", limit.as_str())];
+            pairs.extend(stream.as_deref().map(|stream| ("stream", stream)));
+            let path = format!("/api/v1/ledger{}", parameters(&pairs));
+            let entries: Vec<Value> = Client::new(global)?.get(&path).await?;
             show(global.output, &entries)?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Folds the ledger into each of its tables anew; their names.
+async fn rebuilt(kept: &Kept) -> anyhow::Result<Vec<&'static str>> {
+    let store = match (&kept.data_dir, &kept.config) {
+        (Some(data_dir), _) => ports::open_data_dir(data_dir).await?,
+        (None, Some(file)) => {
+            let config = Config::read(file)?;
+            let url = config.store.url.as_ref().with_context(|| {
+                let file = file.display();
+                format!("{file} names no [store] url: name the server's --data-dir instead")
+            })?;
+            ports::open_postgres(url).await?
+        }
+        (None, None) => bail!("name the server's --data-dir or --config"),
+    };
+    let tables = Options::default().projections;
+    for table in &tables {
+        store.rebuild(table.name()).await?;
+    }
+    store.close().await;
+    Ok(tables.iter().map(|table| table.name()).collect())
 }
 
 /// The whole chain of a data directory; a broken one is an error that holds a [`Broken`], also where the

@@ -3,7 +3,7 @@
 //! Guarantees: as JSON, `get` prints one array whatever was pointed at, `describe` one object or, of several
 //! things, an array. Never prints a part: everything is fetched first.
 
-use mainstay_core::Name;
+use mainstay_core::{Kind, Name};
 use serde_json::Value;
 
 use super::{instances, resources, rollout};
@@ -53,10 +53,22 @@ pub(crate) async fn describe(global: &Global, what: &Pointing<Listed>) -> anyhow
     if output::one_or_all(global.output, &raw)? {
         return Ok(());
     }
+    let is_service = |kind: &Listed| *kind == Listed::Declared(Kind::Service);
+    let blocked: Vec<Value> = if things.iter().any(|(kind, ..)| is_service(kind)) {
+        let mut status: Value = client.get("/api/v1/views/status").await?;
+        let blocked = status["blocked"].take();
+        blocked.as_array().cloned().unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     for (place, (kind, name, raw)) in things.iter().enumerate() {
         apart(place)?;
         match kind {
-            Listed::Declared(kind) => resources::described(*kind, name, raw)?,
+            Listed::Declared(declared) => {
+                let of_it = |one: &&Value| is_service(kind) && one["service"] == *name.as_str();
+                let its: Vec<Value> = blocked.iter().filter(of_it).cloned().collect();
+                resources::described(*declared, name, raw, &its)?;
+            }
             Listed::Instances => instances::described(raw)?,
             Listed::Rollouts => rollout::described(raw)?,
         }

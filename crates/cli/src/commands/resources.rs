@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     args::{Files, Format, Global, Pointed, Pointing},
     client::{Client, ClientError},
-    output,
+    output::{self, cell},
     yaml::{self, Written},
 };
 
@@ -239,13 +239,47 @@ fn row(kind: Kind, resource: &Value) -> Vec<String> {
     cells
 }
 
-/// As `describe` shows one.
-pub(crate) fn described(kind: Kind, name: &Name, resource: &Value) -> anyhow::Result<()> {
-    output::value(Format::Yaml, resource)?;
+/// As `describe` shows one, with what is `blocked` of it.
+pub(crate) fn described(
+    kind: Kind,
+    name: &Name,
+    resource: &Value,
+    blocked: &[Value],
+) -> anyhow::Result<()> {
+    output::value(Format::Yaml, &with_times(resource))?;
+    for one in blocked {
+        output::print(&format!(
+            "# {}: {}\n#   to unblock: {}",
+            cell(one, "/what"),
+            cell(one, "/because"),
+            cell(one, "/remedy")
+        ))?;
+    }
     output::print(&format!(
-        "# history: mainstay ledger show, stream {}",
+        "# history: mainstay ledger show --stream {}",
         resource::resource_stream(kind, name)
     ))
+}
+
+/// The same, with times as people write them.
+fn with_times(value: &Value) -> Value {
+    const TIMES: [&str; 3] = ["appliedAt", "from", "until"];
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| {
+                let is_time = TIMES.contains(&name.as_str()) && value.is_i64();
+                let value = if is_time {
+                    Value::String(output::time(value))
+                } else {
+                    with_times(value)
+                };
+                (name.clone(), value)
+            })
+            .collect(),
+        Value::Array(list) => list.iter().map(with_times).collect(),
+        other => other.clone(),
+    }
 }
 
 /// Deletes one after another, each a change of its own; what went before one that is refused stays deleted,

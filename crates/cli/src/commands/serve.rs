@@ -1,8 +1,5 @@
 //! `mainstay serve`: the server.
 
-use anyhow::Context;
-use mainstay_store::{Options, Store};
-
 use crate::{args::Serve, config::Config, ending, platform, ports};
 
 pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
@@ -14,8 +11,7 @@ pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
         .transpose()?
         .unwrap_or_default();
     let store = match &config.store.url {
-        Some(url) => ports::opened(Store::postgres(url, Options::default()).await)
-            .context("cannot connect to the store")?,
+        Some(url) => ports::open_postgres(url).await?,
         None => ports::open_data_dir(&args.data_dir).await?,
     };
     let listen = args.listen.unwrap_or(config.server.listen);

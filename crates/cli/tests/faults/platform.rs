@@ -159,6 +159,23 @@ impl Platform {
         stream.read_to_end(&mut answer).unwrap();
     }
 
+    /// What it says to whoever asks whether it is ready: status and body.
+    pub(crate) fn ready(&self) -> (String, String) {
+        let mut stream = TcpStream::connect(&self.listen).unwrap();
+        let request = "GET /-/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap_or_default().to_owned();
+        (status, answer)
+    }
+
+    /// What is blocked, as a person reads it.
+    pub(crate) fn status(&self) -> String {
+        let said = self.run(&["status"]);
+        String::from_utf8_lossy(&said.stdout).into_owned()
+    }
+
     /// What an apply would do.
     pub(crate) fn dry(&self, yaml: &str) -> Output {
         let file = self.dir.path().join("dry.yaml");

@@ -335,6 +335,21 @@ async fn a_query_is_answered_now_or_at_its_time() {
 }
 
 #[tokio::test]
+async fn whoever_asks_whether_it_is_ready_hears_what_keeps_it_from_its_work() {
+    let server = server();
+    let (code, answer) = ask(&server, "/-/ready").await;
+    assert_eq!(code, 503);
+    assert_eq!(
+        (&answer["code"], &answer["title"], &answer["remedy"]),
+        (
+            &json!("ledger-unwritable"),
+            &json!("the ledger's disk is full"),
+            &json!("free some")
+        )
+    );
+}
+
+#[tokio::test]
 async fn a_posted_form_is_a_query_too() {
     let server = server();
     let request = Request::post("/api/v1/query_range")
