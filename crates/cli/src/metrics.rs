@@ -22,7 +22,7 @@ use mainstay_ekg::{
 };
 use mainstay_promql::{Query, ast::ValueType};
 use mainstay_server::{Queries, Window};
-use mainstay_tsdb::{Head, HeadLimits, Options};
+use mainstay_tsdb::{Head, Options};
 use mainstay_wal::LocalDisk;
 use serde_json::Value;
 use tokio::{
@@ -89,7 +89,7 @@ impl Queries for PromQl {
         self.ekg.cardinality(limit, crate::ports::now())
     }
     fn retention(&self) -> Span {
-        let ms = HeadLimits::default().retention_ms;
+        let ms = Options::default().retention_ms;
         Span::from_millis(u64::try_from(ms).unwrap_or(0))
     }
     fn refused(&self) -> Vec<(&'static str, u64)> {
@@ -173,6 +173,8 @@ pub(crate) async fn open(folder: PathBuf) -> anyhow::Result<Head> {
     tracing::info!(
         samples = recovered.samples,
         series = recovered.series,
+        parts = recovered.parts,
+        sealed = recovered.sealed,
         bytes = log.bytes,
         "samples are back"
     );
@@ -270,6 +272,8 @@ mod tests {
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
     };
+
+    use mainstay_tsdb::HeadLimits;
 
     use super::*;
     use crate::targets::{Listening, targets};

@@ -75,8 +75,13 @@ pub(crate) fn put_zigzag(out: &mut Vec<u8>, value: i64) {
 }
 
 pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_varint(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
+    put_text_bytes(out, text.as_bytes());
+}
+
+/// A piece of a text, which need not be one by itself.
+pub(crate) fn put_text_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
 }
 
 pub(crate) fn to_zigzag(value: i64) -> u64 {

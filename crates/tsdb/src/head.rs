@@ -19,12 +19,13 @@ use std::sync::Arc;
 use mainstay_wal::Group;
 
 use crate::{
-    Acknowledge, AppendError, HeadLimits, Labels, NotDurable, Tsdb,
+    Acknowledge, AppendError, HeadLimits, Labels, NotDurable, STALE_MARKER_BITS, Tsdb,
     journal::{Ended, Journal},
     labels::Pairs,
-    memtable::Memtable,
+    memtable::{Last, Memtable},
     record::{Change, Kind, Recorder},
     roster::{Roster, State},
+    seal::Sealer,
     series::Entry,
     view::View,
 };
@@ -61,6 +62,8 @@ pub struct Head {
     recorder: Recorder,
     group: Group,
     journal: Option<Journal>,
+    /// Ends after the journal, which hands generations on to it.
+    sealer: Option<Sealer>,
     /// Nothing is logged at the moment, because the disk fails.
     unlogged: bool,
     /// When samples were last handed over to the disk, on the clock of those who append.
@@ -75,6 +78,7 @@ impl Head {
         let view = View {
             active: Arc::clone(&active),
             frozen: Vec::new(),
+            parts: Vec::new(),
         };
         Self {
             limits,
@@ -91,6 +95,7 @@ impl Head {
             recorder: Recorder::default(),
             group: Group::default(),
             journal: None,
+            sealer: None,
             unlogged: false,
             committed_ms: i64::MIN,
         }
@@ -119,12 +124,33 @@ impl Head {
             }
             (Ok(()), false) | (Err(_), true) => {}
         }
-        checked
+        checked.and_then(|()| self.room())
     }
 
-    /// Whether nothing will be durable any more, because the log's thread has died.
+    /// Whether there is room in memory for what the disk does not take.
+    fn room(&self) -> Result<(), NotDurable> {
+        let Some(sealer) = &self.sealer else {
+            return Ok(());
+        };
+        let (waiting, limit) = (
+            self.tsdb.view().frozen_samples(),
+            self.limits.frozen_samples,
+        );
+        if waiting <= limit {
+            return Ok(());
+        }
+        let why = sealer.failing().unwrap_or_else(|| {
+            "the disk is slower than what comes in: send it again later".to_owned()
+        });
+        Err(NotDurable(format!(
+            "{waiting} samples wait in memory to be sealed, the limit is {limit}: {why}"
+        )))
+    }
+
+    /// Whether nothing will be durable any more, because a thread that writes has died.
     pub fn is_broken(&self) -> bool {
         self.journal.as_ref().is_some_and(Journal::is_dead)
+            || self.sealer.as_ref().is_some_and(Sealer::is_dead)
     }
 
     /// Makes all that was appended durable and tells `acknowledge`; a head without a disk tells it at once.
@@ -168,20 +194,21 @@ impl Head {
         if !(due || full) {
             return;
         }
-        let oldest_ms = now_ms.saturating_sub(self.limits.retention_ms);
+        if self.journal.is_none() {
+            self.forget(now_ms.saturating_sub(self.limits.retention_ms));
+        }
+        self.cut(now_ms);
+        self.began_ms = Some(now_ms);
+    }
+
+    /// Drops generations without a disk that ended before `oldest_ms`.
+    fn forget(&self, oldest_ms: i64) {
+        let young = |it: &&Arc<Memtable>| it.newest_ms() >= oldest_ms;
         self.tsdb.publish(|view| View {
             active: Arc::clone(&view.active),
-            frozen: view
-                .frozen
-                .iter()
-                .filter(|it| it.newest_ms() >= oldest_ms)
-                .cloned()
-                .collect(),
+            frozen: view.frozen.iter().filter(young).cloned().collect(),
+            parts: view.parts.clone(),
         });
-        if self.active.samples() > 0 {
-            self.cut();
-        }
-        self.began_ms = Some(now_ms);
     }
 
     /// Adds a sample. Repeating the newest sample of a series exactly (same time, same bits) is accepted and changes
@@ -349,8 +376,11 @@ impl Head {
         }
     }
 
-    /// Ends the generation: readers find it among the frozen, samples go to a new one from now on.
-    fn cut(&mut self) {
+    /// Ends the generation, if it has samples: readers find it among the frozen, samples go to a new one from now on.
+    pub(crate) fn cut(&mut self, now_ms: i64) {
+        if self.active.samples() == 0 {
+            return;
+        }
         let ended = Arc::clone(&self.active);
         let sparse = self.roster.len() > 2 * self.entered + SPARE_SERIES;
         let retired = if sparse {
@@ -367,11 +397,15 @@ impl Head {
         self.tsdb.publish(|view| View {
             active: Arc::clone(&self.active),
             frozen: view.frozen.iter().chain([&ended]).cloned().collect(),
+            parts: view.parts.clone(),
         });
         self.hand_over(None);
         if let Some(journal) = &self.journal {
-            let newest_ms = ended.newest_ms();
-            journal.cut(Ended { newest_ms, retired });
+            journal.cut(Ended {
+                generation: ended,
+                now_ms,
+                retired,
+            });
         }
         if !self.unlogged {
             self.begin_log();
@@ -379,8 +413,9 @@ impl Head {
     }
 
     /// Goes on where a log ended: whatever is appended from now on is kept.
-    pub(crate) fn keep(&mut self, journal: Journal) {
+    pub(crate) fn keep(&mut self, journal: Journal, sealer: Sealer) {
         self.journal = Some(journal);
+        self.sealer = Some(sealer);
         self.begin_log();
     }
 
@@ -409,18 +444,28 @@ impl Head {
         self.active.push_late(id, at_ms, bits);
     }
 
-    /// A log says that a generation began: those that ended are dropped one by one later, as they were.
+    /// A log says that a generation began.
     pub(crate) fn recover_generation(&mut self) {
         if self.active.lasted_ms() >= self.limits.generation_ms {
-            self.cut();
+            self.cut(i64::MIN);
         }
     }
 
-    /// Time of the newest sample there is.
-    pub(crate) fn newest_ms(&self) -> i64 {
-        let view = self.tsdb.view();
-        let newest = view.generations().into_iter().map(|it| it.newest_ms());
-        newest.max().unwrap_or(i64::MIN)
+    /// A part says how a series ended that may go on.
+    pub(crate) fn recover_end(&mut self, labels: &Labels, born_ms: Option<i64>, last: Last) {
+        let (hash, key) = (labels.hash64(), labels.key());
+        if self.roster.find(hash, key).is_some() {
+            return;
+        }
+        let real = last.real.filter(|_| !last.is_stale);
+        let state = State {
+            newest_ms: last.at_ms,
+            newest_bits: real.map_or(STALE_MARKER_BITS, |(_, value)| value.to_bits()),
+            ..State::new()
+        };
+        let labels = labels.clone();
+        // One that does not fit is made anew when it goes on, as one that ended long ago.
+        let _ = self.roster.insert(hash, Entry { labels, born_ms }, state);
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 
 use mainstay_wal::{Group, Log};
 
-use crate::roster::Roster;
+use crate::{memtable::Memtable, roster::Roster};
 
 /// Payload bytes that may wait for the disk; beyond, nothing more is taken.
 const QUEUED_BYTES: usize = 64 << 20;
@@ -33,11 +33,16 @@ pub type Acknowledge = Box<dyn FnOnce(Result<(), NotDurable>) + Send>;
 
 /// A generation that ended.
 pub(crate) struct Ended {
-    /// Time of its newest sample.
-    pub(crate) newest_ms: i64,
+    /// Its samples.
+    pub(crate) generation: Arc<Memtable>,
+    /// When it ended, on the clock of those who append.
+    pub(crate) now_ms: i64,
     /// What is not needed any more: freeing a million series takes a while, which is not the writer's.
     pub(crate) retired: Option<Roster>,
 }
+
+/// Who hears that a generation is durable, and in which segment the log of the next begins.
+pub(crate) type HandOn = Box<dyn FnMut(Ended, u64) + Send>;
 
 enum Item {
     Group(Group, Option<Acknowledge>),
@@ -82,15 +87,15 @@ impl fmt::Debug for Journal {
 }
 
 impl Journal {
-    /// Starts the thread, which goes on with `log` and keeps of it what `kept` says.
-    pub(crate) fn start(log: Log, kept: Kept) -> std::io::Result<Self> {
+    /// Starts the thread, which goes on with `log`.
+    pub(crate) fn start(log: Log, hand_on: HandOn) -> std::io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let own = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("wal".to_owned())
             .spawn(move || {
                 let ending = Ending(&own);
-                write(&own, log, kept);
+                write(&own, log, hand_on);
                 drop(ending);
             })?;
         Ok(Self {
@@ -133,7 +138,7 @@ impl Journal {
         self.shared.wake.notify_one();
     }
 
-    /// After all that is queued now a new segment begins, and segments are removed that nobody needs.
+    /// After all that is queued now a new segment begins.
     pub(crate) fn cut(&self, generation: Ended) {
         let mut queue = self.shared.queue();
         if !queue.ended {
@@ -179,39 +184,7 @@ fn ended() -> NotDurable {
     NotDurable("the log's thread has ended; the server's own log says how".to_owned())
 }
 
-/// How long segments are kept.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    retention_ms: i64,
-    /// The newest sample of each generation, and the segment in which the next one begins.
-    generations: Vec<(i64, u64)>,
-}
-
-impl Kept {
-    /// Segments are kept while a sample in them may be `retention_ms` older than the newest; those before
-    /// `segment` hold none newer than `newest_ms`.
-    pub(crate) fn new(retention_ms: i64, newest_ms: i64, segment: u64) -> Self {
-        Self {
-            retention_ms,
-            generations: vec![(newest_ms, segment)],
-        }
-    }
-
-    /// A generation ended, and the next begins in `segment`: the first segment that is still needed, if others
-    /// are not any more.
-    fn end(&mut self, newest_ms: i64, segment: u64) -> Option<u64> {
-        self.generations.push((newest_ms, segment));
-        let oldest_ms = newest_ms.saturating_sub(self.retention_ms);
-        let old = self.generations.iter().take_while(|it| it.0 < oldest_ms);
-        let old = old.count();
-        self.generations
-            .drain(..old)
-            .next_back()
-            .map(|(_, first)| first)
-    }
-}
-
-fn write(shared: &Shared, mut log: Log, mut kept: Kept) {
+fn write(shared: &Shared, mut log: Log, mut hand_on: HandOn) {
     while let Some(items) = next(shared) {
         let mut waiting = Vec::new();
         let mut bytes = 0;
@@ -222,16 +195,12 @@ fn write(shared: &Shared, mut log: Log, mut kept: Kept) {
                     log.stage(&group);
                     waiting.extend(acknowledge);
                 }
-                Item::Cut(generation) => {
+                Item::Cut(mut ended) => {
                     if !commit(shared, &mut log, &mut waiting) {
                         return;
                     }
-                    drop(generation.retired);
-                    let segment = log.rotate();
-                    let needed = kept.end(generation.newest_ms, segment);
-                    if let Some(Err(error)) = needed.map(|first| log.remove_before(first)) {
-                        tracing::warn!(%error, "the log keeps more than it needs");
-                    }
+                    drop(ended.retired.take());
+                    hand_on(ended, log.rotate());
                 }
             }
         }
@@ -242,14 +211,17 @@ fn write(shared: &Shared, mut log: Log, mut kept: Kept) {
     }
 }
 
-/// All that is queued; `None` at the end. Its bytes count until they are durable.
+/// What is queued, up to the end of a generation; `None` at the end. Its bytes count until they are durable. What stays
+/// in the queue hears of a disk that fails meanwhile.
 fn next(shared: &Shared) -> Option<VecDeque<Item>> {
     let mut queue = shared.queue();
     while queue.items.is_empty() && !queue.closed {
         let woken = shared.wake.wait(queue);
         queue = woken.unwrap_or_else(PoisonError::into_inner);
     }
-    let items = std::mem::take(&mut queue.items);
+    let cut = queue.items.iter().position(|it| matches!(it, Item::Cut(_)));
+    let until = cut.map_or(queue.items.len(), |at| at + 1);
+    let items: VecDeque<Item> = queue.items.drain(..until).collect();
     (!items.is_empty()).then_some(items)
 }
 

@@ -1,10 +1,13 @@
-//! The metric engine: a head that takes samples, a log that keeps them, columnar selection.
+//! The metric engine: a head that takes samples, a log that keeps them until they are sealed into parts, columnar
+//! selection over all of it.
 //!
 //! Guarantees: a series is identified by its full, canonical label set (a hash only finds it, equality
 //! decides); a sample is acknowledged once it is synced to disk, and readable before; every growth is bounded by
 //! [`HeadLimits`] and a refused write is a typed error. It never interpolates and never drops a write silently.
 //!
-//! One thread owns the [`Head`] and appends; any number read through a [`Tsdb`], and neither waits for the other.
+//! One thread owns the [`Head`] and appends; any number read through a [`Tsdb`], and neither waits for the other. Two
+//! more write: the journal's makes what comes in durable, the sealer's writes generations that ended as parts, merges
+//! these and drops what is older than [`Options::retention_ms`].
 //!
 //! ```
 //! use mainstay_tsdb::{Head, HeadLimits, Labels, MatchOp, Matcher};
@@ -25,13 +28,18 @@ mod index;
 mod journal;
 mod labels;
 mod limits;
+mod manifest;
 mod matcher;
 mod memtable;
+mod merge;
 mod newest;
 mod open;
 mod page;
+mod part;
+mod parts;
 mod record;
 mod roster;
+mod seal;
 mod segments;
 mod series;
 mod view;
@@ -43,6 +51,7 @@ pub use journal::{Acknowledge, NotDurable};
 pub use labels::{LabelError, Labels, MAX_LABEL_PART_BYTES, METRIC_NAME, Pairs};
 pub use limits::{AppendError, HeadLimits};
 pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use merge::Tiers;
 pub use newest::Newest;
 pub use open::{OpenError, Options, Recovered, open};
 pub use view::{ReadError, SeriesSlice, Tsdb};

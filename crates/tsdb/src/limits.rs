@@ -19,11 +19,14 @@ pub struct HeadLimits {
     pub generation_ms: i64,
     /// … and so is one with so many samples.
     pub generation_samples: usize,
+    /// With more samples than these in generations that ended and are not sealed yet, because the disk fails or is
+    /// slow, nothing more is promised to be kept: see [`Head::ready`](crate::Head::ready).
+    pub frozen_samples: usize,
 }
 
 impl Default for HeadLimits {
     /// One million series; two hours without a disk; nothing late; a generation of five minutes or 16 million
-    /// samples.
+    /// samples, of which four (1 GiB) may wait.
     fn default() -> Self {
         Self {
             max_series: 1_000_000,
@@ -33,6 +36,7 @@ impl Default for HeadLimits {
             late_ms: 0,
             generation_ms: 5 * 60 * 1000,
             generation_samples: 16_000_000,
+            frozen_samples: 64_000_000,
         }
     }
 }

@@ -113,6 +113,12 @@ impl Memtable {
         last
     }
 
+    /// Whether a series has samples.
+    pub(crate) fn holds(&self, id: u32) -> bool {
+        let any = |pages: &Pages| pages.get(id).is_some_and(|slot| slot.get().is_some());
+        any(&self.pages) || any(&self.late)
+    }
+
     /// Adds the samples of a series in `start_ms..=end_ms` to the columns, ascending; of two with one time the
     /// one that came in order stays.
     pub(crate) fn read(&self, id: u32, (start_ms, end_ms): (i64, i64), into: &mut Columns) {

@@ -1,7 +1,8 @@
 //! The newest that is known of series: how old an answer is depends on it.
 //!
-//! Guarantees: what is told of a series is its newest sample up to a time, however long ago; generations are looked
-//! through from the newest back, each series only as far as need be.
+//! Guarantees: what is told of a series is its newest sample up to a time, however long ago; generations and parts are
+//! looked through from the newest back, each series only as far as need be. Of a part that ended before that time no
+//! samples are read: its index says how each series ended.
 
 use std::collections::BTreeMap;
 
@@ -51,6 +52,15 @@ impl Tsdb {
                     }
                 }
             }
+        }
+        for part in view.parts.iter().rev() {
+            part.ends(matchers, at_ms, &mut |labels, _, last| {
+                let series = known.entry(labels).or_default();
+                if series.real.is_none() {
+                    series.ended.get_or_insert(last.is_stale);
+                    series.real = last.real;
+                }
+            })?;
         }
         let newest = known.into_iter().filter_map(|(labels, series)| {
             let (at_ms, value) = series.real?;

@@ -1,25 +1,45 @@
 //! Opening an engine on a disk: what was acknowledged comes back.
 //!
 //! Guarantees: a sample that was acknowledged can be read once this returns; what cannot be read back is counted
-//! and named. Memory is bounded by what a head may hold.
+//! and named. Of parts only what says where everything is gets read, and of the newest how its series ended; the log is
+//! replayed from where no part holds it. Memory is bounded by what a head may hold.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use mainstay_wal::{Disk, Log, LogError, LogOptions, Replayed, Seen, replay};
 
 use crate::{
-    Head, HeadLimits,
-    journal::{Journal, Kept},
+    Head, HeadLimits, ReadError, Tiers,
+    journal::{Ended, Journal},
+    parts::Parts,
     record::{Kind, read_changes, read_series},
+    seal::{Job, Sealer, Work},
+    view::View,
 };
 
 /// How an engine is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// What the head may hold.
     pub limits: HeadLimits,
     /// How the log is kept.
     pub log: LogOptions,
+    /// Parts go when all their samples are so much older than the clock of those who append.
+    pub retention_ms: i64,
+    /// How far parts are merged.
+    pub tiers: Tiers,
+}
+
+impl Default for Options {
+    /// 30 days.
+    fn default() -> Self {
+        Self {
+            limits: HeadLimits::default(),
+            log: LogOptions::default(),
+            retention_ms: 30 * 24 * 60 * 60 * 1_000,
+            tiers: Tiers::default(),
+        }
+    }
 }
 
 /// Why an engine cannot be opened.
@@ -28,6 +48,9 @@ pub enum OpenError {
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The folder, or the manifest in it, cannot be read.
+    #[error("the list of parts cannot be read: {0}")]
+    Parts(#[source] std::io::Error),
     /// A thread cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -36,10 +59,16 @@ pub enum OpenError {
 /// What came back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Samples.
+    /// Samples of the log.
     pub samples: u64,
-    /// Series.
+    /// Series that may go on.
     pub series: usize,
+    /// Parts.
+    pub parts: usize,
+    /// Samples in them.
+    pub sealed: u64,
+    /// Parts that are not served, and why.
+    pub damaged: Vec<ReadError>,
     /// Samples that could not be read, or not be understood after a gap.
     pub lost: u64,
     /// How the log was read.
@@ -48,6 +77,10 @@ pub struct Recovered {
 
 /// Opens the engine in `disk`.
 pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Head, Recovered), OpenError> {
+    let parts = Parts::load(&*disk).map_err(OpenError::Parts)?;
+    for error in &parts.damaged {
+        tracing::error!(%error, "a part is not served; everything else is");
+    }
     let mut head = Head::new(options.limits);
     let mut recovery = Recovery {
         head: &mut head,
@@ -56,13 +89,52 @@ pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Head, Recovered), 
         after_gap: false,
         recovered: Recovered::default(),
     };
-    let replayed = replay(&*disk, 0, &mut |seen| recovery.see(seen))?;
+    recovery.ends(&parts, options.limits.generation_ms);
+    let replayed = replay(&*disk, parts.manifest.log_from, &mut |seen| {
+        recovery.see(seen);
+    })?;
     let mut recovered = recovery.recovered;
-    recovered.series = head.tsdb().series_count();
+    // Whatever was in the log is sealed: so the log of this process needs nothing that was before it.
+    head.cut(i64::MIN);
+    let tsdb = head.tsdb();
+    recovered.series = tsdb.series_count();
+    recovered.parts = parts.live.len();
+    recovered.sealed = parts.live.iter().map(|part| part.meta().samples).sum();
+    recovered.damaged.extend(parts.damaged);
+    let generations = tsdb.view().frozen.clone();
+    tsdb.publish(|view| View {
+        active: Arc::clone(&view.active),
+        frozen: view.frozen.clone(),
+        parts: parts.live.clone(),
+    });
     let segment = replayed.next_segment;
+    let work = Work {
+        disk: Arc::clone(&disk),
+        tsdb,
+        tiers: options.tiers,
+        retention_ms: options.retention_ms,
+        manifest: parts.manifest,
+        parts: parts.live,
+        doomed: Vec::new(),
+        damaged: BTreeSet::new(),
+    };
+    let first = (!generations.is_empty()).then_some(Job {
+        generations,
+        log_from: segment,
+        now_ms: i64::MIN,
+    });
+    let sealer = Sealer::start(work, first).map_err(OpenError::Thread)?;
     let log = Log::start(disk, options.log, segment, replayed.next_seq);
-    let kept = Kept::new(options.limits.retention_ms, head.newest_ms(), segment);
-    head.keep(Journal::start(log, kept).map_err(OpenError::Thread)?);
+    let queue = sealer.queue();
+    let hand_on = move |ended: Ended, log_from| {
+        queue.push(Job {
+            generations: vec![ended.generation],
+            log_from,
+            now_ms: ended.now_ms,
+        });
+    };
+    let journal = Journal::start(log, Box::new(hand_on)).map_err(OpenError::Thread)?;
+    head.keep(journal, sealer);
     recovered.log = replayed;
     Ok((head, recovered))
 }
@@ -80,6 +152,23 @@ struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
+    /// How series ended that may go on: those of the newest part's last generation.
+    fn ends(&mut self, parts: &Parts, generation_ms: i64) {
+        let Some(newest) = parts.live.last() else {
+            return;
+        };
+        let since_ms = newest.meta().newest_ms.saturating_sub(generation_ms);
+        let read = newest.ends(&[], i64::MAX, &mut |labels, born_ms, last| {
+            if last.at_ms >= since_ms {
+                self.head.recover_end(&labels, born_ms, last);
+            }
+        });
+        if let Err(error) = read {
+            tracing::error!(%error, "how series ended is not known: older samples may be taken again");
+            self.recovered.damaged.push(error);
+        }
+    }
+
     fn see(&mut self, seen: Seen<'_>) {
         match seen {
             Seen::Gap(_) => self.after_gap = true,

@@ -201,7 +201,7 @@ pub(crate) fn read_changes(
 
 /// Codes a value by the one before: whole numbers by their difference (lowest bit 0), others by the bytes that
 /// differ (lowest bit 1, then 3 bits of zero bytes below, then 4 bits of how many bytes follow).
-fn put_value(out: &mut Vec<u8>, before: u64, bits: u64) {
+pub(crate) fn put_value(out: &mut Vec<u8>, before: u64, bits: u64) {
     if let (Some(a), Some(b)) = (whole(before), whole(bits)) {
         put_varint(out, to_zigzag(b - a) << 1);
         return;
@@ -214,7 +214,7 @@ fn put_value(out: &mut Vec<u8>, before: u64, bits: u64) {
     out.extend_from_slice(&shifted.to_le_bytes()[..bytes as usize]);
 }
 
-fn take_value(cursor: &mut Cursor<'_>, before: u64) -> Option<u64> {
+pub(crate) fn take_value(cursor: &mut Cursor<'_>, before: u64) -> Option<u64> {
     let first = *cursor.rest().first()?;
     if first & 1 == 0 {
         let delta = from_zigzag(cursor.varint()? >> 1);

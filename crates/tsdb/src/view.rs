@@ -1,9 +1,9 @@
-//! What readers see: the samples of all generations and blocks, at one moment.
+//! What readers see: the samples of all parts and generations, at one moment.
 //!
 //! Guarantees: cheap to clone; reading takes no lock that the writer ever takes, and a selection sees every sample
 //! that was appended before it began. A series' samples ascend without two of one time.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use arc_swap::ArcSwap;
 use hashbrown::HashTable;
@@ -12,6 +12,7 @@ use crate::{
     Labels, Matcher,
     index::matching,
     memtable::{Columns, Memtable},
+    part::Part,
 };
 
 /// Samples of one series inside a selection, as two columns of equal length.
@@ -31,12 +32,49 @@ pub(crate) struct View {
     pub(crate) active: Arc<Memtable>,
     /// Earlier generations, the oldest first.
     pub(crate) frozen: Vec<Arc<Memtable>>,
+    /// What was sealed of generations before those, the oldest first.
+    pub(crate) parts: Vec<Arc<Part>>,
 }
 
 impl View {
     /// All generations, the oldest first.
     pub(crate) fn generations(&self) -> Vec<&Arc<Memtable>> {
         self.frozen.iter().chain([&self.active]).collect()
+    }
+
+    /// Samples that are only in memory, but for those of the active generation.
+    pub(crate) fn frozen_samples(&self) -> usize {
+        self.frozen.iter().map(|it| it.samples()).sum()
+    }
+
+    fn parts_within(&self, start_ms: i64, end_ms: i64) -> impl Iterator<Item = &Arc<Part>> {
+        let near = move |part: &&Arc<Part>| part.overlaps(start_ms, end_ms);
+        self.parts
+            .iter()
+            .filter(near)
+            .filter(move |_| start_ms <= end_ms)
+    }
+
+    /// Adds what the generations hold in the window.
+    fn gather(&self, matchers: &[Matcher], (start_ms, end_ms): (i64, i64), into: &mut Gathered) {
+        if start_ms > end_ms {
+            return;
+        }
+        let mut generations = self.generations();
+        generations.retain(|it| it.overlaps(start_ms, end_ms));
+        for sharing in generations.chunk_by(share_table) {
+            gather(sharing, matchers, (start_ms, end_ms), into);
+        }
+    }
+
+    /// What the generations' indexes list.
+    fn listed(&self, list: impl Fn(&crate::index::Index) -> Vec<String>) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        for sharing in self.generations().chunk_by(share_table) {
+            let table = sharing.first().map(|it| it.table());
+            all.extend(table.into_iter().flat_map(|table| list(&table.index())));
+        }
+        all
     }
 }
 
@@ -59,7 +97,31 @@ pub(crate) struct Found {
 
 /// Why samples could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {}
+pub enum ReadError {
+    /// Bytes of a part are not what was written.
+    #[error(
+        "part {part} is damaged at byte {offset}: {what} is not what was written; bring the file back from a copy, or \
+         move it away to do without its samples"
+    )]
+    Damaged {
+        /// The file.
+        part: String,
+        /// Where in it what is damaged begins.
+        offset: u64,
+        /// What that is.
+        what: &'static str,
+    },
+    /// The disk does not give a part's bytes.
+    #[error("part {part} cannot be read at byte {offset}: {error}; repair the disk")]
+    Disk {
+        /// The file.
+        part: String,
+        /// Where in it.
+        offset: u64,
+        /// What the disk said.
+        error: String,
+    },
+}
 
 /// The samples, to read.
 #[derive(Clone, Debug)]
@@ -108,15 +170,19 @@ impl Tsdb {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Labels>, ReadError> {
-        let found = self.find(matchers, start_ms, end_ms)?;
-        Ok(found.into_iter().map(|found| found.labels).collect())
+        let view = self.view();
+        let mut gathered = Gathered::default();
+        for part in view.parts_within(start_ms, end_ms) {
+            part.series(matchers, (start_ms, end_ms), &mut |labels| {
+                gathered.add(&labels, None, Columns::default());
+            })?;
+        }
+        view.gather(matchers, (start_ms, end_ms), &mut gathered);
+        let labels = |found: Found| found.labels;
+        Ok(gathered.found.into_iter().map(labels).collect())
     }
 
     /// Like [`Tsdb::select`], in no order.
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "what callers may meet once samples are read from files is part of the interface"
-    )]
     pub(crate) fn find(
         &self,
         matchers: &[Matcher],
@@ -125,37 +191,37 @@ impl Tsdb {
     ) -> Result<Vec<Found>, ReadError> {
         let view = self.view();
         let mut gathered = Gathered::default();
-        if start_ms > end_ms {
-            return Ok(gathered.found);
+        for part in view.parts_within(start_ms, end_ms) {
+            part.find(
+                matchers,
+                (start_ms, end_ms),
+                &mut |labels, born_ms, columns| {
+                    gathered.add(&labels, born_ms, columns);
+                },
+            )?;
         }
-        let mut generations = view.generations();
-        generations.retain(|it| it.overlaps(start_ms, end_ms));
-        for sharing in generations.chunk_by(share_table) {
-            gather(sharing, matchers, (start_ms, end_ms), &mut gathered);
-        }
+        view.gather(matchers, (start_ms, end_ms), &mut gathered);
         Ok(gathered.found)
     }
 
     /// Label names present, ascending.
     pub fn label_names(&self) -> Result<Vec<String>, ReadError> {
-        Ok(self.listed(|index| index.names().map(str::to_owned).collect()))
+        let view = self.view();
+        let mut names = view.listed(|index| index.names().map(str::to_owned).collect());
+        for part in &view.parts {
+            names.extend(part.label_names().map(str::to_owned));
+        }
+        Ok(names.into_iter().collect())
     }
 
     /// Values of one label, ascending.
     pub fn label_values(&self, name: &str) -> Result<Vec<String>, ReadError> {
-        Ok(self.listed(|index| index.values(name).map(str::to_owned).collect()))
-    }
-
-    fn listed(&self, list: impl Fn(&crate::index::Index) -> Vec<String>) -> Vec<String> {
         let view = self.view();
-        let mut all = Vec::new();
-        for sharing in view.generations().chunk_by(share_table) {
-            let table = sharing.first().map(|it| it.table());
-            all.extend(table.into_iter().flat_map(|table| list(&table.index())));
+        let mut values = view.listed(|index| index.values(name).map(str::to_owned).collect());
+        for part in &view.parts {
+            values.extend(part.label_values(name)?);
         }
-        all.sort_unstable();
-        all.dedup();
-        all
+        Ok(values.into_iter().collect())
     }
 
     /// Samples in memory.

@@ -48,7 +48,7 @@ pub trait DiskRead: Send + Sync + fmt::Debug {
 }
 
 /// Reads a whole file of at most `limit` bytes.
-impl dyn Disk {
+impl dyn Disk + '_ {
     /// All bytes of a file; one longer than `limit` is an error.
     pub fn read(&self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
         let file = self.open(name)?;

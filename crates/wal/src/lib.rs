@@ -33,5 +33,5 @@ mod segment;
 
 pub use disk::{Disk, DiskFile, DiskRead, LocalDisk, MemoryDisk, SPARE_BYTES};
 pub use frame::{Group, MAX_PAYLOAD_BYTES};
-pub use log::{Log, LogError, LogOptions};
+pub use log::{Log, LogError, LogOptions, remove_segments_before};
 pub use replay::{Cut, Gap, Replayed, Seen, replay};

@@ -131,11 +131,6 @@ impl Log {
         self.next_segment
     }
 
-    /// Removes segments before `id`.
-    pub fn remove_before(&self, id: u64) -> Result<(), LogError> {
-        remove_before(&*self.disk, id).map_err(LogError::Remove)
-    }
-
     /// Never touches the open segment again. One in which nothing was acknowledged is removed, so that a disk
     /// that stays full does not fill with names too; if that fails, a replay passes over it.
     fn abandon(&mut self) {
@@ -187,15 +182,19 @@ impl Log {
     }
 }
 
-pub(crate) fn remove_before(disk: &dyn Disk, id: u64) -> io::Result<()> {
-    let mut removed = false;
-    for name in disk.list()? {
-        if segment::id(&name).is_some_and(|found| found < id) {
-            disk.remove(&name)?;
-            removed = true;
+/// Removes segments before `id`: nobody needs what is in them.
+pub fn remove_segments_before(disk: &dyn Disk, id: u64) -> Result<(), LogError> {
+    let remove = || {
+        let mut removed = false;
+        for name in disk.list()? {
+            if segment::id(&name).is_some_and(|found| found < id) {
+                disk.remove(&name)?;
+                removed = true;
+            }
         }
-    }
-    if removed { disk.sync_folder() } else { Ok(()) }
+        if removed { disk.sync_folder() } else { Ok(()) }
+    };
+    remove().map_err(LogError::Remove)
 }
 
 #[cfg(test)]

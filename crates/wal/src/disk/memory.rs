@@ -28,6 +28,22 @@ struct Faults {
     syncs_to_fail: usize,
     /// Bytes that still fit.
     room: Option<usize>,
+    /// Operations until the power fails.
+    power: Option<usize>,
+}
+
+impl Faults {
+    /// Counts an operation that changes something.
+    fn spend(&mut self) -> io::Result<()> {
+        match &mut self.power {
+            Some(0) => Err(io::Error::other("planted: the power is gone")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +67,7 @@ impl MemoryDisk {
     /// The machine dies and comes back: unsynced names are undone, and of each file's unsynced bytes stays as
     /// much of their beginning as `kept` says, given how many there are.
     pub fn crash(&self, mut kept: impl FnMut(usize) -> usize) {
+        held(&self.faults).power = None;
         let mut folder = held(&self.folder);
         folder.names = folder.durable.clone();
         for inode in folder.names.values() {
@@ -73,7 +90,12 @@ impl MemoryDisk {
         held(&self.faults).room = bytes;
     }
 
-    /// Changes one byte of a file, as a bad disk does.
+    /// After so many more operations the power fails: until the crash that follows nothing changes any more.
+    pub fn lose_power_after(&self, operations: usize) {
+        held(&self.faults).power = Some(operations);
+    }
+
+    /// Changes one byte of a file, as a bad disk does; once more changes it back.
     pub fn damage(&self, name: &str, offset: usize) {
         if let Some(inode) = held(&self.folder).names.get(name)
             && let Some(byte) = held(inode).data.get_mut(offset)
@@ -95,6 +117,7 @@ impl Disk for MemoryDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        held(&self.faults).spend()?;
         let mut folder = held(&self.folder);
         if folder.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -112,6 +135,7 @@ impl Disk for MemoryDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        held(&self.faults).spend()?;
         let mut folder = held(&self.folder);
         let inode = folder.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         folder.names.insert(to.to_owned(), inode);
@@ -119,11 +143,13 @@ impl Disk for MemoryDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        held(&self.faults).spend()?;
         let removed = held(&self.folder).names.remove(name);
         removed.map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
     }
 
     fn sync_folder(&self) -> io::Result<()> {
+        held(&self.faults).spend()?;
         let mut folder = held(&self.folder);
         folder.durable = folder.names.clone();
         Ok(())
@@ -139,6 +165,7 @@ struct MemoryFile {
 impl DiskFile for MemoryFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut faults = held(&self.faults);
+        faults.spend()?;
         let fits = faults.room.unwrap_or(usize::MAX).min(bytes.len());
         if let Some(room) = &mut faults.room {
             *room -= fits;
@@ -152,6 +179,7 @@ impl DiskFile for MemoryFile {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut faults = held(&self.faults);
+        faults.spend()?;
         let mut inode = held(&self.inode);
         if faults.syncs_to_fail > 0 {
             faults.syncs_to_fail -= 1;
