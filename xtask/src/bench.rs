@@ -31,7 +31,7 @@ struct Benchmark {
     program: Program,
 }
 
-const BENCHES: [Benchmark; 6] = [
+const BENCHES: [Benchmark; 7] = [
     Benchmark {
         name: "ledger-append",
         program: Program::Example("mainstay-store", "append_bench"),
@@ -47,6 +47,10 @@ const BENCHES: [Benchmark; 6] = [
     Benchmark {
         name: "scrape",
         program: Program::Example("mainstay-ekg", "scrape_bench"),
+    },
+    Benchmark {
+        name: "parts",
+        program: Program::Example("mainstay-tsdb", "parts_bench"),
     },
     Benchmark {
         name: "alert-latency",
