@@ -35,6 +35,10 @@ const EPOCH_BYTES: usize = 32 << 20;
 /// A table of series is left behind when it has more than twice as many as were written to, and so many more.
 const SPARE_SERIES: usize = 1_024;
 
+/// So many times [`HeadLimits::frozen_samples`] in memory, and generations that end are dropped: a disk that fails for
+/// days must not take the process, and its alerts, with it.
+const FROZEN_TIMES_MAX: usize = 2;
+
 /// Samples that nobody waits for are made durable after so long at most, as long as others come …
 const COMMIT_EVERY_MS: i64 = 250;
 /// … and when they take so many bytes.
@@ -394,13 +398,17 @@ impl Head {
         self.active = Arc::new(Memtable::new(table, self.limits.max_series));
         self.generation += 1;
         self.entered = 0;
+        let kept = (!self.is_crowded(&ended)).then_some(&ended);
         self.tsdb.publish(|view| View {
             active: Arc::clone(&self.active),
-            frozen: view.frozen.iter().chain([&ended]).cloned().collect(),
+            frozen: view.frozen.iter().chain(kept).cloned().collect(),
             parts: view.parts.clone(),
         });
         self.hand_over(None);
-        if let Some(journal) = &self.journal {
+        if kept.is_none() {
+            let samples = ended.samples();
+            tracing::error!(samples, "dropped: the disk takes none, and memory no more");
+        } else if let Some(journal) = &self.journal {
             journal.cut(Ended {
                 generation: ended,
                 now_ms,
@@ -410,6 +418,13 @@ impl Head {
         if !self.unlogged {
             self.begin_log();
         }
+    }
+
+    /// Whether there is no room in memory for a generation that ended, beside those that the disk does not take.
+    fn is_crowded(&self, ended: &Memtable) -> bool {
+        let limit = self.limits.frozen_samples.saturating_mul(FROZEN_TIMES_MAX);
+        let waiting = self.tsdb.view().frozen_samples() + ended.samples();
+        self.journal.is_some() && waiting > limit
     }
 
     /// Goes on where a log ended: whatever is appended from now on is kept.

@@ -112,9 +112,8 @@ impl Shared {
                     return Some(done);
                 }
                 Err(error) => {
-                    let why = format!(
-                        "{what} cannot be written ({error}); repair the disk or make room"
-                    );
+                    let why =
+                        format!("{what} cannot be written ({error}); repair the disk or make room");
                     let mut queue = self.queue();
                     if queue.closed {
                         return None;

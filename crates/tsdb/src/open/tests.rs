@@ -414,6 +414,33 @@ fn while_nothing_can_be_sealed_memory_is_bounded_and_nothing_acknowledged_is_los
 }
 
 #[test]
+fn samples_that_nobody_answers_for_fill_no_memory_while_the_disk_is_full() {
+    let disk = Arc::new(MemoryDisk::default());
+    let mut options = short();
+    options.limits.frozen_samples = 25;
+    let (mut head, _) = open(disk.clone(), options).unwrap();
+    disk.limit_room(Some(0));
+    for at in 0..500 {
+        head.tend(at);
+        let _ = head.ready();
+        head.append(&labels(0), at, 1.0).unwrap();
+        head.commit_at_leisure(at);
+        let newest = head.tsdb().select(&[], at, at).unwrap();
+        assert_eq!(newest.len(), 1, "the newest can always be read");
+        assert!(
+            head.tsdb().sample_count() <= 60,
+            "two limits and the active generation"
+        );
+    }
+    disk.limit_room(None);
+    while head.ready().is_err() {
+        std::thread::yield_now();
+    }
+    head.append(&labels(0), 500, 2.0).unwrap();
+    assert!(committed(&mut head));
+}
+
+#[test]
 fn parts_are_merged_tier_by_tier_and_go_when_they_are_too_old() {
     let disk = Arc::new(MemoryDisk::default());
     let options = Options {
