@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mainstay_tsdb::{HeadLimits, Labels, MatchOp, Matcher, Options, Tiers, open};
+use mainstay_tsdb::{Labels, MatchOp, Matcher, Options, open};
 use mainstay_wal::LocalDisk;
 
 const TARGETS: u64 = 40;
@@ -113,59 +113,34 @@ impl Series {
 
 fn main() -> Outcome<()> {
     let samples = (LASTS_MS / EVERY_MS) as u64 * TARGETS * SERIES;
-    let unmerged = Tiers {
-        hour_ms: i64::MAX,
-        day_ms: i64::MAX,
-    };
-    let sealed = run(unmerged, &mut |_| Ok(()))?;
     println!("{samples} samples of {} series", TARGETS * SERIES);
+    let kept = run(&mut read)?;
     println!(
-        "sealed: {:.3} bytes a sample, {:.2} million samples a CPU-second",
-        sealed.bytes as f64 / samples as f64,
-        samples as f64 / sealed.cpu_seconds / 1e6
+        "sealed, and merged into hours and one day: {:.2} million samples a CPU-second",
+        samples as f64 / kept.cpu_seconds / 1e6
     );
     println!(
-        "figure parts_sealed_samples_per_cpu_s {:.0}",
-        samples as f64 / sealed.cpu_seconds
-    );
-    let merged = run(Tiers::default(), &mut read)?;
-    let merging = (merged.cpu_seconds - sealed.cpu_seconds).max(0.01);
-    println!(
-        "merged into hours and one day: {:.2} million samples a CPU-second",
-        samples as f64 / merging / 1e6
-    );
-    println!(
-        "figure parts_merged_samples_per_cpu_s {:.0}",
-        samples as f64 / merging
+        "figure parts_kept_samples_per_cpu_s {:.0}",
+        samples as f64 / kept.cpu_seconds
     );
     let day = (DAY_MS / EVERY_MS) as u64 * TARGETS * SERIES;
     println!(
         "figure parts_bytes_per_sample {:.4}",
-        merged.largest as f64 / day as f64
+        kept.largest as f64 / day as f64
     );
     Ok(())
 }
 
 struct Measured {
     cpu_seconds: f64,
-    /// Of all parts.
-    bytes: u64,
-    /// Of the largest part.
+    /// Bytes of the largest part.
     largest: u64,
 }
 
-fn run(
-    tiers: Tiers,
-    after: &mut dyn FnMut(&mainstay_tsdb::Tsdb) -> Outcome<()>,
-) -> Outcome<Measured> {
+fn run(after: &mut dyn FnMut(&mainstay_tsdb::Tsdb) -> Outcome<()>) -> Outcome<Measured> {
     let folder = tempfile::tempdir()?;
     let disk = Arc::new(LocalDisk::open(folder.path())?);
-    let options = Options {
-        limits: HeadLimits::default(),
-        tiers,
-        ..Options::default()
-    };
-    let (mut head, _) = open(disk, options)?;
+    let (mut head, _) = open(disk, Options::default())?;
     let mut dice = Dice(7);
     let mut targets = Series::all(&mut dice)?;
     let mut now_ms = BEGIN_MS;
@@ -187,15 +162,10 @@ fn run(
     head.tend(now_ms + HOUR_MS);
     let cpu_seconds = rested()?;
     after(&head.tsdb())?;
-    let (mut bytes, mut largest) = (0, 0);
-    for len in part_lengths(folder.path())? {
-        bytes += len;
-        largest = largest.max(len);
-    }
+    let largest = part_lengths(folder.path())?.into_iter().max();
     Ok(Measured {
         cpu_seconds,
-        bytes,
-        largest,
+        largest: largest.unwrap_or(0),
     })
 }
 
