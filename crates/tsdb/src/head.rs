@@ -39,7 +39,8 @@ const SPARE_SERIES: usize = 1_024;
 /// days must not take the process, and its alerts, with it.
 const FROZEN_TIMES_MAX: usize = 2;
 
-/// Samples that nobody waits for are made durable after so long at most, as long as others come …
+/// Samples that nobody waits for are made durable after so long at most, as long as others come, else by
+/// [`Head::flush`] …
 const COMMIT_EVERY_MS: i64 = 250;
 /// … and when they take so many bytes.
 const COMMIT_BYTES: usize = 1 << 20;
@@ -169,6 +170,11 @@ impl Head {
             self.committed_ms = now_ms;
             self.hand_over(None);
         }
+    }
+
+    /// Makes all that was appended durable, which nobody waits for: for whoever sees that nothing more comes.
+    pub fn flush(&mut self) {
+        self.hand_over(None);
     }
 
     fn hand_over(&mut self, acknowledge: Option<Acknowledge>) {

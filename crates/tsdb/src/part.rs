@@ -16,7 +16,7 @@ mod series;
 mod values;
 mod write;
 
-use mainstay_wal::Disk;
+use mainstay_wal::{Disk, number_in_name, numbered_name};
 
 use crate::{
     IdSet, Labels, Matcher, ReadError,
@@ -87,15 +87,12 @@ impl Meta {
 
 /// The name of part `id`.
 pub(crate) fn name(id: u64) -> String {
-    format!("{id:016x}{SUFFIX}")
+    numbered_name(id, SUFFIX)
 }
 
 /// The id in a part's name.
 pub(crate) fn id(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(SUFFIX)?;
-    (digits.len() == 16)
-        .then(|| u64::from_str_radix(digits, 16).ok())
-        .flatten()
+    number_in_name(name, SUFFIX)
 }
 
 /// See the module.

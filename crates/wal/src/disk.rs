@@ -76,3 +76,16 @@ impl dyn Disk + '_ {
         self.sync_folder()
     }
 }
+
+/// The name of the file with a number; of one suffix they sort as their numbers do.
+pub fn numbered_name(number: u64, suffix: &str) -> String {
+    format!("{number:016x}{suffix}")
+}
+
+/// The number in the name of a file with this suffix.
+pub fn number_in_name(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_suffix(suffix)?;
+    (digits.len() == 16)
+        .then(|| u64::from_str_radix(digits, 16).ok())
+        .flatten()
+}

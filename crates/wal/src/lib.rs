@@ -31,7 +31,9 @@ mod log;
 mod replay;
 mod segment;
 
-pub use disk::{Disk, DiskFile, DiskRead, LocalDisk, MemoryDisk, SPARE_BYTES};
+pub use disk::{
+    Disk, DiskFile, DiskRead, LocalDisk, MemoryDisk, SPARE_BYTES, number_in_name, numbered_name,
+};
 pub use frame::{Group, MAX_PAYLOAD_BYTES};
 pub use log::{Log, LogError, LogOptions, remove_segments_before};
 pub use replay::{Cut, Gap, Replayed, Seen, replay};

@@ -3,6 +3,8 @@
 //! Guarantees: a segment says the number of the first frame that it may hold. Frames of that number and above
 //! in earlier segments are void: that is how a group whose sync failed is replaced.
 
+use crate::disk::{number_in_name, numbered_name};
+
 const MAGIC: &[u8; 8] = b"mstaywal";
 const SUFFIX: &str = ".wal";
 
@@ -11,15 +13,12 @@ pub(crate) const HEADER_BYTES: usize = 20;
 
 /// The name of segment `id`; names sort as ids do.
 pub(crate) fn name(id: u64) -> String {
-    format!("{id:016x}{SUFFIX}")
+    numbered_name(id, SUFFIX)
 }
 
 /// The id in a segment's name.
 pub(crate) fn id(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(SUFFIX)?;
-    (digits.len() == 16)
-        .then(|| u64::from_str_radix(digits, 16).ok())
-        .flatten()
+    number_in_name(name, SUFFIX)
 }
 
 pub(crate) fn header(first_seq: u64) -> [u8; HEADER_BYTES] {

@@ -2,14 +2,18 @@
 //!
 //! Guarantees: batches are written in the order they were sent, and the sender hears what was refused; whoever
 //! follows the feed hears of the rest before it is durable. A batch that somebody answers for is told written once it
-//! is durable, and is not taken while the disk fails; others are taken all the same, so that rules go on. It never
+//! is durable, and is not taken while the disk fails; others are taken all the same, so that rules go on, and become
+//! durable soon after, also where nothing follows. It never
 //! queues more than [`QUEUED_BATCHES`]: senders wait.
 
-use std::sync::PoisonError;
+use std::{sync::PoisonError, time::Duration};
 
 use mainstay_core::Time;
 use mainstay_tsdb::{Head, Labels, NotDurable};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Telling;
@@ -17,6 +21,8 @@ use crate::{Ekg, Refusals};
 
 /// Batches that may wait; a scraper has one in flight for each target.
 const QUEUED_BATCHES: usize = 256;
+/// Where no batch comes for so long, what came last is made durable.
+const IDLE: Duration = Duration::from_millis(250);
 
 /// A sample to write.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,7 +138,15 @@ async fn write(
     mut inbox: mpsc::Receiver<Batch>,
     stop: CancellationToken,
 ) {
-    while let Some(Some(batch)) = stop.run_until_cancelled(inbox.recv()).await {
+    while let Some(received) = stop.run_until_cancelled(timeout(IDLE, inbox.recv())).await {
+        let batch = match received {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return,
+            Err(_) => {
+                head.flush();
+                continue;
+            }
+        };
         if head.is_broken() {
             tracing::error!("the log of samples has died: so does monitoring");
             return;

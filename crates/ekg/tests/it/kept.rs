@@ -11,7 +11,7 @@ use mainstay_ekg::{
     otlp::OtlpSettings,
 };
 use mainstay_tsdb::{Labels, Options, open};
-use mainstay_wal::MemoryDisk;
+use mainstay_wal::{MemoryDisk, Seen, replay};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +81,36 @@ impl Kept {
             ended.unwrap();
         }
     }
+}
+
+/// Records of samples in the log.
+fn groups_of_samples(disk: &MemoryDisk) -> usize {
+    const SAMPLES: u8 = 4;
+    let mut groups = 0;
+    let counted = replay(disk, 0, &mut |seen| match seen {
+        Seen::Frame { kind, .. } => groups += usize::from(kind == SAMPLES),
+        Seen::Gap(_) => {}
+    });
+    counted.unwrap();
+    groups
+}
+
+#[tokio::test]
+async fn what_was_scraped_last_becomes_durable_though_nothing_follows() {
+    let disk = Arc::new(MemoryDisk::default());
+    let kept = Kept::on(&disk);
+    kept.scrape(1.0).await;
+    // Another time, and too soon after the first to be handed over by itself.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    kept.scrape(2.0).await;
+    let logged = async {
+        while groups_of_samples(&disk) < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let limit = Duration::from_secs(20);
+    tokio::time::timeout(limit, logged).await.unwrap();
+    kept.end().await;
 }
 
 #[tokio::test]
