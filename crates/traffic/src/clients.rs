@@ -45,26 +45,30 @@ struct Served {
     by_client: BTreeMap<Box<str>, Classes>,
 }
 
+impl Served {
+    fn ended(&mut self, client: &str, code: u16, now_ms: u64) {
+        self.last_ms = now_ms;
+        let class = usize::from(code / 100).clamp(1, Classes::default().len()) - 1;
+        if let Some(classes) = self.by_client.get_mut(client) {
+            classes[class] += 1;
+            return;
+        }
+        self.by_client.entry(client.into()).or_default()[class] += 1;
+    }
+}
+
 impl Clients {
     /// Counts a request of `client` that `version` ended with `code`.
     pub(crate) fn ended(&mut self, version: &Version, client: &str, code: u16, now_ms: u64) {
         let client = self.place(client, now_ms);
-        if !self.served.contains_key(version) {
-            if self.served.len() >= VERSIONS_MAX {
-                self.forget_a_version();
-            }
-            self.served.insert(version.clone(), Served::default());
+        if let Some(served) = self.served.get_mut(version) {
+            return served.ended(client, code, now_ms);
         }
-        let Some(served) = self.served.get_mut(version) else {
-            return;
-        };
-        served.last_ms = now_ms;
-        if !served.by_client.contains_key(client) {
-            served.by_client.insert(client.into(), Classes::default());
+        if self.served.len() >= VERSIONS_MAX {
+            self.forget_a_version();
         }
-        if let Some(classes) = served.by_client.get_mut(client) {
-            classes[usize::from(code / 100).clamp(1, classes.len()) - 1] += 1;
-        }
+        let served = self.served.entry(version.clone()).or_default();
+        served.ended(client, code, now_ms);
     }
 
     /// Version of the service, client version, class of status such as `5xx`, and how many; none that is zero.

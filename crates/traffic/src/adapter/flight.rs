@@ -35,6 +35,8 @@ pub(crate) struct Flight {
     pub(crate) cell: Arc<BackendCell>,
     sequence: u64,
     started_us: u64,
+    /// When the last of its answer was read, if that is known already.
+    ended_us: Option<u64>,
     answered: bool,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) code: u16,
@@ -73,9 +75,9 @@ impl Flight {
         cell: &Arc<BackendCell>,
         asked: Asked,
         place: Option<Place>,
+        started_us: u64,
     ) -> Self {
         let sequence = shared.sequence.fetch_add(1, Ordering::Relaxed);
-        let started_us = shared.now_us();
         lock(&cell.tally).under_way.insert(sequence, started_us);
         cell.in_flight.fetch_add(1, Ordering::Relaxed);
         Self {
@@ -83,6 +85,7 @@ impl Flight {
             cell: Arc::clone(cell),
             sequence,
             started_us,
+            ended_us: None,
             answered: false,
             outcome: None,
             code: 499,
@@ -110,7 +113,7 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let now = self.shared.now_us();
+        let now = self.ended_us.unwrap_or_else(|| self.shared.now_us());
         self.cell.in_flight.fetch_sub(1, Ordering::Relaxed);
         if self.outcome.is_some() || !self.answered {
             let mut tally = lock(&self.cell.tally);
@@ -153,13 +156,15 @@ impl Relay {
 
     /// All of it was read: the request ended, and its connection can serve another.
     pub(crate) fn ended(&mut self) {
-        let Some(flight) = self.flight.take() else {
+        let Some(mut flight) = self.flight.take() else {
             return;
         };
+        let now_us = flight.shared.now_us();
+        flight.ended_us = Some(now_us);
         if let Some(mut upstream) = self.upstream.take()
             && upstream.rests()
         {
-            flight.cell.keep(upstream);
+            flight.cell.keep(upstream, now_us);
         }
     }
 

@@ -33,7 +33,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -107,6 +107,10 @@ impl Shared {
     pub(crate) fn now_us(&self) -> u64 {
         self.started.elapsed().as_micros() as u64
     }
+    /// The instant of a time of [`now_us`](Self::now_us).
+    pub(crate) fn instant(&self, at_us: u64) -> tokio::time::Instant {
+        (self.started + Duration::from_micros(at_us)).into()
+    }
     pub(crate) fn now_ms(&self) -> u64 {
         self.now_us() / 1_000
     }
@@ -140,13 +144,10 @@ impl Router {
         let address = listener.local_addr().map_err(bind)?;
         let shared = Arc::new(Shared::new());
         let stop = CancellationToken::new();
-        shared
-            .tasks
-            .spawn(stop.clone().run_until_cancelled_owned(users::accept(
-                Arc::clone(&shared),
-                listener,
-                stop.clone(),
-            )));
+        shared.tasks.spawn(
+            stop.clone()
+                .run_until_cancelled_owned(users::accept(Arc::clone(&shared), listener)),
+        );
         shared.tasks.spawn(
             stop.clone()
                 .run_until_cancelled_owned(watch::watch(Arc::clone(&shared))),

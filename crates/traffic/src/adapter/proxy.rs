@@ -70,7 +70,8 @@ pub(crate) async fn serve(
     };
     let service = &snapshot.services[index];
     service.cell.offered.fetch_add(1, Ordering::Relaxed);
-    lock(&service.cell.retry).offered(shared.now_us() / 1_000_000);
+    let mut began_us = shared.now_us();
+    lock(&service.cell.retry).offered(began_us / 1_000_000);
     let random = shared.random();
     if (random >> 17) % 10_000 < u64::from(service.shed()) {
         return unavailable(service, "shed", "load is shed to save the rest");
@@ -96,6 +97,7 @@ pub(crate) async fn serve(
             return unavailable(service, "pool", "the router is stopping");
         };
         place = entered;
+        began_us = shared.now_us();
         // What was in force when it began to wait may be long gone.
         snapshot = shared.snapshot.load_full();
         let Some(again) = snapshot.find(request.uri().path()) else {
@@ -107,11 +109,12 @@ pub(crate) async fn serve(
     let unit = request.headers().get("x-user-id");
     let exchange = Exchange {
         hash: unit.map_or(random, |unit| unit_hash(name, unit.as_bytes())),
-        shared,
         snapshot,
         index,
         allowed,
-        end: allowed.map(|left| Instant::now() + Duration::from_millis(left.millis())),
+        end: allowed.map(|left| shared.instant(began_us) + Duration::from_millis(left.millis())),
+        began_us,
+        shared,
     };
     exchange.run(request, &peer, place).await
 }
@@ -139,6 +142,8 @@ struct Exchange {
     hash: u64,
     allowed: Option<Span>,
     end: Option<Instant>,
+    /// When the attempt under way began.
+    began_us: u64,
 }
 
 /// What is left of a request after an attempt.
@@ -186,7 +191,13 @@ impl Exchange {
                 self.service().cell.fallback.fetch_add(1, Ordering::Relaxed);
             }
             let cell = Arc::clone(cell);
-            let mut flight = Flight::new(&self.shared, &cell, asked.clone(), place.take());
+            let mut flight = Flight::new(
+                &self.shared,
+                &cell,
+                asked.clone(),
+                place.take(),
+                self.began_us,
+            );
             if repeatable && failed.is_none() {
                 let body = Upload::Empty;
                 spare = Some(Spare {
@@ -242,12 +253,13 @@ impl Exchange {
         };
         (self.snapshot, self.index) = (snapshot, index);
         let cell = &self.service().cell;
-        let second = self.shared.now_us() / 1_000_000;
-        if !lock(&cell.retry).try_retry(second) {
+        let now_us = self.shared.now_us();
+        if !lock(&cell.retry).try_retry(now_us / 1_000_000) {
             cell.reject("retry-budget");
             return false;
         }
         cell.retried.fetch_add(1, Ordering::Relaxed);
+        self.began_us = now_us;
         true
     }
 
@@ -259,14 +271,14 @@ impl Exchange {
         body: Upload,
     ) -> Result<(Response<Incoming>, Box<Upstream>), Failure> {
         if let Some(end) = self.end {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.saturating_duration_since(self.shared.instant(self.began_us));
             // Rounded down: a child's budget is never more than its parent's.
             let left = left.as_millis() as u64;
             parts.headers.insert(DEADLINE_HEADER, left.into());
         }
         let mut request = Request::from_parts(parts, body);
         loop {
-            let kept = cell.take_idle();
+            let kept = cell.take_idle(self.began_us);
             let fresh = kept.is_none();
             let mut upstream = match kept {
                 Some(upstream) => upstream,

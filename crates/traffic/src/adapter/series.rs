@@ -61,30 +61,34 @@ impl Series {
             Some(Outcome::Lost) => self.lost += 1,
             None => {}
         }
-        let codes = of_route(&mut self.routes, path);
-        match codes.iter_mut().find(|(known, _)| *known == code) {
-            Some((_, n)) => *n += 1,
-            None => codes.push((code, 1)),
-        }
+        count(
+            &mut self.routes,
+            path,
+            |codes: &mut Vec<(u16, u64)>| match codes.iter_mut().find(|(known, _)| *known == code) {
+                Some((_, n)) => *n += 1,
+                None => codes.push((code, 1)),
+            },
+        );
     }
 
     /// Counts a probe that ended.
     pub(crate) fn probed(&mut self, path: &str, took_us: u64, is_good: bool) {
         self.probes_took.add(took_us);
-        of_route(&mut self.probes, path)[usize::from(!is_good)] += 1;
+        count(&mut self.probes, path, |ended: &mut [u64; 2]| {
+            ended[usize::from(!is_good)] += 1;
+        });
     }
 }
 
-/// What is counted of the route of `path`, or of all others where there is no room for it.
-fn of_route<'a, T: Default>(routes: &'a mut BTreeMap<Box<str>, T>, path: &str) -> &'a mut T {
+/// Counts in what is kept of the route of `path`, or of all others where there is no room for it.
+fn count<T: Default>(routes: &mut BTreeMap<Box<str>, T>, path: &str, counted: impl FnOnce(&mut T)) {
     let route = route_of(path);
-    let known =
-        routes.contains_key(route) || routes.len() < ROUTES_MAX && route.len() <= ROUTE_BYTES_MAX;
-    let label = if known { route } else { "other" };
-    if !routes.contains_key(label) {
-        routes.insert(label.into(), T::default());
+    if let Some(known) = routes.get_mut(route) {
+        return counted(known);
     }
-    routes.entry(label.into()).or_default()
+    let has_room = routes.len() < ROUTES_MAX && route.len() <= ROUTE_BYTES_MAX;
+    let label = if has_room { route } else { "other" };
+    counted(routes.entry(label.into()).or_default());
 }
 
 /// The first two segments of a path: what a cohort is told apart by.

@@ -171,9 +171,9 @@ impl BackendCell {
     }
 
     /// The connection kept last, if one is fresh.
-    pub(crate) fn take_idle(&self) -> Option<Box<Upstream>> {
+    pub(crate) fn take_idle(&self, now_us: u64) -> Option<Box<Upstream>> {
         let upstream = lock(&self.idle).pop()?;
-        if upstream.is_fresh(tokio::time::Instant::now()) {
+        if upstream.is_fresh(now_us) {
             return Some(upstream);
         }
         // The last one kept is stale, and so are all before it.
@@ -191,14 +191,13 @@ impl BackendCell {
         some
     }
 
-    pub(crate) fn close_stale(&self) {
-        let now = tokio::time::Instant::now();
-        lock(&self.idle).retain(|upstream| upstream.is_fresh(now));
+    pub(crate) fn close_stale(&self, now_us: u64) {
+        lock(&self.idle).retain(|upstream| upstream.is_fresh(now_us));
     }
 
-    pub(crate) fn keep(&self, mut upstream: Box<Upstream>) {
+    pub(crate) fn keep(&self, mut upstream: Box<Upstream>, now_us: u64) {
         if !self.is_retired() {
-            upstream.keep();
+            upstream.keep(now_us);
             lock(&self.idle).push(upstream);
         }
     }

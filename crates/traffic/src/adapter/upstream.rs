@@ -32,7 +32,7 @@ use crate::Permit;
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// Kept ones are used again only this soon: servers commonly close theirs after five seconds, and a
 /// request sent into a closing connection is lost.
-const REUSE_WITHIN: Duration = Duration::from_secs(4);
+const REUSE_WITHIN_US: u64 = 4_000_000;
 /// Bytes of an answer's head; hyper refuses a longer one.
 const HEAD_BYTES_MAX: usize = 64 * 1_024;
 
@@ -104,7 +104,7 @@ pub(crate) struct Upstream {
     closed: bool,
     timer: Pin<Box<Sleep>>,
     timed: bool,
-    kept_at: Instant,
+    kept_us: u64,
     _permit: Option<Permit>,
 }
 
@@ -117,17 +117,17 @@ impl Upstream {
         let _ = stream.set_nodelay(true);
         let (sender, connection) = Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
+            .writev(false)
             .handshake(TokioIo::new(stream))
             .await
             .ok()?;
-        let now = Instant::now();
         Some(Box::new(Self {
             sender,
             connection,
             closed: false,
-            timer: Box::pin(tokio::time::sleep_until(now)),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timed: false,
-            kept_at: now,
+            kept_us: 0,
             _permit: permit,
         }))
     }
@@ -204,12 +204,13 @@ impl Upstream {
         !self.closed && self.sender.is_ready()
     }
 
-    pub(crate) fn keep(&mut self) {
-        self.kept_at = Instant::now();
+    /// It is kept from `now_us` of the router's clock.
+    pub(crate) fn keep(&mut self, now_us: u64) {
+        self.kept_us = now_us;
     }
 
     /// Whether it was kept so shortly that the backend has most likely not closed it.
-    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
-        !self.closed && now.saturating_duration_since(self.kept_at) < REUSE_WITHIN
+    pub(crate) fn is_fresh(&self, now_us: u64) -> bool {
+        !self.closed && now_us.saturating_sub(self.kept_us) < REUSE_WITHIN_US
     }
 }

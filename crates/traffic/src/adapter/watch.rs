@@ -70,7 +70,7 @@ fn check_some(shared: &Arc<Shared>, snapshot: &Snapshot, turn: usize) {
         .iter()
         .flat_map(|s| s.backends.iter().map(move |cell| (s, cell)));
     for (service, cell) in all.skip(turn).step_by(BEATS) {
-        cell.close_stale();
+        cell.close_stale(shared.now_us());
         if cell.checking.swap(true, Ordering::AcqRel) {
             continue;
         }
