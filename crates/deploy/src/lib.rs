@@ -18,6 +18,7 @@ pub mod moves;
 pub mod pace;
 pub mod plan;
 pub mod planning;
+pub mod refused;
 pub mod rollout;
 pub mod scaling;
 pub mod shadow;

@@ -25,6 +25,7 @@ use crate::{
     limit::{self, LimitPlan, LimitTest},
     moves::Mover,
     plan::RolloutPlan,
+    refused::{self, Reasons},
     rollout::{Event, KIND, Rollout, State},
     shadow,
     slots::Slot,
@@ -107,6 +108,8 @@ pub struct Model {
     pub books: BTreeMap<(ServiceName, FabricName), LeaseBook>,
     /// What was noted of services that are only observed.
     pub shadows: BTreeMap<ServiceName, shadow::Memory>,
+    /// First releases that could not be planned.
+    pub refused: Reasons,
     /// Entries that could not be read.
     pub flaws: Vec<String>,
 }
@@ -206,6 +209,10 @@ impl Model {
                 self.actions.insert(track.change.id.clone(), track);
                 forget(&mut self.actions);
             }
+            return Ok(());
+        }
+        if change.plan.kind == refused::KIND {
+            self.refused.fold(serde_json::from_str(&change.plan.body)?);
             return Ok(());
         }
         if change.kind == ChangeKind::Observed && change.plan.kind == shadow::KIND {

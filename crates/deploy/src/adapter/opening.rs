@@ -1,22 +1,40 @@
 //! First releases: opened as soon as a service that was declared can be released, and what keeps one from it.
 //!
-//! Guarantees: each reason is logged when it is new, and is among what is blocked until the release begins. What was
+//! Guarantees: each reason is logged when it is new, and is among what is blocked until the release begins; one that
+//! stands for [`WRITTEN_AFTER`] is a change in the ledger, aborted as it was opened, once. What was
 //! taken back is not tried again by itself: a person says when it is mended. Never opens one for a service that is
 //! only observed.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use mainstay_core::{Actor, ChangeState, ServiceName, Version, catalog::Manage, ports::Declined};
+use mainstay_change::Direction;
+use mainstay_core::{
+    Actor, ChangeState, Expected, ServiceName, Span, Time, Version,
+    catalog::Manage,
+    ports::{Declined, No},
+};
 use serde_json::{Value, json};
 
 use super::{Engine, lock, propose};
-use crate::model::{Model, Track};
+use crate::{
+    model::{Model, Track},
+    refused::Refused,
+};
 
 /// How often a first release is tried again: hosts may be declared and artifacts put there without an entry.
 const AGAIN: Duration = Duration::from_secs(5);
+/// A reason that goes away sooner, as while hosts are being declared, is no entry.
+pub(super) const WRITTEN_AFTER: Span = Span::from_secs(10);
 
-/// First releases that do not begin, with their version and why.
-pub(super) type Unopened = BTreeMap<ServiceName, (Version, Declined)>;
+/// First releases that do not begin.
+pub(super) type Unopened = BTreeMap<ServiceName, Waiting>;
+
+/// One that does not.
+pub(super) struct Waiting {
+    version: Version,
+    declined: Declined,
+    since: Time,
+}
 
 impl Engine {
     /// Opens the first release of every service that was declared with a version and never released, and moves
@@ -37,26 +55,82 @@ impl Engine {
             for (service, version) in waiting {
                 let order = propose::Request::first(service.clone(), version.clone());
                 if let Err(declined) = self.open_rollout(order, Actor::system()).await {
-                    unopened.insert(service, (version, declined));
+                    let since = self.now();
+                    let waits = Waiting {
+                        version,
+                        declined,
+                        since,
+                    };
+                    unopened.insert(service, waits);
                 }
             }
             self.note_unopened(unopened);
+            self.write_unopened().await;
             // Asked again also without a new entry.
             let _ = tokio::time::timeout(AGAIN, folded.changed()).await;
         }
     }
 
-    fn note_unopened(&self, now: Unopened) {
+    fn note_unopened(&self, mut now: Unopened) {
         let mut noted = lock(&self.0.unopened);
-        for (service, (version, declined)) in &now {
-            if noted
-                .get(service)
-                .is_none_or(|(_, before)| before != declined)
-            {
-                tracing::warn!(%service, %version, %declined, "its first release does not begin");
+        for (service, waits) in &mut now {
+            let Waiting {
+                version,
+                declined,
+                since,
+            } = waits;
+            match noted.get(service) {
+                Some(before) if before.declined == *declined && before.version == *version => {
+                    *since = before.since;
+                }
+                Some(_) | None => {
+                    tracing::warn!(%service, %version, %declined, "its first release does not begin");
+                }
             }
         }
         *noted = now;
+    }
+
+    /// Writes down what has stood long enough, each reason once.
+    async fn write_unopened(&self) {
+        let now = self.now();
+        let due: Vec<Refused> = {
+            let model = self.model();
+            let unopened = lock(&self.0.unopened);
+            let stands = |waits: &Waiting| {
+                let of_the_plan = match waits.declined.no {
+                    No::Unknown | No::Invalid | No::Denied => true,
+                    // It is under way, or the ledger is away: no reason against the release.
+                    No::Conflict | No::Unavailable => false,
+                };
+                of_the_plan && now.since(waits.since) >= WRITTEN_AFTER
+            };
+            unopened
+                .iter()
+                .filter(|(_, waits)| stands(waits))
+                .map(|(service, waits)| Refused::new(service, &waits.version, &waits.declined))
+                .filter(|refused| model.refused.is_news(refused))
+                .collect()
+        };
+        for refused in due {
+            let (change, entries) = refused.entries((self.0.ports.next_change_id)(), now);
+            let expected = vec![Expected {
+                stream: change.stream(),
+                version: 0,
+            }];
+            let written = self.append_led(Direction::Forward, expected, entries).await;
+            let caught_up = match written {
+                Ok(()) => self
+                    .catch_up()
+                    .await
+                    .map_err(super::lease::Unwritten::Ledger),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = caught_up {
+                tracing::warn!(service = %refused.service, %error, "why it is not released was not written down; it is tried again");
+                return;
+            }
+        }
     }
 
     /// Services that were to be released for the first time and do not run: why, and what to do.
@@ -65,7 +139,10 @@ impl Engine {
         let waiting = unopened
             .iter()
             .filter(|(service, _)| !model.was_released(service));
-        let waiting = waiting.map(|(service, (version, declined))| {
+        let waiting = waiting.map(|(service, waits)| {
+            let Waiting {
+                version, declined, ..
+            } = waits;
             json!({
                 "what": format!("the first release of {service}, {version}"),
                 "because": declined.what,

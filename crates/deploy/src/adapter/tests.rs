@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use super::{
     load::{RATE_SECS, RATES_MIN},
+    opening::WRITTEN_AFTER,
     *,
 };
 use crate::{
@@ -628,6 +629,46 @@ async fn a_first_release_that_cannot_be_opened_is_blocked_with_why_and_what_to_d
     );
     let remedy = told["remedy"].as_str().unwrap();
     assert!(remedy.contains("declare a host there"), "{remedy}");
+}
+
+#[tokio::test]
+async fn a_first_release_that_cannot_begin_for_a_while_is_an_aborted_change_and_only_once() {
+    let world = World::new(json!({})).await;
+    world.leads_by(world.lead().await);
+    let shop = json!({"owner": "o", "version": "v1", "instances": {"iad": 2}, "run": {"artifacts": "/nowhere"}});
+    let iad = applied(Kind::Fabric, "iad", &json!({}));
+    world
+        .write(vec![iad, applied(Kind::Service, "shop", &shop)])
+        .await;
+    let at = |ms: i64| world.clock.0.store(ms, Ordering::Relaxed);
+    // Each look is what an entry, or five seconds, would bring about.
+    let look = || async {
+        let opening = world.engine.clone().keep_opening();
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(50), opening).await;
+    };
+    let written = || async {
+        let all = world.ledger.since(0, 1_000).await.unwrap();
+        let ours = all
+            .into_iter()
+            .filter(|it| it.stream.as_str() == "change/chg-1");
+        ours.map(|it| (it.kind, it.body)).collect::<Vec<_>>()
+    };
+    look().await;
+    assert_eq!(written().await, []);
+    at((START + WRITTEN_AFTER).millis());
+    look().await;
+    look().await;
+    let entries = written().await;
+    assert_eq!(entries.len(), 2, "{entries:?}");
+    assert!(
+        entries[0].1.contains("first-release.refused"),
+        "{entries:?}"
+    );
+    assert!(entries[1].1.contains("aborted"), "{entries:?}");
+    assert!(
+        entries[1].1.contains("iad, which has no host"),
+        "{entries:?}"
+    );
 }
 
 #[tokio::test]
