@@ -20,10 +20,12 @@ test:
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		set -ex; \
 		$(CARGO) nextest run --workspace --no-tests=warn; \
+		$(CARGO) nextest run --workspace --features mainstay-sim/planted --test planted; \
 		$(CARGO) test --workspace --doc; \
 	else \
 		set -ex; \
 		$(CARGO) test --workspace; \
+		$(CARGO) test --workspace --features mainstay-sim/planted --test planted; \
 	fi
 
 check:

@@ -12,6 +12,8 @@ use std::{
 
 use mainstay_core::{Finding, InstanceName, Name, Outcome, Percent};
 
+use crate::planted::{self, Bug};
+
 /// The signal of a capacity [`Finding`]: the one that stops restoring changes and emergencies too.
 pub const CAPACITY: &str = "capacity";
 /// An instance whose goodput is below this share of its capacity counts zero, unless it is for want of requests.
@@ -280,7 +282,7 @@ pub fn safe_batch(budget: &Budget, candidates: &[InstanceName]) -> Arithmetic {
         if seen.insert(candidate) && fleet.take(candidate) != Worth::Nothing {
             costly += 1;
         }
-        margin = if thin.is_some() {
+        margin = if thin.is_some() || planted::is(Bug::MarginForgotten) {
             0
         } else {
             fleet.largest_domain()

@@ -15,6 +15,7 @@ use crate::{
     emergency::Declared,
     guards::Direction,
     machine::{EffectId, Machine, Refusal},
+    planted::{self, Bug},
 };
 
 /// A step that freezes are asked about.
@@ -303,7 +304,9 @@ impl Machine for Freeze {
     }
 
     fn decide(state: &State, now: Time, input: Input) -> Result<Vec<Event>, Refusal> {
-        let over = |until: &Option<Time>| until.is_some_and(|until| now >= until);
+        let over = |until: &Option<Time>| {
+            until.is_some_and(|until| now >= until) && !planted::is(Bug::FreezeOutlasts)
+        };
         match (state, input) {
             (State::Scheduled { until, .. } | State::Holding { until }, Input::Tick)
                 if over(until) =>

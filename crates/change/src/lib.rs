@@ -19,6 +19,7 @@ pub mod freeze;
 mod guards;
 mod lease;
 mod machine;
+pub mod planted;
 
 pub use capacity::{Arithmetic, Batch, Budget, CAPACITY, Serving, batch, safe_batch};
 pub use emergency::{Declared, EmergencyError, STATED, STATED_VALID_FOR};

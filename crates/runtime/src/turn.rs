@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use mainstay_change::{Direction, EffectId, Refusal};
+use mainstay_change::{
+    Direction, EffectId, Refusal,
+    planted::{self, Bug},
+};
 use mainstay_core::{
     Actor, Append, Change, ChangeId, ChangeState, Entry, Expected, NewEntry, Span, StreamId, Time,
     change::{MOVED, Moved, OPENED, change_stream},
@@ -310,6 +313,10 @@ impl Runtime {
                 stream: change_stream(id),
                 version: open.version,
             };
+            let mut expected = vec![self.leadership.clone(), of_stream];
+            if planted::is(Bug::LeadershipUnexpected) {
+                expected.remove(0);
+            }
             out.push(Dispatch::Append {
                 ticket,
                 change: id.clone(),
@@ -317,7 +324,7 @@ impl Runtime {
                 append: Append {
                     actor: self.actor.clone(),
                     at: now,
-                    expected: vec![self.leadership.clone(), of_stream],
+                    expected,
                     entries,
                 },
             });

@@ -1,6 +1,9 @@
 //! What follows from an input. Pure: no clock, no randomness, no I/O.
 
-use mainstay_change::{Direction, Refusal};
+use mainstay_change::{
+    Direction, Refusal,
+    planted::{self, Bug},
+};
 use mainstay_core::{Actor, Measured, Outcome, Span, Time, Verdict};
 
 use super::{
@@ -178,7 +181,8 @@ fn seen(
 }
 
 fn routed(state: &State, now: Time, applied: &Measured<bool>) -> Vec<Event> {
-    if !applied.value() || !applied.is_fresh(now, FRESH) {
+    let is_applied = *applied.value() || planted::is(Bug::TablesBelieved);
+    if !is_applied || !applied.is_fresh(now, FRESH) {
         return vec![];
     }
     let source = applied.source().to_owned();
@@ -229,6 +233,7 @@ pub(super) fn wake_at(state: &State) -> Option<Time> {
 fn tick(state: &State, now: Time) -> Vec<Event> {
     if let Some(until) = state.until()
         && now >= until
+        && !planted::is(Bug::TemporaryStays)
     {
         return vec![Event::Returned {
             at: now,

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_change::{Direction, Refusal};
+use mainstay_change::{
+    Direction, Refusal,
+    planted::{self, Bug},
+};
 use mainstay_core::{
     ChangeState, FabricName, Finding, Measured, Outcome, Span, Time, Verdict, catalog::Strategy,
     flaw::GATE_MIN,
@@ -44,11 +47,13 @@ pub(super) fn decide(state: &State, now: Time, input: Input) -> Result<Vec<Event
             verified,
             drained,
             failing,
-        } => Ok(if generation == state.generation {
-            seen(state, now, &verified, &drained, failing)
-        } else {
-            vec![]
-        }),
+        } => Ok(
+            if generation == state.generation || planted::is(Bug::GenerationIgnored) {
+                seen(state, now, &verified, &drained, failing)
+            } else {
+                vec![]
+            },
+        ),
         Input::Granted {
             batch,
             slots,
@@ -147,6 +152,11 @@ fn seen(
                 let awaited = state.awaited();
                 let seen = verified.value().iter();
                 let new: Slots = seen.filter(|it| awaited.contains(it)).cloned().collect();
+                let new = if planted::is(Bug::OneForAll) && !new.is_empty() {
+                    awaited
+                } else {
+                    new
+                };
                 if !new.is_empty() {
                     events.push(Event::Verified {
                         at: now,
@@ -209,7 +219,7 @@ fn judged(state: &State, now: Time, ruling: Ruling, verdict: Measured<Verdict>) 
     }
     let seen_at = verdict.observed_at();
     let verdict = verdict.value().clone();
-    if ruling == Ruling::Harm {
+    if ruling == Ruling::Harm && !planted::is(Bug::HarmNoted) {
         return vec![Event::Failed { at: now, verdict }];
     }
     if state.paused.is_some() {
@@ -233,7 +243,8 @@ fn judged(state: &State, now: Time, ruling: Ruling, verdict: Measured<Verdict>) 
     }
     let mut events = Vec::new();
     if let Phase::Judging(gate) = &state.phase
-        && ruling == Ruling::Pass
+        && (ruling == Ruling::Pass
+            || ruling == Ruling::Insufficient && planted::is(Bug::MissingPasses))
         && seen_at >= state.since + dwell(state, *gate)
     {
         events.push(Event::Passed {
@@ -282,6 +293,11 @@ fn granted(state: &State, now: Time, batch: u32, grant: Grant) -> Vec<Event> {
         .filter(|slot| movable.contains(slot))
         .cloned()
         .collect();
+    let slots = if planted::is(Bug::GrantOverrun) {
+        movable
+    } else {
+        slots
+    };
     if !slots.is_empty() {
         let parts = before.parts().into_iter().filter(|_| !state.retires());
         let replaces = parts.map(|before| Event::Replaces { at: now, before });
@@ -368,6 +384,9 @@ fn tick(state: &State, now: Time) -> Vec<Event> {
             ))
         }
         (Phase::Placing | Phase::Replacing(..) | Phase::Leasing(_), Direction::Restoring) => {
+            if planted::is(Bug::RestoringPauses) {
+                return pause("a way back took too long".to_owned());
+            }
             if state.stuck.is_some() {
                 return vec![];
             }

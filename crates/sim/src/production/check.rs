@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay_change::{Direction, LeaseBook};
+use mainstay_change::LeaseBook;
 use mainstay_core::{ChangeId, Entry, FabricName, HostName, InstanceName, Version};
 use mainstay_deploy::{
     Slot, Slots, Wanted,
@@ -241,8 +241,12 @@ impl Sim<Production> {
             let was = serving.len() as f64 * CARRIES;
             let is: f64 = by_host.values().sum();
             let demand = at.demand.get(fabric).copied().unwrap_or(0.0);
-            let book = at.books.get(fabric).zip(change);
-            let leased = book.map_or(0.0, |(book, me)| book.leased_rps(me, Direction::Forward));
+            // Summed here and not asked of the book, whose own sum is among what is checked.
+            let others = at.books.get(fabric).into_iter().flat_map(LeaseBook::leases);
+            let leased: f64 = others
+                .filter(|(id, _)| change.is_some_and(|me| me != *id))
+                .map(|(_, lease)| lease.rps)
+                .sum();
             let misses = |host: &&HostName| !serving.values().any(|it| it == *host);
             let thin = domains.len() <= 1 || domains.iter().any(misses);
             let margin = by_host.values().copied().fold(0.0, f64::max);

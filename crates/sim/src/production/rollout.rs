@@ -342,6 +342,10 @@ impl Sim<Production> {
                 }
             }
             Event::Settled { .. } => self.check_settled(after.plan().number()),
+            Event::Paused { because, .. } if before.is_restoring() => {
+                let what = format!("a way back waits for a person: {because}");
+                self.violated(Invariant::Live, what);
+            }
             Event::Admitted { .. }
             | Event::Surged { .. }
             | Event::Judged { .. }
