@@ -185,6 +185,7 @@ fn explain(problem: &Value, written: impl Fn(&str, &str) -> Option<String>) -> S
         return format!("{error} ({})", text(problem, "errorType"));
     }
     let places = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
+    let code = text(problem, "code");
     if !places.is_empty() {
         let lines: Vec<String> = places
             .iter()
@@ -192,29 +193,36 @@ fn explain(problem: &Value, written: impl Fn(&str, &str) -> Option<String>) -> S
                 let (resource, field) = (text(place, "resource"), text(place, "field"));
                 let before = written(&resource, &field).map_or_else(String::new, |at| at + ": ");
                 format!(
-                    "{before}{resource} {field}: {}\n  remedy: {}",
+                    "{before}{resource} {field}: {} ({code})\n  remedy: {}",
                     text(place, "what"),
                     text(place, "remedy")
                 )
             })
             .collect();
-        return lines.join("\n");
+        return lines
+            .into_iter()
+            .chain(numbers(problem))
+            .collect::<Vec<_>>()
+            .join("\n");
     }
-    let mut lines = vec![format!(
-        "{} ({})",
-        text(problem, "title"),
-        text(problem, "code")
-    )];
-    if let Ok(verdict) = serde_json::from_value::<Verdict>(problem["verdict"].clone()) {
-        lines.push(format!("  {}", output::verdict(&verdict, Style::PLAIN)));
-        let finding = |finding| format!("    {}", output::finding(finding, Style::PLAIN));
-        lines.extend(verdict.findings.iter().map(finding));
-    }
+    let mut lines = vec![format!("{} ({code})", text(problem, "title"))];
+    lines.extend(numbers(problem));
     let remedy = text(problem, "remedy");
     if !remedy.is_empty() {
         lines.push(format!("  remedy: {remedy}"));
     }
     lines.join("\n")
+}
+
+/// The verdict that denies it, with its numbers, a line each; none where there is none.
+fn numbers(problem: &Value) -> Vec<String> {
+    let Ok(verdict) = serde_json::from_value::<Verdict>(problem["verdict"].clone()) else {
+        return Vec::new();
+    };
+    let mut lines = vec![format!("  {}", output::verdict(&verdict, Style::PLAIN))];
+    let finding = |finding| format!("    {}", output::finding(finding, Style::PLAIN));
+    lines.extend(verdict.findings.iter().map(finding));
+    lines
 }
 
 /// The operating system's user by the name it has there, or by number: a claim, marked unverified by the server.

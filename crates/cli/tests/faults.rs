@@ -39,11 +39,18 @@ fn a_service_that_users_ask_for_is_neither_deleted_nor_let_go_until_its_requests
     assert!(declared.status.success(), "{}", stderr(&declared));
     platform.wait_for("shop", "done");
     let observed = "apiVersion: mainstay/v1\nkind: Service\nmetadata: {name: shop}\nspec: {owner: shop, manage: observe}\n";
+    let fabric = "apiVersion: mainstay/v1\nkind: Fabric\nmetadata: {name: pdx}\nspec: {}\n";
+    let both = format!("{fabric}---\n{observed}");
     platform.until("letting it go is refused", || {
         platform.ask("/shop/home");
-        let said = platform.dry(observed);
+        let said = platform.dry(&both);
         code(&said) == EXIT_ERROR && stderr(&said).contains("shop is asked for")
     });
+    let said = stderr(&platform.dry(&both));
+    assert!(
+        said.contains("input.yaml:9:29: Service/shop spec.manage: "),
+        "{said}"
+    );
     let said = platform.run(&["delete", "service", "shop"]);
     assert_eq!(code(&said), EXIT_ERROR);
     assert!(

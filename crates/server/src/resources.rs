@@ -260,12 +260,13 @@ fn freeze(resource: &Resource, version: u64, apply: &Change) -> Result<Change, P
     let spec = FreezeSpec::deserialize(&resource.spec)
         .map_err(|error| unreadable(&label(resource), &error))?;
     let id = freeze::change_id(name, version).map_err(|error| {
-        Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            INVALID,
-            error.to_string(),
-            "choose a shorter name",
-        )
+        let place = Place {
+            resource: label(resource),
+            field: "metadata.name".to_owned(),
+            what: error.to_string(),
+            remedy: "choose a shorter name".to_owned(),
+        };
+        refused(StatusCode::UNPROCESSABLE_ENTITY, INVALID, vec![place])
     })?;
     Freeze::open(spec.clone(), apply.opened_at).map_err(|refusal| {
         let place = Place {
