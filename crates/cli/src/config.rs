@@ -92,12 +92,26 @@ pub(crate) struct Alerting {
 }
 
 /// `[notify]`
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Notify {
     /// Who hears, by a JSON POST, of what a person should know.
     pub(crate) webhooks: Vec<Webhook>,
+    /// How often a change that waits for a person is told again.
+    pub(crate) remind_every: Span,
 }
+
+impl Default for Notify {
+    fn default() -> Self {
+        Self {
+            webhooks: Vec::new(),
+            remind_every: Span::from_secs(3_600),
+        }
+    }
+}
+
+/// Reminders more often than this would be an alarm bell.
+const REMIND_EVERY_MIN: Span = Span::from_secs(1);
 
 /// An address that takes a JSON POST.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -145,6 +159,12 @@ impl Config {
             config.rules.evaluation_interval > Span::ZERO,
             "{}: rules.evaluation_interval of zero: give a time such as \"30s\"",
             file.display()
+        );
+        ensure!(
+            config.notify.remind_every >= REMIND_EVERY_MIN,
+            "{}: notify.remind_every of {}: give a time of at least {REMIND_EVERY_MIN}, such as \"1h\"",
+            file.display(),
+            config.notify.remind_every
         );
         let mut names = BTreeSet::new();
         for ScrapeJob(job) in &mut config.scrape {

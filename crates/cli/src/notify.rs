@@ -3,7 +3,8 @@
 //! **Guarantees.** Told are: an alert of the rules that begins to fire, and its end; a change that becomes paused (stuck on its way back included) or rolled back, a
 //! service that holds more than half of a router's connections, one of whose instances more than 30 % are measured bad,
 //! an instance that says it is well while callers measure that it is not, and an agent or a router that was not heard
-//! of for [`SILENT_AFTER`]; each once until it is otherwise again. A webhook that does not answer is tried
+//! of for [`SILENT_AFTER`]; each once until it is otherwise again, but that a change which still waits for a person is told
+//! [again](remind). A webhook that does not answer is tried
 //! again for [`post::GIVE_UP_AFTER`], the notes behind it wait in a bounded queue, and what has no room there
 //! is counted and told. **Never** blocks anything, and never tells what happened before the server began.
 //!
@@ -13,6 +14,7 @@
 //! ```
 
 mod post;
+mod remind;
 mod silence;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -20,12 +22,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use mainstay_core::{
     ChangeId, ChangeState, Entry, FabricName, HostName, ServiceName, Span, Time,
     change::{MOVED, Moved},
-    ports::{Clock, Ledger, LedgerError, Tables},
+    ports::{Clock, Ledger, Tables},
 };
 use mainstay_ekg::adapter::Told;
 use mainstay_fleet::hub::FleetHub;
 use mainstay_rules::AlertState;
-use mainstay_store::ChangeSummary;
+use mainstay_store::{ChangeSummary, Store};
 use mainstay_traffic::hub::RouteHub;
 use serde::Serialize;
 use tokio::{
@@ -36,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Notify;
 use post::Posts;
+use remind::Reminders;
 use silence::Heard;
 
 /// An agent or a router that was not heard of for so long is silent: fifteen reports are missing.
@@ -96,6 +99,8 @@ impl Note {
 /// Where it is heard what happens.
 pub(crate) struct Sources {
     pub(crate) ledger: Arc<dyn Ledger>,
+    /// Keeps what somebody has to be reminded of.
+    pub(crate) store: Store,
     pub(crate) tables: Arc<dyn Tables>,
     /// The newest entry.
     pub(crate) newest: watch::Receiver<u64>,
@@ -114,6 +119,7 @@ pub(crate) async fn keep_notifying(
     mut sources: Sources,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let reminders = Reminders::new(sources.store.clone(), config.remind_every);
     let mut posts = Posts::start(config.webhooks, &stop)?;
     let since = *sources.newest.borrow_and_update();
     let mut changes = Changes {
@@ -129,7 +135,7 @@ pub(crate) async fn keep_notifying(
             biased;
             () = stop.cancelled() => return Ok(posts.ended().await?),
             died = posts.died() => return Err(died),
-            Ok(()) = sources.newest.changed() => match changes.read(&sources).await {
+            Ok(()) = sources.newest.changed() => match changes.read(&sources, &reminders).await {
                 Ok(notes) => {
                     warned = false;
                     notes
@@ -145,7 +151,17 @@ pub(crate) async fn keep_notifying(
             Some(round) = sources.alerts.recv() => alerts(&round, sources.clock.now()),
             _ = looks.tick() => {
                 let (fleet, routes) = (sources.fleet.view(), sources.routes.view());
-                heard.look(&fleet, &routes, sources.clock.now())
+                let now = sources.clock.now();
+                let mut notes = heard.look(&fleet, &routes, now);
+                match reminders.due(&*sources.tables, now).await {
+                    Ok(due) => notes.extend(due),
+                    Err(error) => {
+                        if !std::mem::replace(&mut warned, true) {
+                            tracing::warn!(%error, "who waits cannot be read, so nobody is reminded yet");
+                        }
+                    }
+                }
+                notes
             }
         };
         for mut note in notes {
@@ -210,12 +226,21 @@ struct Changes {
 
 impl Changes {
     /// What became worth telling since the last time.
-    async fn read(&mut self, sources: &Sources) -> Result<Vec<Note>, LedgerError> {
+    async fn read(
+        &mut self,
+        sources: &Sources,
+        reminders: &Reminders,
+    ) -> Result<Vec<Note>, remind::RemindError> {
         let mut notes = Vec::new();
         loop {
             let entries = sources.ledger.since(self.since, PAGE).await?;
             for entry in &entries {
-                if let Some((id, moved)) = self.moved(entry) {
+                if let Some((id, moved)) = moved(entry) {
+                    reminders.moved(&id, moved.state, entry.at).await?;
+                    if !self.is_worth_it(&id, moved.state) {
+                        self.since = entry.seq;
+                        continue;
+                    }
                     let row = sources.tables.get("changes", id.as_str()).await?;
                     let summary = row.and_then(|row| serde_json::from_str(&row).ok());
                     notes.push(told(id, &moved, summary, entry.at));
@@ -228,29 +253,32 @@ impl Changes {
         }
     }
 
-    /// A change that came into a state that a person should know of.
-    fn moved(&mut self, entry: &Entry) -> Option<(ChangeId, Moved)> {
-        let id = entry.stream.as_str().strip_prefix("change/")?;
-        let id = ChangeId::new(id).ok().filter(|_| entry.kind == MOVED)?;
-        let moved: Moved = serde_json::from_str(&entry.body).ok()?;
-        let before = if moved.state.is_final() {
-            self.last.remove(&id)
+    /// Whether a person should know that a change came to `state`.
+    fn is_worth_it(&mut self, id: &ChangeId, state: ChangeState) -> bool {
+        let before = if state.is_final() {
+            self.last.remove(id)
         } else {
             if self.last.len() >= REMEMBERED_MAX {
                 // The worst that can come of it is that a state is told twice.
                 self.last.pop_first();
             }
-            self.last.insert(id.clone(), moved.state)
+            self.last.insert(id.clone(), state)
         };
-        let worth_it = match moved.state {
-            ChangeState::Paused | ChangeState::RolledBack => before != Some(moved.state),
+        match state {
+            ChangeState::Paused | ChangeState::RolledBack => before != Some(state),
             ChangeState::Running
             | ChangeState::RollingBack
             | ChangeState::Done
             | ChangeState::Aborted => false,
-        };
-        worth_it.then_some((id, moved))
+        }
     }
+}
+
+/// The change that an entry moves, and where to.
+fn moved(entry: &Entry) -> Option<(ChangeId, Moved)> {
+    let id = entry.stream.as_str().strip_prefix("change/")?;
+    let id = ChangeId::new(id).ok().filter(|_| entry.kind == MOVED)?;
+    Some((id, serde_json::from_str(&entry.body).ok()?))
 }
 
 fn told(id: ChangeId, moved: &Moved, summary: Option<ChangeSummary>, at: Time) -> Note {

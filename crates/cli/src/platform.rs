@@ -135,6 +135,7 @@ pub(crate) async fn start(
     tasks.spawn(metrics::watch(rules.tasks, ending(&stop)));
     let sources = notify::Sources {
         ledger: ports.clone(),
+        store: store.clone(),
         tables: ports.clone(),
         newest: store.subscribe(),
         fleet: fleet.clone(),

@@ -3,7 +3,7 @@
 //! Guarantees: a timer is due until it is done, so whoever crashes in between sees it again; due ones
 //! come earliest first. Never fires by itself and never asks the database for the time.
 //!
-//! Example: `store.schedule(&Timer { id: "bake/chg-3f9k2m".into(), .. })`, later `due(now, 100)`.
+//! Example: `store.schedule(&Timer { id: "bake/chg-3f9k2m".into(), .. })`, later `due("change.bake", now, 100)`.
 
 use mainstay_core::Time;
 
@@ -54,14 +54,16 @@ impl Store {
         Ok(())
     }
 
-    /// Timers due at `now`, earliest first, at most `limit` and never more than [`LIST_ROWS_MAX`].
-    pub async fn due(&self, now: Time, limit: usize) -> Result<Vec<Timer>, StoreError> {
+    /// Timers of a kind that are due at `now`, earliest first, at most `limit` and never more than
+    /// [`LIST_ROWS_MAX`].
+    pub async fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<Timer>, StoreError> {
         let rows: Vec<(String, i64, String, String)> = reading!(&self.engine, pool => {
             sqlx::query_as(
-                "SELECT id, due_at, kind, body FROM timer WHERE due_at <= $1 \
-                 ORDER BY due_at, id LIMIT $2",
+                "SELECT id, due_at, kind, body FROM timer WHERE due_at <= $1 AND kind = $2 \
+                 ORDER BY due_at, id LIMIT $3",
             )
             .bind(now.millis())
+            .bind(kind)
             .bind(page(limit, LIST_ROWS_MAX))
             .fetch_all(pool)
             .await?
@@ -73,6 +75,21 @@ impl Store {
             body,
         });
         Ok(timers.collect())
+    }
+
+    /// Moves a timer to another time; false when somebody moved or removed it since it was read, so that of several
+    /// who saw it due one alone acts.
+    pub async fn postpone(&self, timer: &Timer, to: Time) -> Result<bool, StoreError> {
+        let moved = writing!(&self.engine, pool => {
+            sqlx::query("UPDATE timer SET due_at = $1 WHERE id = $2 AND due_at = $3")
+                .bind(to.millis())
+                .bind(&timer.id)
+                .bind(timer.due_at.millis())
+                .execute(pool)
+                .await?
+                .rows_affected()
+        });
+        Ok(moved == 1)
     }
 
     /// Removes a timer; false when there was none.

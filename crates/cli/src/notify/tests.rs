@@ -179,7 +179,10 @@ fn a_state_is_told_when_a_change_comes_into_it_and_not_while_it_stays() {
         since: 0,
         last: BTreeMap::new(),
     };
-    let mut is_told = |state| changes.moved(&moved("chg-a", state)).is_some();
+    let mut is_told = |state| {
+        let (id, moved) = super::moved(&moved("chg-a", state)).unwrap();
+        changes.is_worth_it(&id, moved.state)
+    };
     assert!(!is_told(ChangeState::Running));
     assert!(is_told(ChangeState::Paused));
     assert!(!is_told(ChangeState::Paused), "only the reason differs");
@@ -187,4 +190,70 @@ fn a_state_is_told_when_a_change_comes_into_it_and_not_while_it_stays() {
     assert!(is_told(ChangeState::Paused), "stuck on its way back");
     assert!(is_told(ChangeState::RolledBack));
     assert!(!is_told(ChangeState::Done) && changes.last.is_empty());
+}
+
+async fn write(store: &Store, kind: &str, body: Value) {
+    let append = mainstay_core::Append {
+        actor: Actor::system(),
+        at: Time::from_millis(0),
+        expected: vec![],
+        entries: vec![mainstay_core::NewEntry {
+            stream: StreamId::new("change/chg-a"),
+            kind: kind.to_owned(),
+            schema: 1,
+            body: body.to_string(),
+        }],
+    };
+    store.append(append).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_for_a_person_is_told_again_by_one_server_until_it_moves() {
+    let (hour, at) = (Span::from_secs(3_600), Time::from_millis);
+    let store = Store::memory(mainstay_store::Options::default())
+        .await
+        .unwrap();
+    let id: ChangeId = "chg-a".parse().unwrap();
+    let change = mainstay_core::Change {
+        id: id.clone(),
+        kind: mainstay_core::ChangeKind::Rollout,
+        actor: Actor::system(),
+        reason: String::new(),
+        title: "feed v1 → v2".to_owned(),
+        blast_radius: mainstay_core::BlastRadius::default(),
+        emergency: None,
+        opened_at: at(0),
+        deadline: None,
+        plan: mainstay_core::change::Plan {
+            kind: "rollout".to_owned(),
+            schema: 1,
+            body: String::new(),
+        },
+    };
+    let paused = json!({"state": "paused", "because": "a guard failed"});
+    write(&store, mainstay_core::change::OPENED, json!(change)).await;
+    write(&store, MOVED, paused).await;
+    let tables = crate::ports::Ports(store.clone());
+    let (one, other) = (
+        Reminders::new(store.clone(), hour),
+        Reminders::new(store.clone(), hour),
+    );
+    one.moved(&id, ChangeState::Paused, at(0)).await.unwrap();
+    assert_eq!(one.due(&tables, at(3_599_999)).await.unwrap(), []);
+    // Nobody ran for a while: it is told once.
+    let late = at(3 * 3_600_000);
+    let told = other.due(&tables, late).await.unwrap();
+    assert_eq!(told.len(), 1);
+    assert!(
+        told[0].because.contains("for 3h") && told[0].because.contains("a guard failed"),
+        "{}",
+        told[0].because
+    );
+    assert_eq!(one.due(&tables, late).await.unwrap(), []);
+    assert_eq!(one.due(&tables, late + hour).await.unwrap().len(), 1);
+    write(&store, MOVED, json!({"state": "running", "because": ""})).await;
+    assert_eq!(one.due(&tables, late + hour + hour).await.unwrap(), []);
+    one.moved(&id, ChangeState::Running, late).await.unwrap();
+    let ever = store.due("notify.remind", at(i64::MAX), 10).await.unwrap();
+    assert_eq!(ever, []);
 }

@@ -206,7 +206,8 @@ pub(crate) async fn a_timer_stays_due_until_it_is_done(store: Store) {
         store.schedule(&timer(id, due_at)).await.unwrap();
     }
     let due = async |now: i64, limit: usize| -> Vec<String> {
-        let due = store.due(Time::from_millis(now), limit).await.unwrap();
+        let now = Time::from_millis(now);
+        let due = store.due("change.bake", now, limit).await.unwrap();
         due.into_iter().map(|timer| timer.id).collect()
     };
     assert_eq!(due(9, 10).await, Vec::<String>::new());
@@ -216,6 +217,12 @@ pub(crate) async fn a_timer_stays_due_until_it_is_done(store: Store) {
     assert!(store.done("a").await.unwrap());
     assert!(!store.done("a").await.unwrap());
     assert_eq!(due(40, 10).await, ["b", "late", "first"]);
+    let others = store.due("change.wait", Time::from_millis(40), 10);
+    assert_eq!(others.await.unwrap(), []);
+    let seen = timer("b", 20);
+    assert!(store.postpone(&seen, Time::from_millis(50)).await.unwrap());
+    assert!(!store.postpone(&seen, Time::from_millis(60)).await.unwrap());
+    assert_eq!(due(50, 10).await, ["late", "first", "b"]);
     let mut large = timer("large", 1);
     large.body = "x".repeat(4_097);
     let refused = store.schedule(&large).await.unwrap_err();
