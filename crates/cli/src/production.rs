@@ -80,6 +80,7 @@ impl Site for Hubs {
                 received_at: it.received_at,
                 generation: it.generation,
                 instances: it.instances.clone(),
+                found: it.found.clone(),
             };
             (name.clone(), seen)
         });
@@ -262,10 +263,12 @@ pub(crate) async fn keep_observing(
 ) {
     let mut last: BTreeMap<String, (Instant, u64)> = BTreeMap::new();
     while let Some(Some(event)) = stop.run_until_cancelled(unordered.recv()).await {
-        let key = event
-            .instance
-            .as_ref()
-            .map_or_else(|| event.host.to_string(), ToString::to_string);
+        let key = match (&event.instance, &event.service) {
+            (Some(instance), _) => instance.to_string(),
+            // Each says of one process what is said of it once.
+            (None, Some(_)) => event.what.clone(),
+            (None, None) => event.host.to_string(),
+        };
         if last.len() >= OBSERVED_MAX {
             last.retain(|_, (at, _)| at.elapsed() < OBSERVED_EVERY);
         }
@@ -286,15 +289,17 @@ pub(crate) async fn keep_observing(
 }
 
 fn observed(event: &Unordered, more: u64) -> Append {
-    let service = event.instance.as_ref().and_then(|name| {
+    let of_instance = event.instance.as_ref().and_then(|name| {
         // An instance is SERVICE-FABRIC-ORDINAL; a service's own name may hold dashes.
         let mut parts = name.as_str().rsplitn(3, '-').skip(2);
         parts.next().and_then(|name| ServiceName::new(name).ok())
     });
-    let who = event
-        .instance
-        .as_ref()
-        .map_or_else(|| event.host.to_string(), ToString::to_string);
+    let service = event.service.clone().or(of_instance);
+    let who = match (&event.instance, &event.service) {
+        (Some(instance), _) => instance.to_string(),
+        (None, Some(service)) => format!("{service} on {}", event.host),
+        (None, None) => event.host.to_string(),
+    };
     let counted = match more {
         0 => String::new(),
         more => format!(" ({more} more since the last entry)"),
@@ -311,7 +316,7 @@ fn observed(event: &Unordered, more: u64) -> Append {
         ),
         blast_radius: BlastRadius {
             services: service.into_iter().collect(),
-            instances: u32::from(event.instance.is_some()),
+            instances: u32::from(event.instance.is_some() || event.service.is_some()),
             ..BlastRadius::default()
         },
         emergency: None,
@@ -325,7 +330,10 @@ fn observed(event: &Unordered, more: u64) -> Append {
     };
     let moved = Moved {
         state: ChangeState::Done,
-        because: "nobody ordered it".to_owned(),
+        because: match event.service {
+            Some(_) => "its service is only observed".to_owned(),
+            None => "nobody ordered it".to_owned(),
+        },
     };
     let entry = |kind: &str, body: String| NewEntry {
         stream: change.stream(),

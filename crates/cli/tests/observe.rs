@@ -288,3 +288,116 @@ fn a_release_that_somebody_else_makes_is_judged_and_written_down_and_left_alone(
     }
     open.store(false, Ordering::Relaxed);
 }
+
+/// A process of the test's own; it ends with this value.
+struct Process(Child);
+
+impl Process {
+    fn agent(server: &Server, dir: &Path) -> Self {
+        let mut command = Command::new(BINARY);
+        command
+            .args(["agent", "--server", &server.url, "--host", "h1"])
+            .arg("--data-dir")
+            .arg(dir)
+            .stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    fn pid(&self) -> u64 {
+        u64::from(self.0.id())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // An error means that it is gone already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_process_that_somebody_else_started_is_measured_and_its_starts_and_ends_are_written_down() {
+    let dir = TempDir::new().unwrap();
+    let program = dir.path().canonicalize().unwrap().join("shopd");
+    std::fs::copy("/bin/sleep", &program).unwrap();
+    let start = || Process(Command::new(&program).arg("600").spawn().unwrap());
+    let first = start();
+    let server = Server::start(&dir.path().join("server"));
+    let file = dir.path().join("shop.yaml");
+    let spec = json!({"owner": "shop", "manage": "observe", "observe": {"processes": [{"executable": program}]}});
+    let text = format!(
+        "apiVersion: mainstay/v1\nkind: Fabric\nmetadata: {{name: lax}}\nspec: {{}}\n---\n\
+         apiVersion: mainstay/v1\nkind: Host\nmetadata: {{name: h1}}\nspec: {{fabric: lax}}\n---\n\
+         apiVersion: mainstay/v1\nkind: Service\nmetadata: {{name: shop}}\nspec: {spec}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let applied = server.run(&["apply", "-f", file.to_str().unwrap()]);
+    assert!(applied.status.success(), "{}", stderr(&applied));
+    let agent = Process::agent(&server, &dir.path().join("agent"));
+
+    let until = |what: &str, is: &dyn Fn(&[Value]) -> bool| {
+        let since = Instant::now();
+        loop {
+            let all = server.json(&["get", "instances"]);
+            let all = all.as_array().unwrap().clone();
+            if is(&all) {
+                return all;
+            }
+            assert!(since.elapsed() < LIMIT, "never {what}: {all:#?}");
+            thread::sleep(LOOK);
+        }
+    };
+    let is_pid =
+        |pid: u64| move |all: &[Value]| all.len() == 1 && all[0]["status"]["pid"] == json!(pid);
+    let found = until("found", &is_pid(first.pid()));
+    let one = &found[0];
+    assert_eq!(
+        one["metadata"]["name"],
+        json!(format!("shop-h1-{}", first.pid()))
+    );
+    assert_eq!(
+        (
+            &one["spec"]["service"],
+            &one["spec"]["fabric"],
+            &one["spec"]["manage"]
+        ),
+        (&json!("shop"), &json!("lax"), &json!("observe"))
+    );
+    assert_eq!(one["status"]["exeSha256"].as_str().unwrap().len(), 64);
+    assert_eq!(one["status"]["measured"], Value::Null, "nobody measured it");
+
+    // An agent that is started anew knows what it saw before.
+    drop(agent);
+    let second = {
+        let _agent = Process::agent(&server, &dir.path().join("agent"));
+        let second = start();
+        until("both there", &|all| all.len() == 2);
+        let pid = first.pid();
+        drop(first);
+        until("one gone", &is_pid(second.pid()));
+        let titles = server.observed();
+        let of = |pid: u64| {
+            titles
+                .iter()
+                .filter(move |it| it.contains(&pid.to_string()))
+        };
+        assert_eq!(of(pid).count(), 2, "{titles:?}");
+        assert!(
+            titles.contains(&format!("shop on h1: process {pid} ended")),
+            "{titles:?}"
+        );
+        let begins = format!(
+            "shop on h1: process {} runs {}",
+            second.pid(),
+            program.display()
+        );
+        assert!(
+            titles.iter().any(|it| it.starts_with(&begins)),
+            "{titles:?}"
+        );
+        second
+    };
+    let alive = std::fs::read_to_string(format!("/proc/{}/stat", second.pid())).unwrap();
+    assert!(!alive.contains(") Z "), "it was never signalled: {alive}");
+}

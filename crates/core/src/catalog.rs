@@ -63,10 +63,25 @@ pub struct ObserveSpec {
     /// Its instances, as `http://host:port`. The path `metrics` of each is scraped, and the path `health`
     /// asked: a claim.
     pub urls: Vec<String>,
+    /// Processes on hosts that run an agent: found, measured, and never acted upon.
+    pub processes: Vec<ObservedProcess>,
     /// Metrics of those who call it, such as `http://proxy:9113/metrics`; labels stay as they are found.
     pub scrape: Vec<String>,
     /// Which series count its requests.
     pub signals: SignalsSpec,
+}
+
+/// By what the processes of an observed service are recognised: by either, or by both.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ObservedProcess {
+    /// The executable's whole path, such as `/usr/sbin/nginx`; for a script that of its interpreter. Of a process and
+    /// its children that run the same, the parent is the instance.
+    pub executable: Option<String>,
+    /// The TCP port that it listens on. Of several that share the socket, the one that started first is the instance.
+    pub port: Option<u16>,
+    /// The host that it is looked for on; every host where unset.
+    pub host: Option<HostName>,
 }
 
 /// Which series count a service's requests, and by which labels they are told apart.

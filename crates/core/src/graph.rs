@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 
 use crate::{
     HostName, Kind, Name, ServiceName,
-    catalog::{HostSpec, Manage, ServiceSpec},
+    catalog::{HostSpec, Manage, ObservedProcess, ServiceSpec},
     probe,
 };
 
 /// URLs in one list of an observed service: half of what the scraper follows in all.
 const OBSERVED_URLS_MAX: usize = 1_000;
+/// Descriptions of processes of an observed service; each is looked for once a second.
+const OBSERVED_PROCESSES_MAX: usize = 32;
 
 /// One way in which a catalog does not hold together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +68,7 @@ impl Catalog {
             self.check_references(name, service, &mut flaws);
             self.check_timeouts(name, service, &mut flaws);
             check_observed(name, service, &mut flaws);
+            self.check_processes(name, service, &mut flaws);
             check_requests(name, service, &mut flaws);
         }
         flaws.extend(self.cycle());
@@ -110,6 +113,43 @@ impl Catalog {
                     "service",
                     dependency.service.as_str(),
                 ));
+            }
+        }
+    }
+
+    /// Processes of an observed service can be found, on hosts that there are.
+    fn check_processes(&self, name: &ServiceName, service: &ServiceSpec, flaws: &mut Vec<Flaw>) {
+        let all = service.observe.iter().flat_map(|it| &it.processes);
+        let count = all.clone().count();
+        let mut flaw = |field: String, what: String, remedy: &str| {
+            flaws.push(Flaw {
+                kind: Kind::Service,
+                name: name.to_string(),
+                field,
+                what,
+                remedy: remedy.to_owned(),
+            });
+        };
+        if count > OBSERVED_PROCESSES_MAX {
+            let what =
+                format!("{count} descriptions of processes; at most {OBSERVED_PROCESSES_MAX}");
+            flaw(
+                "spec.observe.processes".to_owned(),
+                what,
+                "divide the service",
+            );
+        }
+        for (at, it) in all.enumerate() {
+            let field = format!("spec.observe.processes[{at}]");
+            if let Some((below, what, remedy)) = process_flaw(it) {
+                flaw(format!("{field}{below}"), what, remedy);
+            }
+            if let Some(host) = it.host.as_ref().filter(|it| !self.hosts.contains_key(*it)) {
+                flaw(
+                    format!("{field}.host"),
+                    format!("there is no host `{host}`"),
+                    "declare the host, or leave `host` out to look on every one",
+                );
             }
         }
     }
@@ -220,6 +260,28 @@ fn check_requests(name: &ServiceName, service: &ServiceSpec, flaws: &mut Vec<Fla
             format!("`{}` is no name of a header", service.client_version_header),
             "write it in letters, digits and `-`".to_owned(),
         );
+    }
+}
+
+/// What keeps a description of processes from ever finding one; where it is wrong, what is wrong and the remedy.
+fn process_flaw(it: &ObservedProcess) -> Option<(&'static str, String, &'static str)> {
+    match (&it.executable, it.port) {
+        (None, None) => Some((
+            "",
+            "it says neither what runs nor where it listens".to_owned(),
+            "write `executable: /usr/sbin/nginx`, `port: 8080`, or both",
+        )),
+        (Some(path), _) if !path.starts_with('/') || path.ends_with('/') => Some((
+            ".executable",
+            format!("`{path}` is not the whole path of a file"),
+            "write it as `readlink /proc/PID/exe` shows it, such as `/usr/sbin/nginx`",
+        )),
+        (_, Some(0)) => Some((
+            ".port",
+            "nobody listens on port 0".to_owned(),
+            "write the port that it listens on, from 1 to 65535",
+        )),
+        (Some(_), _) | (None, Some(_)) => None,
     }
 }
 
@@ -408,6 +470,36 @@ mod tests {
                 "spec.instances.nowhere",
                 "spec.policy",
                 "spec.dependencies[0].service"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_process_that_is_observed_can_be_recognised_and_its_host_is_declared() {
+        let of = |processes: &str| {
+            let spec = format!(
+                r#"{{"owner":"o","manage":"observe","observe":{{"processes":{processes}}}}}"#
+            );
+            let mut catalog = Catalog::default();
+            let host = serde_json::from_str(r#"{"fabric":"lax"}"#).unwrap();
+            catalog.hosts.insert("h1".parse().unwrap(), host);
+            catalog.fabrics.push(Name::new("lax").unwrap());
+            let service = serde_json::from_str(&spec).unwrap();
+            catalog.services.insert("shop".parse().unwrap(), service);
+            let flaws = catalog.flaws().into_iter();
+            flaws.map(|it| it.field).collect::<Vec<_>>()
+        };
+        assert!(
+            of(r#"[{"executable":"/usr/sbin/nginx","port":80,"host":"h1"},{"port":81}]"#)
+                .is_empty()
+        );
+        assert_eq!(
+            of(r#"[{},{"executable":"nginx"},{"port":0},{"port":80,"host":"h9"}]"#),
+            [
+                "spec.observe.processes[0]",
+                "spec.observe.processes[1].executable",
+                "spec.observe.processes[2].port",
+                "spec.observe.processes[3].host"
             ]
         );
     }

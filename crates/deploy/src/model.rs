@@ -12,7 +12,7 @@ use mainstay_change::{LEASE_EVENT, LeaseBook, Machine, lease_stream};
 use mainstay_core::{
     Actor, Change, ChangeId, ChangeKind, Entry, Expected, FabricName, HostName, Kind, Name,
     Resource, ServiceName, Time, Version,
-    catalog::{FabricSpec, FreezeSpec, HostSpec, RolloutPolicySpec, ServiceSpec, Spec},
+    catalog::{FabricSpec, FreezeSpec, HostSpec, Manage, RolloutPolicySpec, ServiceSpec, Spec},
     change::{MOVED, Moved, OPENED},
     guard::Guard,
     resource::{APPLIED, DELETED},
@@ -30,6 +30,7 @@ use crate::{
     shadow,
     slots::Slot,
 };
+use mainstay_wire::agent::Sought;
 
 pub use track::{Batch, Track};
 use track::{forget, newest_first};
@@ -591,6 +592,26 @@ impl Model {
         };
         self.count_beside(mover.service, &mut mover.desired);
         Some(mover)
+    }
+
+    /// What each host's agent looks for: processes of services that are only observed.
+    pub fn sought(&self) -> BTreeMap<HostName, Vec<Sought>> {
+        let mut sought: BTreeMap<HostName, Vec<Sought>> = BTreeMap::new();
+        let observed = self.services.iter();
+        let observed = observed.filter(|(_, spec)| spec.manage == Manage::Observe);
+        for (service, spec) in observed {
+            for process in spec.observe.iter().flat_map(|it| &it.processes) {
+                let named = |host: &&HostName| process.host.as_ref().is_none_or(|it| it == *host);
+                for host in self.hosts.keys().filter(named) {
+                    sought.entry(host.clone()).or_default().push(Sought {
+                        service: service.clone(),
+                        executable: process.executable.clone(),
+                        port: process.port,
+                    });
+                }
+            }
+        }
+        sought
     }
 
     /// Whether a rollout of `service` was ever opened, as far as is kept at hand.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mainstay_core::{FabricName, HostName, ServiceName, Span, Time};
 use mainstay_wire::{
     Generation,
-    agent::{DesiredSet, InstanceReport},
+    agent::{DesiredSet, Found, InstanceReport},
     router::{BackendReport, RouteTable},
 };
 use tokio::sync::watch;
@@ -24,6 +24,8 @@ pub struct SeenHost {
     pub generation: Generation,
     /// Its instances.
     pub instances: Vec<InstanceReport>,
+    /// Processes of services that are only observed.
+    pub found: Vec<Found>,
 }
 
 /// The last word of one fabric's router.

@@ -207,6 +207,7 @@ impl Outbox {
             self.unsent.push_front(FromAgent::Unordered {
                 at: now,
                 instance: None,
+                service: None,
                 what,
             });
         }
@@ -240,6 +241,7 @@ mod tests {
         FromAgent::Unordered {
             at: Time::from_millis(0),
             instance: None,
+            service: None,
             what: number.to_string(),
         }
     }

@@ -8,7 +8,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use mainstay_core::InstanceName;
-use mainstay_wire::agent::{DesiredInstance, ProcessFacts};
+use mainstay_wire::agent::{DesiredInstance, Found, ProcessFacts, Sought};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// What can be asked of a process.
@@ -139,6 +139,10 @@ pub trait Driver: Send + 'static {
     fn started_digest<'a>(&self, handle: &'a Self::Handle) -> &'a str;
     /// Processes of the artifacts in `folders` that are none of `known`.
     fn strays(&mut self, folders: &BTreeSet<PathBuf>, known: &[Self::Handle]) -> Vec<Stray>;
+    /// Processes that are looked for, at most `most`; they are looked at and nothing else.
+    fn seek(&mut self, _sought: &[Sought], _most: usize) -> Vec<Found> {
+        Vec::new()
+    }
     /// A look at everything begins: what was read for an earlier one says nothing any more.
     fn look_begins(&mut self) {}
     /// Keeps what an instance writes within its limit.

@@ -10,7 +10,7 @@ use std::{
 
 use mainstay_core::{InstanceName, Span, Time};
 use mainstay_wire::agent::{
-    DesiredInstance, DesiredSet, FromAgent, InstanceReport, InstanceState, ProcessFacts,
+    DesiredInstance, DesiredSet, Found, FromAgent, InstanceReport, InstanceState, ProcessFacts,
 };
 
 use crate::{
@@ -22,6 +22,8 @@ use crate::{
 
 /// How long a new process is expected to begin listening at any moment.
 const STARTING_FOR: Span = Span::from_secs(5);
+/// Processes of observed services that are reported; a description that fits more is too wide.
+const FOUND_MAX: usize = 256;
 
 /// What one turn found worth telling.
 #[derive(Debug, Default)]
@@ -47,6 +49,7 @@ pub(crate) struct Host<D: Driver> {
     strays: BTreeSet<Stray>,
     unwritable: bool,
     last: Vec<InstanceReport>,
+    found: Vec<Found>,
 }
 
 impl<D: Driver> Host<D> {
@@ -65,6 +68,7 @@ impl<D: Driver> Host<D> {
             strays: BTreeSet::new(),
             unwritable: false,
             last: Vec::new(),
+            found: Vec::new(),
         })
     }
 
@@ -88,6 +92,7 @@ impl<D: Driver> Host<D> {
         if whole {
             self.look_at_artifacts(now, &mut told);
             self.look_for_strays(now, &mut told);
+            self.look_for_sought(now, &mut told);
         }
         // Before acting, so that an old process is reported gone before its successor appears.
         self.report(now, false, &mut told);
@@ -199,6 +204,24 @@ impl<D: Driver> Host<D> {
                 tell(told, now, Some(name), what);
                 instance.artifact_sha256 = found;
             }
+        }
+    }
+
+    /// What is only observed: told when it starts, ends or runs something else.
+    fn look_for_sought(&mut self, now: Time, told: &mut Told) {
+        let sought = &self.state.desired.sought;
+        self.found = if sought.is_empty() {
+            Vec::new()
+        } else {
+            self.driver.seek(sought, FOUND_MAX)
+        };
+        for (service, what) in self.state.known.take(sought, &self.found) {
+            told.unordered.push(FromAgent::Unordered {
+                at: now,
+                instance: None,
+                service: Some(service),
+                what,
+            });
         }
     }
 
@@ -382,6 +405,7 @@ impl<D: Driver> Host<D> {
             at: now,
             generation: self.state.desired.generation,
             instances,
+            found: self.found.clone(),
         });
     }
 
@@ -427,6 +451,7 @@ fn tell(told: &mut Told, at: Time, instance: Option<&InstanceName>, what: String
     told.unordered.push(FromAgent::Unordered {
         at,
         instance: instance.cloned(),
+        service: None,
         what,
     });
 }

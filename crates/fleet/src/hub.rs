@@ -22,10 +22,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mainstay_core::{HostName, InstanceName, Time, ports::Clock};
+use mainstay_core::{HostName, InstanceName, ServiceName, Time, ports::Clock};
 use mainstay_wire::{
     Generation,
-    agent::{DesiredSet, FromAgent, InstanceReport, ToAgent},
+    agent::{DesiredSet, Found, FromAgent, InstanceReport, ToAgent},
     hub::{Hub, Peers},
 };
 use tokio::sync::{mpsc, watch};
@@ -46,6 +46,8 @@ pub struct HostView {
     pub metrics_url: String,
     /// Its instances, as last reported.
     pub instances: Vec<InstanceReport>,
+    /// What it found of services that are only observed.
+    pub found: Vec<Found>,
 }
 
 /// What is last known of all hosts.
@@ -64,6 +66,8 @@ pub struct Unordered {
     pub at: Time,
     /// The instance, where it is one of ours.
     pub instance: Option<InstanceName>,
+    /// The service, where it is one that is only observed.
+    pub service: Option<ServiceName>,
     /// What was seen.
     pub what: String,
 }
@@ -120,6 +124,7 @@ impl Hosts {
                 host: host.clone(),
                 at,
                 instance: None,
+                service: None,
                 what: format!("{count} earlier events were lost while nobody took them"),
             });
             if told.is_ok() {
@@ -159,6 +164,7 @@ impl Peers for Hosts {
             generation: Generation::default(),
             metrics_url: String::new(),
             instances: Vec::new(),
+            found: Vec::new(),
         });
         (known.connected, known.received_at) = (true, received_at);
         match said {
@@ -172,15 +178,23 @@ impl Peers for Hosts {
                 at,
                 generation,
                 instances,
+                found,
             } => {
                 (known.generation, known.instances) = (generation, instances);
+                known.found = found;
                 self.tell(host, at, None);
             }
-            FromAgent::Unordered { at, instance, what } => {
+            FromAgent::Unordered {
+                at,
+                instance,
+                service,
+                what,
+            } => {
                 let event = Unordered {
                     host: host.clone(),
                     at,
                     instance,
+                    service,
                     what,
                 };
                 self.tell(host, at, Some(event));
@@ -215,6 +229,7 @@ mod tests {
         FromAgent::Unordered {
             at: Time::from_millis(1),
             instance: None,
+            service: None,
             what: number.to_string(),
         }
     }
@@ -251,6 +266,7 @@ mod tests {
             at: Time::from_millis(2),
             generation: Generation::default(),
             instances: Vec::new(),
+            found: Vec::new(),
         };
         say.send(text(&report)).await.unwrap();
         let told = unordered.recv().await.unwrap();

@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod driver;
+mod found;
 mod host;
 pub mod hub;
 pub mod orders;

@@ -104,6 +104,7 @@ mod tests {
         DesiredSet {
             generation: Generation { epoch, counter },
             instances: instances.collect(),
+            ..DesiredSet::default()
         }
     }
 

@@ -13,6 +13,8 @@
 //! assert!(driver.log(&"voyager-lax-1".parse().unwrap()).ends_with("logs/voyager-lax-1.log"));
 //! ```
 
+mod seek;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -24,10 +26,11 @@ use std::{
 
 use mainstay_core::{InstanceName, Time};
 use mainstay_sys::{Error as SysError, Listeners, PidFd, ProcessIdentity, Signal, Watch};
-use mainstay_wire::agent::{DesiredInstance, ProcessFacts};
+use mainstay_wire::agent::{DesiredInstance, Found, ProcessFacts, Sought};
 use serde::{Deserialize, Serialize};
 
 use crate::driver::{Ask, AskError, Driver, Observation, StartError, Stray};
+use seek::Owners;
 
 /// Variables of the agent's environment that its processes see too.
 pub const ENV_KEPT: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
@@ -89,6 +92,7 @@ pub struct ProcessDriver {
     /// What listens on this host, read once a look.
     listeners: Option<Listeners>,
     others: Others,
+    owners: Owners,
 }
 
 /// Processes that run nothing of ours, as far as was seen.
@@ -128,6 +132,7 @@ impl ProcessDriver {
             watched: BTreeMap::new(),
             listeners: None,
             others: Others::default(),
+            owners: Owners::default(),
         }
     }
 
@@ -436,6 +441,19 @@ impl Driver for ProcessDriver {
             }
         }
         strays
+    }
+
+    fn seek(&mut self, sought: &[Sought], most: usize) -> Vec<Found> {
+        let listeners = match self.listeners.take().map_or_else(Listeners::read, Ok) {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                tracing::warn!(%error, "what listens cannot be read: nothing is found by its port");
+                Listeners::default()
+            }
+        };
+        let found = self.owners.seek(sought, &listeners, most);
+        self.listeners = Some(listeners);
+        found
     }
 
     fn look_begins(&mut self) {

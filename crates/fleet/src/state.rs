@@ -25,7 +25,7 @@ use mainstay_core::InstanceName;
 use mainstay_wire::agent::DesiredSet;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::plan::Running;
+use crate::{found::Known, plan::Running};
 
 /// Version of the file this build writes.
 const FORMAT: u16 = 1;
@@ -91,6 +91,9 @@ pub struct State<H> {
     pub desired: DesiredSet,
     /// What is or was here.
     pub instances: BTreeMap<InstanceName, Instance<H>>,
+    /// What was found of services that are only observed.
+    #[serde(default)]
+    pub known: Known,
 }
 
 impl<H> Default for State<H> {
@@ -99,6 +102,7 @@ impl<H> Default for State<H> {
             format: FORMAT,
             desired: DesiredSet::default(),
             instances: BTreeMap::new(),
+            known: Known::default(),
         }
     }
 }

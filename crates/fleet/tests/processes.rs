@@ -207,6 +207,7 @@ impl World {
         let set = DesiredSet {
             generation: Generation { epoch: 1, counter },
             instances,
+            ..DesiredSet::default()
         };
         self.orders.send(ToAgent::Desired { set }).await.unwrap();
     }
@@ -590,6 +591,7 @@ async fn instances_outlive_an_agent_that_is_killed_and_the_next_one_adopts_them(
             counter: 1,
         },
         instances: vec![order.clone()],
+        ..DesiredSet::default()
     };
     fs::write(data.join("set.json"), serde_json::to_vec(&set).unwrap()).unwrap();
     let mut agent = std::process::Command::new(std::env::current_exe().unwrap())

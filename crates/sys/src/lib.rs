@@ -39,5 +39,7 @@ pub use host::{HostMetrics, Sample, host_metrics};
 pub use identity::{ProcessIdentity, boot_id, identify};
 pub use pidfd::{PidFd, Signal};
 pub use resources::{Resources, resources};
-pub use socket::{Listeners, listening_socket_owner, owns_listening_socket};
+pub use socket::{
+    Listeners, listening_socket_owner, listening_socket_owners, owns_listening_socket,
+};
 pub use watch::{Measure, Watch};

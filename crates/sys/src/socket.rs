@@ -52,6 +52,20 @@ pub fn owns_listening_socket(pid: u32, port: u16) -> Result<bool, Error> {
     Ok(descriptor_of(pid, &process, &inodes)?.is_some())
 }
 
+/// Those of `candidates` that own one of `listeners` on TCP `port`. One whose descriptors may not be read is left out.
+pub fn listening_socket_owners(port: u16, candidates: &[u32], listeners: &Listeners) -> Vec<u32> {
+    let inodes = listeners.on(port);
+    let owns = |pid: u32| {
+        let process = identity::open(pid)?;
+        descriptor_of(pid, &process, inodes)
+    };
+    candidates
+        .iter()
+        .copied()
+        .filter(|pid| !inodes.is_empty() && matches!(owns(*pid), Ok(Some(_))))
+        .collect()
+}
+
 /// The descriptor through which the process has one of these sockets.
 pub(crate) fn descriptor_of(
     pid: u32,
@@ -112,6 +126,13 @@ mod tests {
         assert!(!owns_listening_socket(sleeper.pid(), port).unwrap());
         let owner = listening_socket_owner(port, &[sleeper.pid(), own]).unwrap();
         assert_eq!(owner, Some(own));
+        let owners = |port| {
+            let listeners = Listeners::read().unwrap();
+            listening_socket_owners(port, &[sleeper.pid(), own], &listeners)
+        };
+        assert_eq!(owners(port), [own]);
+        drop(listener);
+        assert!(owners(port).is_empty());
     }
 
     #[test]

@@ -36,6 +36,20 @@ pub struct DesiredInstance {
     pub stop_grace: Span,
 }
 
+/// Processes that Mainstay did not start: how those of a service are recognised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sought {
+    /// The service.
+    pub service: ServiceName,
+    /// The path of what they run.
+    #[serde(default)]
+    pub executable: Option<String>,
+    /// The port that they listen on.
+    #[serde(default)]
+    pub port: Option<u16>,
+}
+
 /// Everything that should run on one host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,6 +58,9 @@ pub struct DesiredSet {
     pub generation: Generation,
     /// The whole set: what is not in it must not run.
     pub instances: Vec<DesiredInstance>,
+    /// What is looked for and never acted upon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sought: Vec<Sought>,
 }
 
 /// What an agent saw of a process, from the kernel and not from the process.
@@ -66,6 +83,20 @@ pub struct ProcessFacts {
     pub rss_bytes: u64,
     /// Open files.
     pub open_files: u64,
+}
+
+/// A process that was looked for and found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Found {
+    /// The service that it is an instance of.
+    pub service: ServiceName,
+    /// The path of what it runs.
+    pub executable: String,
+    /// The port that it was looked for on.
+    pub port: Option<u16>,
+    /// What the kernel says.
+    pub process: ProcessFacts,
 }
 
 /// Where an instance stands on its host.
@@ -153,6 +184,9 @@ pub enum FromAgent {
         generation: Generation,
         /// All its instances.
         instances: Vec<InstanceReport>,
+        /// What it found of what it looks for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        found: Vec<Found>,
     },
     /// Something moved on the host without an order.
     Unordered {
@@ -160,6 +194,9 @@ pub enum FromAgent {
         at: Time,
         /// The instance, where it is one of ours.
         instance: Option<InstanceName>,
+        /// The service, where it is one that is only observed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<ServiceName>,
         /// What was seen.
         what: String,
     },

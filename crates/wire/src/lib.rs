@@ -102,6 +102,21 @@ mod tests {
                 unordered_exits: 1,
                 killed_last: false,
             }],
+            found: vec![agent::Found {
+                service: "shop".parse().unwrap(),
+                executable: "/usr/sbin/nginx".to_owned(),
+                port: Some(80),
+                process: agent::ProcessFacts {
+                    boot_id: "b".to_owned(),
+                    pid: 7,
+                    start_ticks: 8,
+                    started_at: mainstay_core::Time::from_millis(9),
+                    exe_sha256: "aa".to_owned(),
+                    listening_port: Some(80),
+                    rss_bytes: 1,
+                    open_files: 2,
+                },
+            }],
         };
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(

@@ -169,7 +169,7 @@ impl Desk {
                         return Ok(());
                     }
                     tracing::info!("everything on this host is stopped");
-                    let set = DesiredSet { generation: FAREWELL, instances: Vec::new() };
+                    let set = DesiredSet { generation: FAREWELL, ..DesiredSet::default() };
                     self.next = Some(ToAgent::Desired { set });
                     let grace = Duration::from_millis(self.longest_grace.millis());
                     deadline = Some(Instant::now() + grace + GONE_WITHIN);
@@ -228,6 +228,7 @@ fn nothing_left(said: &FromAgent) -> bool {
             at: _,
             generation,
             instances,
+            found: _,
         } => {
             let is_gone = |it: &InstanceReport| it.state == InstanceState::Gone;
             *generation == FAREWELL && instances.iter().all(is_gone)

@@ -161,6 +161,7 @@ mod tests {
             generation: Generation::default(),
             metrics_url: String::new(),
             instances: Vec::new(),
+            found: Vec::new(),
         };
         let fabric = FabricView {
             connected: true,

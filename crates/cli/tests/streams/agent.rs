@@ -48,6 +48,7 @@ fn set(dir: &Path, counter: u64, names: &[&str]) -> DesiredSet {
     DesiredSet {
         generation: Generation { epoch: 1, counter },
         instances: instances.collect(),
+        ..DesiredSet::default()
     }
 }
 

@@ -147,6 +147,12 @@ impl Queries for Empty {
     fn check(&self, _: &str) -> Result<(), String> {
         Ok(())
     }
+    fn format_query(&self, _: &str) -> Value {
+        json!({})
+    }
+    fn parse_query(&self, _: &str) -> Value {
+        json!({})
+    }
     fn series(&self, _: &[&str], _: Window) -> Value {
         json!({})
     }

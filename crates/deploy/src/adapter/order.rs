@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use mainstay_core::{InstanceName, Time};
 use mainstay_wire::{
+    Generation,
     agent::{DesiredSet, InstanceReport},
     router::RouteTable,
 };
@@ -36,19 +37,21 @@ impl Engine {
         let orders = self.composed();
         let seen = self.0.ports.site.seen();
         let waited = self.now().since(since);
-        let (hosts, desired) = {
+        let (hosts, desired, mut sought) = {
             let model = self.model();
-            (model.hosts.clone(), model.desired())
+            (model.hosts.clone(), model.desired(), model.sought())
         };
         let mut ordered = lock(&self.0.ordered);
         for (host, instances) in orders.hosts {
-            if ordered.hosts.get(&host) != Some(&instances) {
+            let set = DesiredSet {
+                generation: Generation::default(),
+                sought: sought.remove(&host).unwrap_or_default(),
+                instances,
+            };
+            if ordered.hosts.get(&host) != Some(&set) {
                 let generation = self.next_generation(&mut ordered);
-                ordered.hosts.insert(host.clone(), instances.clone());
-                let set = DesiredSet {
-                    generation,
-                    instances,
-                };
+                ordered.hosts.insert(host.clone(), set.clone());
+                let set = DesiredSet { generation, ..set };
                 self.0.ports.site.order_host(&host, set);
             }
         }

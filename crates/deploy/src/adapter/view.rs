@@ -6,9 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_core::{
     ChangeId, FabricName, HostName, InstanceName, Outcome, ServiceName, Time, Version,
-    resource::API_VERSION,
+    catalog::Manage, resource::API_VERSION,
 };
-use mainstay_wire::{agent::InstanceReport, router::BackendReport};
+use mainstay_wire::{
+    agent::{Found, InstanceReport},
+    router::BackendReport,
+};
 use serde_json::{Value, json};
 
 use super::{Engine, lock};
@@ -18,7 +21,7 @@ use crate::{
     desired::{Desired, Wanted},
     limit,
     model::{Batch, Track},
-    site::Seen,
+    site::{Seen, SeenHost},
     slots::{Slot, Slots},
 };
 
@@ -96,6 +99,15 @@ impl Engine {
             for (slot, wanted) in &desired.slots {
                 all.push(instance(&service, slot, wanted, &seen));
             }
+        }
+        for (host, it) in &seen.hosts {
+            let fabric = model.hosts.get(host).map(|it| &it.fabric);
+            let is_observed = |it: &&Found| {
+                let spec = model.services.get(&it.service);
+                spec.is_some_and(|spec| spec.manage == Manage::Observe)
+            };
+            let found = it.found.iter().filter(is_observed);
+            all.extend(found.map(|found| adopted(host, fabric, it, found)));
         }
         all
     }
@@ -280,6 +292,39 @@ fn instance(service: &ServiceName, slot: &Slot, wanted: &Wanted, seen: &Seen) ->
             "seenVersion": backend.and_then(|it| it.seen_version.clone()),
             "killedLast": report.map(|it| it.killed_last),
             "reportedAt": host.map(|(host, _)| host.received_at),
+        },
+    })
+}
+
+/// A process that Mainstay did not start, as an instance: what its callers get of it alone nobody measured.
+fn adopted(
+    host: &HostName,
+    fabric: Option<&FabricName>,
+    reported: &SeenHost,
+    found: &Found,
+) -> Value {
+    let process = &found.process;
+    let listens = found.port.is_none() || process.listening_port.is_some();
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": "Instance",
+        "metadata": { "name": format!("{}-{host}-{}", found.service, process.pid) },
+        "spec": {
+            "service": found.service,
+            "fabric": fabric,
+            "host": host,
+            "manage": Manage::Observe,
+        },
+        "status": {
+            "state": if listens { "running" } else { "starting" },
+            "pid": process.pid,
+            "startedAt": process.started_at,
+            "executable": found.executable,
+            "exeSha256": process.exe_sha256,
+            "port": process.listening_port,
+            "rssBytes": process.rss_bytes,
+            "openFiles": process.open_files,
+            "reportedAt": reported.received_at,
         },
     })
 }

@@ -42,6 +42,7 @@ impl Site {
                     .map(|it| report(host, it, now, lies, happened))
                     .chain(leftovers(host, service))
                     .collect(),
+                found: Vec::new(),
             };
             self.reports += 1;
         }

@@ -92,6 +92,7 @@ impl Peer {
             at: Time::from_millis(1),
             generation: at(counter),
             instances: Vec::new(),
+            found: Vec::new(),
         })
         .await;
     }
@@ -176,6 +177,7 @@ async fn what_an_older_connection_says_late_is_ignored() {
         at: Time::from_millis(1),
         generation: at(900),
         instances: Vec::new(),
+        found: Vec::new(),
     });
     drop(old);
     assert_eq!(hub.view()[&host()], (true, 1));
@@ -208,6 +210,7 @@ async fn a_peer_that_is_newer_or_does_not_say_who_it_is_is_refused() {
     let report = FromAgent::Unordered {
         at: Time::from_millis(1),
         instance: Some(InstanceName::new("voyager-lax-1").unwrap()),
+        service: None,
         what: "gone".into(),
     };
     let early = refused(&serde_json::to_string(&report).unwrap()).await;
