@@ -58,6 +58,12 @@ impl Queries for PromQl {
             )),
         }
     }
+    fn format_query(&self, expr: &str) -> Value {
+        self.ekg.format_query(expr)
+    }
+    fn parse_query(&self, expr: &str) -> Value {
+        self.ekg.parse_query(expr)
+    }
     fn series(&self, selectors: &[&str], window: Window) -> Value {
         self.ekg.series(selectors, window.start, window.end)
     }

@@ -17,7 +17,9 @@ use mainstay_promql::{
 use mainstay_tsdb::{AppendError, Matcher, MatcherError, ReadError, Tsdb};
 use serde_json::{Map, Value};
 
-use crate::{WindowCount, adapter::feed::Feed, age::Age, answer, storage, storage::Reader};
+use crate::{
+    WindowCount, adapter::feed::Feed, age::Age, answer, storage, storage::Reader, tree::tree,
+};
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -174,6 +176,22 @@ impl Ekg {
             interrupted: &interrupted,
         };
         self.engine.ask(reader, query, &ask)
+    }
+
+    /// `/api/v1/format_query`: an expression as it is written best.
+    pub fn format_query(&self, expr: &str) -> Value {
+        match mainstay_promql::parse(expr) {
+            Ok(parsed) => answer::success(mainstay_promql::pretty(&parsed).into()),
+            Err(error) => answer::failure(&error.into()),
+        }
+    }
+
+    /// `/api/v1/parse_query`: an expression as a tree.
+    pub fn parse_query(&self, expr: &str) -> Value {
+        match mainstay_promql::parse(expr) {
+            Ok(parsed) => answer::success(tree(&parsed)),
+            Err(error) => answer::failure(&error.into()),
+        }
     }
 
     /// `/api/v1/series`: label sets with a sample in the window that satisfy any of the selectors.

@@ -32,6 +32,7 @@ pub mod relabel;
 mod rules;
 mod storage;
 pub mod text;
+mod tree;
 mod window;
 mod wire;
 pub mod write;

@@ -29,6 +29,13 @@ impl PartialEq for Function {
 }
 
 impl Function {
+    /// The types of its arguments, and how many of them may be left out, from the end; −1 where the last may be
+    /// repeated.
+    pub fn signature(&self) -> (&'static [ValueType], i32) {
+        let optional = i32::try_from(self.optional).unwrap_or(0);
+        (self.args, if self.repeats { -1 } else { optional })
+    }
+
     /// Fewest and most arguments.
     pub(crate) fn arity(&self) -> (usize, Option<usize>) {
         let most = (!self.repeats).then_some(self.args.len());

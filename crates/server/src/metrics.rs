@@ -55,6 +55,10 @@ pub trait Queries: Send + Sync {
     fn query_range(&self, expr: &str, window: Window, step: Span, within: Span) -> Value;
     /// Whether an expression can ever come to numbers; if not, where in it and why. Computes nothing.
     fn check(&self, expr: &str) -> Result<(), String>;
+    /// `/api/v1/format_query`: an expression as it is written best.
+    fn format_query(&self, expr: &str) -> Value;
+    /// `/api/v1/parse_query`: an expression as a tree.
+    fn parse_query(&self, expr: &str) -> Value;
     /// `/api/v1/series`.
     fn series(&self, selectors: &[&str], window: Window) -> Value;
     /// `/api/v1/labels`.

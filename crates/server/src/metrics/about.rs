@@ -95,6 +95,28 @@ pub(crate) async fn exemplars(
     Ok(answered(&own, accepts, compute).await)
 }
 
+/// `/api/v1/format_query`: an expression as it is written best.
+pub(crate) async fn format_query(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
+    params: Params,
+) -> Response {
+    let compute = move || app.queries.format_query(params.text("query"));
+    answered(&own, accepts, compute).await
+}
+
+/// `/api/v1/parse_query`: an expression as a tree.
+pub(crate) async fn parse_query(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
+    params: Params,
+) -> Response {
+    let compute = move || app.queries.parse_query(params.text("query"));
+    answered(&own, accepts, compute).await
+}
+
 /// `/federate`: the newest sample of each selected series, in the text format.
 pub(crate) async fn federate(
     State(app): State<App>,

@@ -183,6 +183,12 @@ impl Queries for Asked {
             .as_str()
             .map_or(Ok(()), |wrong| Err(wrong.to_owned()))
     }
+    fn format_query(&self, expr: &str) -> Value {
+        self.ekg.format_query(expr)
+    }
+    fn parse_query(&self, expr: &str) -> Value {
+        self.ekg.parse_query(expr)
+    }
     fn series(&self, selectors: &[&str], window: Window) -> Value {
         self.ekg.series(selectors, window.start, window.end)
     }
@@ -238,6 +244,7 @@ impl Intake for Taking {
 
 struct Server {
     router: Router,
+    leader: watch::Sender<crate::Leader>,
     open: std::sync::mpsc::Sender<()>,
     waiting: watch::Receiver<usize>,
 }
@@ -265,7 +272,9 @@ fn server() -> Server {
         known.metadata.clone(),
         mainstay_ekg::otlp::OtlpSettings::default(),
     );
+    let (leader, leads) = watch::channel(crate::Leader::Here);
     let app = App {
+        leader: leads,
         ledger: nothing.clone(),
         tables: nothing.clone(),
         identity: nothing.clone(),
@@ -289,6 +298,7 @@ fn server() -> Server {
     };
     Server {
         router: router(app),
+        leader,
         open,
         waiting,
     }
@@ -362,6 +372,54 @@ async fn a_posted_form_is_a_query_too() {
     let answer: Value = serde_json::from_str(&text).unwrap();
     let values = json!([[10, "1"], [15, "1"], [20, "1"]]);
     assert_eq!(answer["data"]["result"][0]["values"], values);
+}
+
+#[tokio::test]
+async fn a_query_is_formatted_and_parsed_and_a_wrong_one_names_its_place() {
+    let server = server();
+    let (code, answer) = ask(&server, "/api/v1/format_query?query=sum(%20up)by(job)").await;
+    assert_eq!((code, &answer["data"]), (200, &json!("sum by (job) (up)")));
+    let (code, answer) = ask(&server, "/api/v1/parse_query?query=-up").await;
+    assert_eq!((code, &answer["data"]["type"]), (200, &json!("unaryExpr")));
+    for route in ["format_query", "parse_query"] {
+        let (code, answer) = ask(&server, &format!("/api/v1/{route}?query=sum(")).await;
+        assert_eq!((code, &answer["errorType"]), (400, &json!("bad_data")));
+        let error = answer["error"].as_str().unwrap();
+        assert!(error.starts_with("1:5: "), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_leaders_routes_say_who_leads_and_reads_go_on_where_another_server_does() {
+    let server = server();
+    let leader = &server.leader;
+    leader.send_replace(crate::Leader::At("http://a".to_owned()));
+    let apply = || {
+        Request::post("/api/v1/apply")
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(Body::from("{}"))
+            .unwrap()
+    };
+    let (status, text, response) = send(&server.router, apply()).await;
+    let problem: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (status.as_u16(), &problem["code"]),
+        (503, &json!("standby"))
+    );
+    assert!(
+        problem["title"]
+            .as_str()
+            .unwrap()
+            .contains("http://a leads"),
+        "{text}"
+    );
+    assert_eq!(response.headers()["retry-after"], "2");
+    let (status, _) = ask(&server, "/api/v1/query?query=up").await;
+    assert_eq!(status, 200);
+    leader.send_replace(crate::Leader::Here);
+    let (status, text, _) = send(&server.router, apply()).await;
+    assert_eq!(status, 422, "its body is read now: {text}");
 }
 
 #[tokio::test]
