@@ -49,7 +49,7 @@ pub(crate) struct Cli {
 /// What every client command takes.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The server to speak to.
+    /// The server to speak to; where several share a ledger, all of them, with commas between.
     #[arg(
         long,
         global = true,
@@ -63,6 +63,20 @@ pub(crate) struct Global {
     /// How to print.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+}
+
+impl Global {
+    /// The servers, each without a slash at its end.
+    pub(crate) fn servers(&self) -> anyhow::Result<Vec<String>> {
+        let all = self.server.split(',').map(str::trim);
+        let all = all.map(|it| it.trim_end_matches('/').to_owned());
+        let servers: Vec<String> = all.filter(|it| !it.is_empty()).collect();
+        anyhow::ensure!(
+            !servers.is_empty(),
+            "no server is named\n  remedy: --server http://127.0.0.1:7070"
+        );
+        Ok(servers)
+    }
 }
 
 /// How results are printed.

@@ -1,9 +1,13 @@
-//! The client of the API: one connection pool, deadlines, bounded answers, errors with their remedy.
+//! The client of the API: one connection pool, one server or the one of several that leads, deadlines, bounded answers, errors with their remedy.
 //!
 //! Guarantees: a server that is away, an order that it refuses and an answer that cannot be read are
 //! three different errors. Never tries again by itself: whoever waits for a server says so.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::Write as _,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use mainstay_core::Verdict;
 use serde::{Serialize, de::DeserializeOwned};
@@ -70,16 +74,27 @@ impl ClientError {
         }
     }
 
+    /// Whether another server may answer: this one was not reached, or stands by.
+    fn is_elsewhere(&self) -> bool {
+        match self {
+            Self::Away { source, .. } => source.is_connect(),
+            Self::Refused { problem, .. } => problem["code"] == "standby",
+            Self::Broke(_) | Self::Unreadable(_) => false,
+        }
+    }
+
     /// Whether there is no such thing.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: 404, .. })
     }
 }
 
-/// Speaks to one server.
+/// Speaks to the server that leads, of those that it was given.
 pub(crate) struct Client {
     http: reqwest::Client,
-    server: String,
+    servers: Vec<String>,
+    /// The one that answered last.
+    at: AtomicUsize,
     token: Option<String>,
 }
 
@@ -94,13 +109,14 @@ impl Client {
             .build()?;
         Ok(Self {
             http,
-            server: global.server.trim_end_matches('/').to_owned(),
+            servers: global.servers()?,
+            at: AtomicUsize::new(0),
             token: global.token.clone(),
         })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.send(self.http.get(format!("{}{path}", self.server)))
+        self.ask(|server| self.http.get(format!("{server}{path}")))
             .await
     }
 
@@ -109,20 +125,42 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        self.send(self.http.post(format!("{}{path}", self.server)).json(body))
+        self.ask(|server| self.http.post(format!("{server}{path}")).json(body))
             .await
     }
 
     /// Whether `path` is answered with success.
     pub(crate) async fn answers(&self, path: &str) -> bool {
-        let request = self.http.get(format!("{}{path}", self.server)).send();
+        let server = &self.servers[self.at.load(Ordering::Relaxed)];
+        let request = self.http.get(format!("{server}{path}")).send();
         request
             .await
             .is_ok_and(|answer| answer.status().is_success())
     }
 
+    /// Asks one server after another, from the one that answered last, until one neither is away nor stands by.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        request: impl Fn(&str) -> reqwest::RequestBuilder,
+    ) -> Result<T, ClientError> {
+        let first = self.at.load(Ordering::Relaxed);
+        let mut tried = 0;
+        loop {
+            let at = (first + tried) % self.servers.len();
+            let server = &self.servers[at];
+            let answer = self.send(server, request(server)).await;
+            tried += 1;
+            let next = matches!(&answer, Err(error) if error.is_elsewhere());
+            if !next || tried >= self.servers.len() {
+                self.at.store(at, Ordering::Relaxed);
+                return answer;
+            }
+        }
+    }
+
     async fn send<T: DeserializeOwned>(
         &self,
+        server: &str,
         mut request: reqwest::RequestBuilder,
     ) -> Result<T, ClientError> {
         match &self.token {
@@ -130,7 +168,7 @@ impl Client {
             None => request = request.header("x-mainstay-actor", os_user()),
         }
         let response = request.send().await.map_err(|source| ClientError::Away {
-            server: self.server.clone(),
+            server: server.to_owned(),
             source,
         })?;
         let status = response.status();

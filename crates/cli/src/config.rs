@@ -37,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) listen: SocketAddr,
     /// Ask for a token on loopback too.
     pub(crate) require_token: bool,
+    /// Where others reach this server, of several on one ledger; its own address where unset.
+    pub(crate) advertise: Option<String>,
 }
 
 impl Default for Server {
@@ -44,6 +46,7 @@ impl Default for Server {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             require_token: false,
+            advertise: None,
         }
     }
 }

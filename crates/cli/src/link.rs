@@ -52,6 +52,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the last words may take once this process ends.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// What a server answers that does not lead.
+const STANDS_BY: u16 = 503;
 /// Events that wait for a server; beyond, the oldest go and their number is told.
 const EVENTS_MAX: usize = 256;
 
@@ -100,6 +102,7 @@ impl Words for FromAgent {
         Some(Self::Unordered {
             at: crate::ports::now(),
             instance: None,
+            service: None,
             what: format!("{count} earlier events were lost while no server took them"),
         })
     }
@@ -214,33 +217,41 @@ impl<W: Words> Mailbox<W> {
     }
 }
 
-/// The server as a peer reaches it.
+/// The servers as a peer reaches them; one of them leads.
 #[derive(Clone)]
 pub(crate) struct Server {
-    /// `ws://HOST:PORT`.
-    url: String,
+    /// `ws://HOST:PORT`, each.
+    urls: Vec<String>,
     token: Option<String>,
 }
 
 impl Server {
     pub(crate) fn new(global: &Global) -> anyhow::Result<Self> {
-        let url = global.server.trim_end_matches('/');
-        let Some(rest) = url.strip_prefix("http://") else {
-            bail!(
-                "`{url}` does not begin with http://: streams are not encrypted by this program; \
-                 name the server by http:// on a private network, or a local end of a tunnel"
-            );
-        };
+        let mut urls = Vec::new();
+        for url in global.servers()? {
+            let Some(rest) = url.strip_prefix("http://") else {
+                bail!(
+                    "`{url}` does not begin with http://: streams are not encrypted by this program; \
+                     name the server by http:// on a private network, or a local end of a tunnel"
+                );
+            };
+            urls.push(format!("ws://{rest}"));
+        }
         Ok(Self {
-            url: format!("ws://{rest}"),
+            urls,
             token: global.token.clone(),
         })
     }
 
-    async fn connect(&self, path: &str) -> anyhow::Result<Socket> {
-        let uri: Uri = format!("{}{path}", self.url)
+    /// The server of the try of this number: one that is away or stands by is followed by the next.
+    fn url(&self, tries: usize) -> &str {
+        &self.urls[tries % self.urls.len()]
+    }
+
+    async fn connect(&self, url: &str, path: &str) -> anyhow::Result<Socket> {
+        let uri: Uri = format!("{url}{path}")
             .parse()
-            .with_context(|| format!("`{}` is not an address", self.url))?;
+            .with_context(|| format!("`{url}` is not an address"))?;
         let mut request = ClientRequestBuilder::new(uri);
         if let Some(token) = &self.token {
             request = request.with_header("authorization", format!("Bearer {token}"));
@@ -251,6 +262,9 @@ impl Server {
         let connecting = tokio_tungstenite::connect_async_with_config(request, Some(limits), true);
         match timeout(CONNECT_WITHIN, connecting).await {
             Ok(Ok((socket, _))) => Ok(socket),
+            Ok(Err(SocketError::Http(answer))) if answer.status() == STANDS_BY => {
+                bail!("it stands by: another server leads")
+            }
             Ok(Err(SocketError::Http(answer))) => bail!(
                 "it answers {}; where it asks for a token, give one with the scope `host` (--token)",
                 answer.status()
@@ -291,10 +305,13 @@ pub(crate) async fn keep<W: Words>(
 ) {
     let mut back_off = BackOff::new();
     let mut warned = false;
+    let mut tries = 0;
     while !stop.is_cancelled() {
         let began = Instant::now();
+        let url = server.url(tries);
         let mut link = Link {
             server: &server,
+            url,
             mailbox: &mailbox,
             orders: &orders,
             connected: false,
@@ -312,12 +329,20 @@ pub(crate) async fn keep<W: Words>(
         };
         if link.connected || !warned {
             warned = true;
-            tracing::warn!(server = %server.url, "no server: {error:#}; the last orders stand, and it is tried again");
+            tracing::warn!(
+                server = url,
+                "no server: {error:#}; the last orders stand, and it is tried again"
+            );
         } else {
-            tracing::debug!(server = %server.url, "still no server: {error:#}");
+            tracing::debug!(server = url, "still no server: {error:#}");
         }
         if link.connected && began.elapsed() >= STEADY_AFTER {
             back_off = BackOff::new();
+        }
+        tries += 1;
+        if !tries.is_multiple_of(server.urls.len()) {
+            // Another one may lead: no wait before all were asked.
+            continue;
         }
         let _ = stop.run_until_cancelled(sleep(back_off.next())).await;
     }
@@ -326,6 +351,7 @@ pub(crate) async fn keep<W: Words>(
 /// One connection.
 struct Link<'a, W: Words> {
     server: &'a Server,
+    url: &'a str,
     mailbox: &'a Mailbox<W>,
     orders: &'a watch::Sender<Option<W::Order>>,
     connected: bool,
@@ -334,7 +360,7 @@ struct Link<'a, W: Words> {
 impl<W: Words> Link<'_, W> {
     /// Comes back without an error only when there is nothing left to do here.
     async fn live(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
-        let connecting = stop.run_until_cancelled(self.server.connect(W::PATH));
+        let connecting = stop.run_until_cancelled(self.server.connect(self.url, W::PATH));
         let Some(socket) = connecting.await else {
             return Ok(());
         };
@@ -344,7 +370,7 @@ impl<W: Words> Link<'_, W> {
         };
         send(&mut sink, &hello).await?;
         self.connected = true;
-        tracing::info!(server = %self.server.url, "connected");
+        tracing::info!(server = self.url, "connected");
         let mut heard_at = Instant::now();
         loop {
             self.say_all(&mut sink).await?;
@@ -434,6 +460,7 @@ mod tests {
         FromAgent::Unordered {
             at: Time::from_millis(0),
             instance: None,
+            service: None,
             what: number.to_string(),
         }
     }
@@ -443,6 +470,7 @@ mod tests {
             at: Time::from_millis(1),
             generation: Generation { epoch: 1, counter },
             instances: Vec::new(),
+            found: Vec::new(),
         }
     }
 

@@ -27,6 +27,7 @@ use mainstay_core::{
 use mainstay_ekg::adapter::Told;
 use mainstay_fleet::hub::FleetHub;
 use mainstay_rules::AlertState;
+use mainstay_server::Leader;
 use mainstay_store::{ChangeSummary, Store};
 use mainstay_traffic::hub::RouteHub;
 use serde::Serialize;
@@ -111,6 +112,8 @@ pub(crate) struct Sources {
     pub(crate) clock: Arc<dyn Clock>,
     /// The server's own address, for links.
     pub(crate) url: String,
+    /// Who leads: of several servers that one tells what became of changes.
+    pub(crate) leader: watch::Receiver<Leader>,
 }
 
 /// Tells until `stop`.
@@ -138,7 +141,9 @@ pub(crate) async fn keep_notifying(
             Ok(()) = sources.newest.changed() => match changes.read(&sources, &reminders).await {
                 Ok(notes) => {
                     warned = false;
-                    notes
+                    // Others tell what they walk.
+                    let leads = *sources.leader.borrow() == Leader::Here;
+                    if leads { notes } else { Vec::new() }
                 }
                 Err(error) => {
                     // What was not read now is read with the next entry.
@@ -153,7 +158,13 @@ pub(crate) async fn keep_notifying(
                 let (fleet, routes) = (sources.fleet.view(), sources.routes.view());
                 let now = sources.clock.now();
                 let mut notes = heard.look(&fleet, &routes, now);
-                match reminders.due(&*sources.tables, now).await {
+                let leads = *sources.leader.borrow() == Leader::Here;
+                let due = if leads {
+                    reminders.due(&*sources.tables, now).await
+                } else {
+                    Ok(Vec::new())
+                };
+                match due {
                     Ok(due) => notes.extend(due),
                     Err(error) => {
                         if !std::mem::replace(&mut warned, true) {

@@ -19,16 +19,21 @@ use mainstay_deploy::{
 };
 use mainstay_fleet::hub::FleetHub;
 use mainstay_runtime::{Codecs, DriveError, Inbox, Runtime, Shell, drive, lead};
-use mainstay_server::{Access, App};
+use mainstay_server::{Access, App, Leader};
 use mainstay_store::Store;
 use mainstay_traffic::hub::RouteHub;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     alerting, claims,
     config::Config,
     hubs::{Agents, Routers},
+    leading,
     metrics::{self, Taking},
     monitors::Declarations,
     notify,
@@ -97,10 +102,11 @@ pub(crate) async fn start(
         LedgerError::Broken(broken) => unreadable(broken),
         other => anyhow::Error::new(other).context("cannot read the ledger"),
     })?;
-    let (inputs, told) = mpsc::channel(INPUTS_MAX);
+    let (inputs, from_people) = mpsc::channel(INPUTS_MAX);
+    let from_people = Arc::new(Mutex::new(from_people));
+    let (tell_leader, leader) = watch::channel(Leader::Unknown);
     let mut tasks = JoinSet::new();
     let ending = |stop: &CancellationToken| stop.clone();
-    tasks.spawn(walk(store.clone(), engine.clone(), told, ending(&stop)));
     tasks.spawn(done(engine.clone().follow(ending(&stop))));
     tasks.spawn(done(Arc::clone(&hubs).follow(ending(&stop))));
     tasks.spawn(done(keep_observing(
@@ -117,6 +123,22 @@ pub(crate) async fn start(
     } else {
         format!("http://{address}")
     };
+    let place = config.server.advertise.as_ref().unwrap_or(&url);
+    let me = leading::Me::of(data_dir, store.is_shared(), place)?;
+    let term = {
+        let (store, engine, told) = (store.clone(), engine.clone(), tell_leader.clone());
+        move |over| {
+            let inputs = Arc::clone(&from_people);
+            lead_a_term(store.clone(), engine.clone(), inputs, told.clone(), over)
+        }
+    };
+    tasks.spawn(leading::keep_leading(
+        store.clone(),
+        me,
+        tell_leader,
+        ending(&stop),
+        term,
+    ));
     tasks.spawn(metrics::watch(scraping, ending(&stop)));
     let rules = alerting::start(
         (config.rules, config.alerting),
@@ -143,6 +165,7 @@ pub(crate) async fn start(
         alerts: rules.news,
         clock: Arc::clone(&clock),
         url,
+        leader: leader.clone(),
     };
     tasks.spawn(notify::keep_notifying(
         config.notify,
@@ -178,6 +201,7 @@ pub(crate) async fn start(
         monitors: rules.desk,
         agents: Arc::new(Agents(fleet)),
         routers: Arc::new(Routers(routes)),
+        leader,
     };
     let serving = mainstay_server::serve(listener, app, stop.clone());
     tasks.spawn(async move { Ok(serving.await?) });
@@ -194,16 +218,27 @@ async fn done(task: impl Future<Output = ()>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes the leadership and walks all open changes, until `stop` or until another server leads.
-async fn walk(
+/// One term of this server: takes the leadership and walks all open changes, until `over` or until another server
+/// took it.
+async fn lead_a_term(
     store: Store,
     engine: Engine,
-    inputs: mpsc::Receiver<Inbox>,
-    stop: CancellationToken,
+    inputs: Arc<Mutex<mpsc::Receiver<Inbox>>>,
+    told: watch::Sender<Leader>,
+    over: CancellationToken,
 ) -> anyhow::Result<()> {
     let ports = Ports(store.clone());
     let since = *store.subscribe().borrow();
-    let leadership = lead(&ports, Actor::system(), now()).await?;
+    let leadership = match lead(&ports, Actor::system(), now()).await {
+        Ok(leadership) => leadership,
+        Err(error @ (LedgerError::Broken(_) | LedgerError::TooLarge { .. })) => {
+            return Err(error.into());
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the leadership was not taken; it is tried again");
+            return Ok(());
+        }
+    };
     let codecs = Codecs::new()
         .with::<Freeze>()
         .with::<Rollout>()
@@ -211,29 +246,45 @@ async fn walk(
         .with::<LimitTest>();
     let runtime = Runtime::new(codecs, Actor::system(), leadership.clone());
     let ledger: Arc<dyn Ledger> = Arc::new(ports);
+    // What was told to an earlier term and not taken was refused there, or is asked again.
+    let (to_walk, from_people) = mpsc::channel(INPUTS_MAX);
     let shell = Shell {
         ledger,
         clock: Arc::new(SystemClock),
         performer: Arc::new(Hands(engine.clone())),
-        inputs,
+        inputs: from_people,
         open: open_changes(&store).await?,
         since,
     };
-    let leading = stop.child_token();
+    told.send_replace(Leader::Here);
+    let leading = over.child_token();
     let ordering = engine.lead(leadership, leading.clone());
     let driving = async {
-        let ended = drive(runtime, shell, stop.clone()).await;
+        let mut inputs = inputs.lock().await;
+        let ended = tokio::select! {
+            ended = drive(runtime, shell, over.clone()) => ended,
+            () = pass_on(&mut inputs, to_walk) => Ok(()),
+        };
         leading.cancel();
         ended
     };
     match tokio::join!(driving, ordering).0 {
         Err(DriveError::Fenced) => {
             tracing::warn!("another server walks the changes now; this one goes on answering");
-            stop.cancelled().await;
             Ok(())
         }
         ended => Ok(ended?),
     }
+}
+
+/// Hands inputs on for one term; comes back only where nobody can tell anything any more and the walk ended.
+async fn pass_on(inputs: &mut mpsc::Receiver<Inbox>, to: mpsc::Sender<Inbox>) {
+    while let Some(input) = inputs.recv().await {
+        if to.send(input).await.is_err() {
+            return;
+        }
+    }
+    to.closed().await;
 }
 
 /// Those that are not final: never many, however many there were.

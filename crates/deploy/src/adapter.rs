@@ -36,7 +36,7 @@ use mainstay_core::{
     ChangeId, Expected, FabricName, HostName, ServiceName, Verdict,
     ports::{Clock, Ledger, LedgerError, Signals},
 };
-use mainstay_wire::{Generation, agent::DesiredInstance, router::RouteTable};
+use mainstay_wire::{Generation, agent::DesiredSet, router::RouteTable};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +84,8 @@ struct Evidence {
 #[derive(Default)]
 struct Ordered {
     counter: u64,
-    hosts: BTreeMap<HostName, Vec<DesiredInstance>>,
+    /// Without its generation, which counts up.
+    hosts: BTreeMap<HostName, DesiredSet>,
     fabrics: BTreeMap<FabricName, RouteTable>,
 }
 
@@ -166,6 +167,8 @@ impl Engine {
     /// stream stood when this server took it.
     pub async fn lead(self, leadership: Expected, stop: CancellationToken) {
         *lock(&self.0.leadership) = Some(leadership);
+        // What was ordered in an earlier term says nothing: agents may have heard another leader since.
+        *lock(&self.0.ordered) = Ordered::default();
         let ordering = self.clone().keep_ordering();
         let measuring = self.clone().keep_measuring();
         let opening = self.clone().keep_opening();
@@ -179,6 +182,7 @@ impl Engine {
             () = watching => {}
             () = shadowing => {}
         }
+        *lock(&self.0.leadership) = None;
     }
 
     async fn catch_up(&self) -> Result<(), LedgerError> {

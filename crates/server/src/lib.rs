@@ -17,6 +17,7 @@ mod own;
 mod problem;
 mod resources;
 mod rules;
+mod standby;
 mod streams;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub use metrics::{Queries, Window, intake::Intake};
 pub use monitors::Monitors;
 pub use resources::{Applied, ApplyRequest, ApplyResponse, declared, schema};
 pub use rules::{Counted, Rules, RulesAsked};
+pub use standby::Leader;
 pub use streams::{SILENT_MAX, Streams};
 
 /// Largest body of a request, in bytes: a whole site in one apply.
@@ -74,6 +76,8 @@ pub struct App {
     pub agents: Arc<dyn Streams>,
     /// Attends to routers that connect.
     pub routers: Arc<dyn Streams>,
+    /// Who leads: only that server takes orders and connections.
+    pub leader: watch::Receiver<Leader>,
 }
 
 /// All routes; streaming connections end when their peers do.
@@ -84,8 +88,10 @@ pub fn router(app: App) -> Router {
 fn routes(app: App, open: streams::Open) -> Router {
     let own = Arc::new(own::Own::new());
     let read = |route| auth::guarded(route, &app, Scope::Read);
-    let write = |route| auth::guarded(route, &app, Scope::Write);
-    let host = |route| auth::guarded(route, &app, Scope::Host);
+    let own_write = |route| auth::guarded(route, &app, Scope::Write);
+    let led = |route, scope| auth::guarded(standby::guarded(route, &app), &app, scope);
+    let write = |route| led(route, Scope::Write);
+    let host = |route| led(route, Scope::Host);
     let send = |route| auth::guarded(route, &app, Scope::Send);
     let routes = Router::new()
         .route("/-/ready", routing::get(actions::ready))
@@ -167,7 +173,7 @@ fn routes(app: App, open: streams::Open) -> Router {
         )
         .route(
             "/-/reload",
-            write(routing::post(rules::reload).put(rules::reload)),
+            own_write(routing::post(rules::reload).put(rules::reload)),
         )
         .route("/metrics", read(routing::get(own::metrics)))
         .route("/api/v1/streams/agent", host(routing::get(streams::agent)))
@@ -200,6 +206,14 @@ fn dashboards(app: &App) -> Router<App> {
         .route(
             "/api/v1/query_exemplars",
             read(routing::get(about::exemplars).post(about::exemplars)),
+        )
+        .route(
+            "/api/v1/format_query",
+            read(routing::get(about::format_query).post(about::format_query)),
+        )
+        .route(
+            "/api/v1/parse_query",
+            read(routing::get(about::parse_query).post(about::parse_query)),
         )
         .route("/federate", read(routing::get(about::federate)))
         .route(

@@ -1,8 +1,8 @@
 //! Streaming connections of agents and routers: text frames over a WebSocket.
 //!
 //! **Guarantees.** A frame larger than [`FRAME_BYTES_MAX`] ends its connection; so do [`SILENT_MAX`]
-//! without a word or a pong, a peer that does not take what is sent to it, and the end of the server,
-//! which waits for these ends. **Never** reads ahead of whoever attends: a peer that talks too fast is
+//! without a word or a pong, a peer that does not take what is sent to it, the end of the server's lead, and the end of
+//! the server, which waits for these ends. **Never** reads ahead of whoever attends: a peer that talks too fast is
 //! slowed down by TCP.
 
 use std::{sync::Arc, time::Duration};
@@ -20,12 +20,12 @@ use futures_util::{SinkExt, StreamExt, stream};
 use mainstay_core::ports::BoxFuture;
 use mainstay_wire::FRAME_BYTES_MAX;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{MissedTickBehavior, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::App;
+use crate::{App, Leader};
 
 /// A peer unheard for so long is dropped: it answers pings even when it has nothing to say.
 pub const SILENT_MAX: Duration = Duration::from_secs(10);
@@ -66,13 +66,19 @@ impl Open {
         self.pumps.wait().await;
     }
 
-    fn pump(self, upgrade: WebSocketUpgrade, streams: Arc<dyn Streams>) -> Response {
+    fn pump(
+        self,
+        upgrade: WebSocketUpgrade,
+        streams: Arc<dyn Streams>,
+        leader: watch::Receiver<Leader>,
+    ) -> Response {
         upgrade
             .max_message_size(FRAME_BYTES_MAX)
             .max_frame_size(FRAME_BYTES_MAX)
             .on_upgrade(async move |socket| {
                 let Self { stop, pumps } = self;
-                pumps.track_future(pump(socket, streams, stop)).await;
+                let pumped = pump(socket, streams, stop, leader);
+                pumps.track_future(pumped).await;
             })
     }
 }
@@ -83,7 +89,7 @@ pub(crate) async fn agent(
     Extension(open): Extension<Open>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    open.pump(upgrade, app.agents)
+    open.pump(upgrade, app.agents, app.leader)
 }
 
 /// `GET /api/v1/streams/router`.
@@ -92,10 +98,15 @@ pub(crate) async fn router(
     Extension(open): Extension<Open>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    open.pump(upgrade, app.routers)
+    open.pump(upgrade, app.routers, app.leader)
 }
 
-async fn pump(socket: WebSocket, streams: Arc<dyn Streams>, stop: CancellationToken) {
+async fn pump(
+    socket: WebSocket,
+    streams: Arc<dyn Streams>,
+    stop: CancellationToken,
+    leader: watch::Receiver<Leader>,
+) {
     let (mut sink, source) = socket.split();
     let (heard, from) = mpsc::channel(FRAMES_WAITING_MAX);
     let (to, told) = mpsc::channel(FRAMES_WAITING_MAX);
@@ -106,6 +117,7 @@ async fn pump(socket: WebSocket, streams: Arc<dyn Streams>, stop: CancellationTo
         tokio::select! {
             biased;
             () = stop.cancelled() => (close_code::AWAY, "the server stops"),
+            () = leads_no_more(leader) => (close_code::AWAY, "the server leads no more"),
             end = &mut attended => end,
             end = read(source, heard) => {
                 // The last words of a peer that left are heard too.
@@ -121,6 +133,14 @@ async fn pump(socket: WebSocket, streams: Arc<dyn Streams>, stop: CancellationTo
     }));
     // A peer that is gone needs no parting word.
     drop(timeout(CLOSE_WITHIN, sink.send(close)).await);
+}
+
+async fn leads_no_more(mut leader: watch::Receiver<Leader>) {
+    let unknown = leader.wait_for(|it| *it != Leader::Here).await.is_err();
+    if unknown {
+        // The server ends, and says so itself.
+        std::future::pending::<()>().await;
+    }
 }
 
 type Parting = (u16, &'static str);

@@ -47,8 +47,8 @@ macro_rules! schema {
                 " NOT NULL, body TEXT NOT NULL, seq BIGINT NOT NULL, PRIMARY KEY (name, key))"
             ),
             "CREATE TABLE IF NOT EXISTS projected (name TEXT PRIMARY KEY)",
-            "CREATE TABLE IF NOT EXISTS lease (name TEXT PRIMARY KEY, owner TEXT NOT NULL, \
-             epoch BIGINT NOT NULL, expires_at BIGINT NOT NULL)",
+            "CREATE TABLE IF NOT EXISTS held (name TEXT PRIMARY KEY, owner TEXT NOT NULL, \
+             epoch BIGINT NOT NULL, beats BIGINT NOT NULL, place TEXT NOT NULL)",
             concat!(
                 "CREATE TABLE IF NOT EXISTS timer (id ",
                 $key,

@@ -1,12 +1,11 @@
-//! Leases with fencing: who may act for a while, under an epoch that later holders exceed.
+//! Leases with fencing: who may act, under an epoch that later holders exceed.
 //!
-//! Guarantees: at most one owner holds an unexpired lease, by the times passed in; every change of
-//! owner, and every return after expiry or release, has a larger epoch, so that a receiver can
-//! refuse the orders of an earlier holder. Never asks the database for the time.
+//! Guarantees: at most one owner holds a lease; every change of owner, and every return of one, has a larger epoch,
+//! so that a receiver can refuse the orders of an earlier holder. Compares no clocks: a holder counts beats, and
+//! whoever wants the lease watches by its own clock whether the count stands still
+//! (docs/adr/0012). Never takes a lease away by itself.
 //!
-//! Example: `store.acquire("controller", "host-a/1", Span::from_secs(10), now)`.
-
-use mainstay_core::{Span, Time};
+//! Example: `store.acquire("leader", "host-a", "http://10.0.0.1:7070")`, then `beat` every few seconds.
 
 use crate::{
     engine::{reading, writing},
@@ -16,7 +15,7 @@ use crate::{
     store::Store,
 };
 
-/// A lease as its holder has it.
+/// A lease as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// What is leased.
@@ -25,106 +24,125 @@ pub struct Lease {
     pub owner: String,
     /// Larger than that of every earlier holder.
     pub epoch: u64,
-    /// When it ends unless renewed.
-    pub expires_at: Time,
+    /// How often this holder said that it is there.
+    pub beats: u64,
+    /// Where the holder is reached; for people and for those who look for it.
+    pub place: String,
 }
 
+/// The owner of a lease that was given back.
+const NOBODY: &str = "";
+
 impl Store {
-    /// Takes the lease if it is free, expired or already `owner`'s; `None` while another holds it.
+    /// Takes a lease that nobody holds, or that `owner` held before it was started anew; `None` while another
+    /// holds it.
     pub async fn acquire(
         &self,
         name: &str,
         owner: &str,
-        ttl: Span,
-        now: Time,
+        place: &str,
     ) -> Result<Option<Lease>, StoreError> {
         check_name("a lease's name in bytes", name)?;
         check_name("an owner's name in bytes", owner)?;
-        let expires_at = now + ttl;
+        check_name("an owner's place in bytes", place)?;
         let epoch: Option<i64> = writing!(&self.engine, pool => {
             sqlx::query_scalar(
-                "INSERT INTO lease (name, owner, epoch, expires_at) VALUES ($1, $2, 1, $3) \
-                 ON CONFLICT (name) DO UPDATE SET owner = $2, expires_at = $3, \
-                 epoch = lease.epoch + CASE WHEN lease.owner = $2 AND lease.expires_at > $4 \
-                 THEN 0 ELSE 1 END \
-                 WHERE lease.expires_at <= $4 OR lease.owner = $2 RETURNING epoch",
+                "INSERT INTO held (name, owner, epoch, beats, place) VALUES ($1, $2, 1, 0, $3) \
+                 ON CONFLICT (name) DO UPDATE SET owner = $2, place = $3, beats = 0, epoch = held.epoch + 1 \
+                 WHERE held.owner = $2 OR held.owner = $4 RETURNING epoch",
             )
             .bind(name)
             .bind(owner)
-            .bind(expires_at.millis())
-            .bind(now.millis())
+            .bind(place)
+            .bind(NOBODY)
             .fetch_optional(pool)
             .await?
         });
-        Ok(epoch.map(|epoch| Lease {
-            name: name.to_owned(),
-            owner: owner.to_owned(),
-            epoch: u64::try_from(epoch).unwrap_or(0),
-            expires_at,
-        }))
+        Ok(epoch.map(|epoch| taken(name, owner, place, epoch)))
     }
 
-    /// Prolongs a lease still held; `None` when it expired or another took it.
-    pub async fn renew(
+    /// Takes a lease from whoever held it when it was `seen`; `None` where that one has said since that it is
+    /// there, or another took it.
+    pub async fn take_over(
         &self,
-        lease: &Lease,
-        ttl: Span,
-        now: Time,
+        seen: &Lease,
+        owner: &str,
+        place: &str,
     ) -> Result<Option<Lease>, StoreError> {
-        let expires_at = now + ttl;
-        let renewed = writing!(&self.engine, pool => {
-            sqlx::query(
-                "UPDATE lease SET expires_at = $1 \
-                 WHERE name = $2 AND owner = $3 AND epoch = $4 AND expires_at > $5",
+        check_name("an owner's name in bytes", owner)?;
+        check_name("an owner's place in bytes", place)?;
+        let epoch: Option<i64> = writing!(&self.engine, pool => {
+            sqlx::query_scalar(
+                "UPDATE held SET owner = $1, place = $2, beats = 0, epoch = epoch + 1 \
+                 WHERE name = $3 AND epoch = $4 AND beats = $5 AND owner = $6 RETURNING epoch",
             )
-            .bind(expires_at.millis())
+            .bind(owner)
+            .bind(place)
+            .bind(&seen.name)
+            .bind(big(seen.epoch))
+            .bind(big(seen.beats))
+            .bind(&seen.owner)
+            .fetch_optional(pool)
+            .await?
+        });
+        Ok(epoch.map(|epoch| taken(&seen.name, owner, place, epoch)))
+    }
+
+    /// Says that its holder is there; false where it is another's by now.
+    pub async fn beat(&self, lease: &Lease) -> Result<bool, StoreError> {
+        let beaten = writing!(&self.engine, pool => {
+            sqlx::query(
+                "UPDATE held SET beats = beats + 1 WHERE name = $1 AND owner = $2 AND epoch = $3",
+            )
             .bind(&lease.name)
             .bind(&lease.owner)
             .bind(big(lease.epoch))
-            .bind(now.millis())
             .execute(pool)
             .await?
             .rows_affected()
         });
-        Ok((renewed == 1).then(|| Lease {
-            expires_at,
-            ..lease.clone()
-        }))
+        Ok(beaten == 1)
     }
 
     /// Gives a lease back; false when it was no longer this holder's. The epoch stays on record.
     pub async fn release(&self, lease: &Lease) -> Result<bool, StoreError> {
         let released = writing!(&self.engine, pool => {
-            sqlx::query(
-                "UPDATE lease SET expires_at = $1 WHERE name = $2 AND owner = $3 AND epoch = $4",
-            )
-            .bind(i64::MIN)
-            .bind(&lease.name)
-            .bind(&lease.owner)
-            .bind(big(lease.epoch))
-            .execute(pool)
-            .await?
-            .rows_affected()
+            sqlx::query("UPDATE held SET owner = $1 WHERE name = $2 AND owner = $3 AND epoch = $4")
+                .bind(NOBODY)
+                .bind(&lease.name)
+                .bind(&lease.owner)
+                .bind(big(lease.epoch))
+                .execute(pool)
+                .await?
+                .rows_affected()
         });
         Ok(released == 1)
     }
 
-    /// Who holds the lease, if it has not expired.
-    pub async fn holder(&self, name: &str, now: Time) -> Result<Option<Lease>, StoreError> {
-        let row: Option<(String, i64, i64)> = reading!(&self.engine, pool => {
+    /// Who holds a lease.
+    pub async fn holder(&self, name: &str) -> Result<Option<Lease>, StoreError> {
+        let row: Option<(String, i64, i64, String)> = reading!(&self.engine, pool => {
             sqlx::query_as(
-                "SELECT owner, epoch, expires_at FROM lease WHERE name = $1 AND expires_at > $2",
+                "SELECT owner, epoch, beats, place FROM held WHERE name = $1 AND owner <> $2",
             )
             .bind(name)
-            .bind(now.millis())
+            .bind(NOBODY)
             .fetch_optional(pool)
             .await?
         });
-        Ok(row.map(|(owner, epoch, expires_at)| Lease {
-            name: name.to_owned(),
-            owner,
-            epoch: u64::try_from(epoch).unwrap_or(0),
-            expires_at: Time::from_millis(expires_at),
+        Ok(row.map(|(owner, epoch, beats, place)| Lease {
+            beats: u64::try_from(beats).unwrap_or(0),
+            ..taken(name, &owner, &place, epoch)
         }))
+    }
+}
+
+fn taken(name: &str, owner: &str, place: &str, epoch: i64) -> Lease {
+    Lease {
+        name: name.to_owned(),
+        owner: owner.to_owned(),
+        epoch: u64::try_from(epoch).unwrap_or(0),
+        beats: 0,
+        place: place.to_owned(),
     }
 }

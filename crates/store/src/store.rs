@@ -114,6 +114,11 @@ impl Store {
         })
     }
 
+    /// Whether other processes may have it open too.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.engine, Engine::Postgres(_))
+    }
+
     /// Like [`Ledger::append`], for changes that restore what was: may use the disk's reserve.
     pub async fn append_restoring(&self, append: Append) -> Result<Vec<Entry>, LedgerError> {
         self.enqueue(append, true).await

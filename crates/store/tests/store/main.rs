@@ -7,6 +7,7 @@
 mod conformance;
 mod killed;
 mod ledger;
+mod pg;
 mod postgres;
 mod records;
 mod sqlite;

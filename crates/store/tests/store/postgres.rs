@@ -1,148 +1,28 @@
 //! The conformance suite on a real PostgreSQL, started for it and ended with it.
 
-use std::{
-    future::Future,
-    os::unix::process::CommandExt,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::future::Future;
 
 use mainstay_core::ports::Ledger;
 use mainstay_store::{Store, StoreError};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use tempfile::TempDir;
+use sqlx::{Connection, PgConnection};
 
 use crate::{
-    ledger, records,
+    ledger,
+    pg::{Server, skipped, start},
+    records,
     support::{one, options},
 };
 
-/// Where distributions put the server's programs.
-const VERSIONS: &str = "/usr/lib/postgresql";
-/// How often a starting server is asked whether it answers: for a minute.
-const ATTEMPTS_MAX: u32 = 3_000;
-
-/// A server that ends with this value; its files go with the folder.
-struct Server {
-    process: Child,
-    folder: TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // SIGQUIT ends it at once: the files are thrown away, nothing needs a clean end.
-        let pid = rustix::process::Pid::from_child(&self.process);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
-        let _ = self.process.wait();
-    }
-}
-
-fn programs() -> Option<PathBuf> {
-    let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let installed = std::fs::read_dir(VERSIONS).into_iter().flatten();
-    std::env::split_paths(&on_path)
-        .chain(
-            installed
-                .flatten()
-                .map(|version| version.path().join("bin")),
-        )
-        .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
-        .map(|folder| std::fs::canonicalize(folder.join("postgres")).unwrap())
-        .and_then(|program| program.parent().map(Path::to_owned))
-}
-
-/// The uid and gid to run as: the server refuses root.
-fn account() -> Option<(u32, u32)> {
-    if !rustix::process::geteuid().is_root() {
-        return None;
-    }
-    let accounts = std::fs::read_to_string("/etc/passwd").unwrap();
-    let ids = |name: &str| {
-        let line = accounts
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
-        let mut fields = line.split(':').skip(2);
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-    };
-    ids("postgres").or_else(|| ids("nobody"))
-}
-
-fn command(program: PathBuf, folder: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(folder).stdin(Stdio::null());
-    if let Some((uid, gid)) = account() {
-        command.uid(uid).gid(gid);
-    }
-    command
-}
-
-async fn start() -> Result<Server, String> {
-    let programs = programs().ok_or("no initdb and postgres on PATH or in /usr/lib/postgresql")?;
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    if let Some((uid, gid)) = account() {
-        std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid))
-            .map_err(|error| error.to_string())?;
-    }
-    let made = command(programs.join("initdb"), folder.path())
-        .args([
-            "-D", "data", "-U", "mainstay", "-A", "trust", "-N", "-E", "UTF8",
-        ])
-        .output()
-        .map_err(|error| error.to_string())?;
-    if !made.status.success() {
-        return Err(String::from_utf8_lossy(&made.stderr).into_owned());
-    }
-    let process = command(programs.join("postgres"), folder.path())
-        .args(["-D", "data", "-c", "listen_addresses=", "-c", "fsync=off"])
-        .args(["-c", "max_connections=200", "-k"])
-        .arg(folder.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    let mut server = Server { process, folder };
-    let url = server.url("postgres");
-    let mut attempts = tokio::time::interval(Duration::from_millis(20));
-    for _ in 0..ATTEMPTS_MAX {
-        attempts.tick().await;
-        if let Ok(connection) = PgConnection::connect(&url).await {
-            connection
-                .close()
-                .await
-                .map_err(|error| error.to_string())?;
-            return Ok(server);
-        }
-        if let Ok(Some(status)) = server.process.try_wait() {
-            return Err(format!("postgres ended with {status}"));
-        }
-    }
-    Err("postgres accepts no connection".to_owned())
-}
-
-impl Server {
-    fn url(&self, database: &str) -> String {
-        let socket = self.folder.path().display().to_string().replace('/', "%2F");
-        format!("postgres://mainstay@{socket}/{database}")
-    }
-
-    /// An empty database, known by its number.
-    async fn fresh(&self, number: usize) -> String {
-        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
-        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE d{number}")))
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        connection.close().await.unwrap();
-        self.url(&format!("d{number}"))
-    }
-
-    async fn check<F: Future<Output = ()>>(&self, number: usize, check: impl FnOnce(Store) -> F) {
-        let url = self.fresh(number).await;
-        let store = Store::postgres(&url, options()).await.unwrap();
-        check(store.clone()).await;
-        store.close().await;
-    }
+/// On a database of its own.
+async fn check<F: Future<Output = ()>>(
+    server: &Server,
+    number: usize,
+    check: impl FnOnce(Store) -> F,
+) {
+    let url = server.fresh(number).await;
+    let store = Store::postgres(&url, options()).await.unwrap();
+    check(store.clone()).await;
+    store.close().await;
 }
 
 macro_rules! one_after_another {
@@ -151,12 +31,12 @@ macro_rules! one_after_another {
         async fn postgres_passes_the_same_suite() {
             let server = match start().await {
                 Ok(server) => server,
-                Err(why) => return skipped(&[$(stringify!($check)),*], &why),
+                Err(why) => return skipped(&format!("{} checks", [$(stringify!($check)),*].len()), &why),
             };
             let mut number = 0;
             $(
                 eprintln!("{}", stringify!($check));
-                server.check(number, $group::$check).await;
+                check(&server, number, $group::$check).await;
                 number += 1;
             )*
             two_processes_share_one_ledger(&server.fresh(number).await).await;
@@ -169,13 +49,6 @@ macro_rules! one_after_another {
     };
 }
 crate::conformance::checks!(one_after_another);
-
-/// Says what was not checked; where nothing may be skipped, that is a failure.
-fn skipped(checks: &[&str], why: &str) {
-    let said = format!("skipped: {} checks on PostgreSQL: {why}", checks.len());
-    assert!(std::env::var_os("MAINSTAY_SKIPPED").is_none(), "{said}");
-    println!("{said}");
-}
 
 /// Two stores on one database are what two processes are.
 async fn two_processes_share_one_ledger(url: &str) {

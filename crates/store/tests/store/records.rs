@@ -1,8 +1,7 @@
 //! Checks of projections, leases, timers and tokens.
 
 use mainstay_core::{
-    Actor, BlastRadius, Change, ChangeId, ChangeKind, ChangeState, ServiceName, Span, Time,
-    Verdict,
+    Actor, BlastRadius, Change, ChangeId, ChangeKind, ChangeState, ServiceName, Time, Verdict,
     change::{MOVED, Moved, OPENED, Plan, VERDICT},
     ports::Ledger,
     resource::{APPLIED, DELETED},
@@ -170,27 +169,35 @@ pub(crate) async fn changes_are_listed_newest_first_by_what_they_are_and_where_t
 }
 
 pub(crate) async fn a_lease_has_one_holder_and_a_growing_epoch(store: Store) {
-    let at = Time::from_millis;
-    let ttl = Span::from_millis(100);
-    let take = async |owner: &str, now: i64| store.acquire("l", owner, ttl, at(now)).await.unwrap();
-    let a = take("a", 0).await.unwrap();
-    assert_eq!((a.epoch, a.expires_at), (1, at(100)));
-    assert_eq!(take("b", 99).await, None);
-    assert_eq!(take("a", 50).await.unwrap().epoch, 1);
-    let a = store.renew(&a, ttl, at(120)).await.unwrap().unwrap();
-    assert_eq!(take("b", 219).await, None);
-    let b = take("b", 220).await.unwrap();
-    assert_eq!(b.epoch, 2);
-    assert_eq!(store.renew(&a, ttl, at(221)).await.unwrap(), None);
-    assert!(!store.release(&a).await.unwrap());
-    assert_eq!(store.holder("l", at(221)).await.unwrap(), Some(b.clone()));
+    let take = async |owner: &str| store.acquire("l", owner, "http://here").await.unwrap();
+    let a = take("a").await.unwrap();
+    assert_eq!((a.epoch, a.beats, a.place.as_str()), (1, 0, "http://here"));
+    assert_eq!(take("b").await, None);
+    assert!(store.beat(&a).await.unwrap());
+    let seen = store.holder("l").await.unwrap().unwrap();
+    assert_eq!((seen.owner.as_str(), seen.beats), ("a", 1));
+    let over = async |seen: &_, owner| store.take_over(seen, owner, "http://there").await.unwrap();
+    assert!(store.beat(&a).await.unwrap());
+    assert_eq!(over(&seen, "b").await, None, "it has beaten since");
+    let seen = store.holder("l").await.unwrap().unwrap();
+    let b = over(&seen, "b").await.unwrap();
+    assert_eq!((b.epoch, b.beats), (2, 0));
+    assert_eq!(over(&seen, "c").await, None, "somebody was faster");
+    assert!(!store.beat(&a).await.unwrap() && !store.release(&a).await.unwrap());
+    let holder = store.holder("l").await.unwrap().unwrap();
+    assert_eq!(
+        (holder.owner.as_str(), holder.place.as_str()),
+        ("b", "http://there")
+    );
+    // Back by its own name: it may be another process, so its orders are told apart.
+    assert_eq!(take("b").await.unwrap().epoch, 3);
+    assert!(!store.beat(&b).await.unwrap());
+    let b = store.holder("l").await.unwrap().unwrap();
     assert!(store.release(&b).await.unwrap());
-    assert_eq!(store.holder("l", at(221)).await.unwrap(), None);
-    assert_eq!(store.renew(&b, ttl, at(222)).await.unwrap(), None);
-    assert_eq!(take("a", 223).await.unwrap().epoch, 3);
-    // Back after its own expiry: it may be another process of the same name.
-    assert_eq!(take("a", 323).await.unwrap().epoch, 4);
-    let racing = tokio::join!(take("x", 1_000), take("y", 1_000), take("z", 1_000));
+    assert_eq!(store.holder("l").await.unwrap(), None);
+    assert!(!store.beat(&b).await.unwrap());
+    assert_eq!(over(&b, "c").await, None, "it was given back");
+    let racing = tokio::join!(take("x"), take("y"), take("z"));
     let won = [racing.0, racing.1, racing.2].into_iter().flatten();
     assert_eq!(won.count(), 1);
 }
