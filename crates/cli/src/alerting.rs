@@ -34,7 +34,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Alerting, Rules};
+use crate::{
+    config::{Alerting, Rules},
+    itself,
+};
 use carrier::Carriers;
 
 /// Rounds of alerts that may wait for those who tell people; more are counted.
@@ -47,6 +50,7 @@ pub(crate) struct Desk {
     rules: mainstay_ekg::adapter::Rules,
     monitors: Monitors,
     patterns: Vec<PathBuf>,
+    own: bool,
     files: watch::Sender<Vec<NamedFile>>,
     carriers: Arc<Carriers>,
 }
@@ -109,7 +113,7 @@ pub(crate) fn start(
         clock,
     } = judged;
     let (rules, alerting) = config;
-    let files = read(&rules.files)?;
+    let files = all(&rules.files, rules.own)?;
     let external = External {
         url: alerting.external_url.unwrap_or_else(|| url.to_owned()),
         labels: alerting.external_labels,
@@ -134,6 +138,7 @@ pub(crate) fn start(
         rules: ruler.rules(),
         monitors,
         patterns: rules.files,
+        own: rules.own,
         files,
         carriers,
     });
@@ -165,6 +170,16 @@ async fn reload_when_told(desk: Arc<Desk>, stop: CancellationToken) {
             Err(error) => tracing::error!(%error, "reading rule files died"),
         }
     }
+}
+
+/// What is evaluated: Mainstay's own rules, where they are wanted, and those of the patterns.
+fn all(patterns: &[PathBuf], own: bool) -> anyhow::Result<Vec<NamedFile>> {
+    let mut files = Vec::new();
+    if own {
+        files.push((itself::OWN_FILE.to_owned(), itself::own_rules()?));
+    }
+    files.extend(read(patterns)?);
+    Ok(files)
 }
 
 /// Every file that the patterns name, in order; a plain path has to be there.
@@ -256,7 +271,7 @@ impl mainstay_server::Rules for Desk {
     }
 
     fn reload(&self) -> Result<(), String> {
-        let files = read(&self.patterns).map_err(|error| format!("{error:#}"))?;
+        let files = all(&self.patterns, self.own).map_err(|error| format!("{error:#}"))?;
         self.files.send_replace(files);
         Ok(())
     }

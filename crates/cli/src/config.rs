@@ -70,6 +70,8 @@ pub(crate) struct Rules {
     pub(crate) evaluation_interval: Span,
     /// How far behind the clock groups look that name no offset.
     pub(crate) query_offset: Span,
+    /// Whether Mainstay's alerts about itself are evaluated too.
+    pub(crate) own: bool,
 }
 
 impl Default for Rules {
@@ -78,6 +80,7 @@ impl Default for Rules {
             files: Vec::new(),
             evaluation_interval: Span::from_secs(60),
             query_offset: Span::ZERO,
+            own: true,
         }
     }
 }

@@ -16,6 +16,7 @@ mod config;
 mod demo;
 mod ending;
 mod hubs;
+mod itself;
 mod leading;
 mod link;
 mod local;

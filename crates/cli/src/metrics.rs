@@ -16,7 +16,10 @@ use mainstay_core::{
 };
 use mainstay_ekg::{
     Ekg,
-    adapter::{Discovery, Intake, Known, SampleRules, ScrapeConfig, Scraper, Target, Writer},
+    adapter::{
+        Asking, Credentials, Discovery, Intake, Known, SampleRules, ScrapeConfig, Scraper, Target,
+        Writer,
+    },
     job::Job,
     otlp::OtlpSettings,
 };
@@ -132,6 +135,8 @@ pub(crate) struct Monitoring {
     pub(crate) targets: watch::Sender<Vec<Target>>,
     /// Routers: the labels of their samples stand.
     pub(crate) routers: watch::Sender<Vec<Target>>,
+    /// The server itself, which alone is shown its own secret.
+    pub(crate) server: watch::Sender<Vec<Target>>,
     /// The writer and the scrapers; they end when told to stop, or by dying.
     pub(crate) tasks: JoinSet<()>,
 }
@@ -139,7 +144,9 @@ pub(crate) struct Monitoring {
 impl Monitoring {
     /// Scrapes these from now on, and no others. What cannot be scraped is logged when it is new.
     pub(crate) fn follow(&self, targets: Targets) {
-        let changed = replace(&self.targets, targets.own) | replace(&self.routers, targets.routers);
+        let changed = replace(&self.targets, targets.own)
+            | replace(&self.routers, targets.routers)
+            | replace(&self.server, targets.server);
         if changed {
             for error in targets.refused {
                 tracing::warn!(%error, "not scraped");
@@ -217,6 +224,7 @@ pub(crate) fn start(
     head: Head,
     clock: &Arc<dyn Clock>,
     (jobs, otlp): (impl IntoIterator<Item = Job>, OtlpSettings),
+    itself: Option<Credentials>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Monitoring> {
     let ekg = Ekg::over(head.tsdb());
@@ -242,6 +250,13 @@ pub(crate) fn start(
     };
     let targets = scrape(own("mainstay", false))?;
     let routers = scrape(own("mainstay-routers", true))?;
+    let server = scrape(ScrapeConfig {
+        asking: Asking {
+            credentials: itself,
+            ..Asking::default()
+        },
+        ..own("mainstay-server", false)
+    })?;
     let mut discovering = Vec::new();
     for job in jobs {
         let targets = scrape(job.config().clone())?;
@@ -265,6 +280,7 @@ pub(crate) fn start(
         writer,
         targets,
         routers,
+        server,
         tasks,
     })
 }
@@ -315,7 +331,7 @@ mod tests {
         let stop = CancellationToken::new();
         let clock: Arc<dyn Clock> = Arc::new(Wall);
         let head = Head::new(HeadLimits::default());
-        let monitoring = start(head, &clock, ([], OtlpSettings::default()), &stop).unwrap();
+        let monitoring = start(head, &clock, ([], OtlpSettings::default()), None, &stop).unwrap();
         let mut sites = JoinSet::new();
         let shop = say("hits{version=\"claimed\"} 3\n", &mut sites).await;
         let router = say("routed{version=\"v1\",instance=\"shop-1\"} 4\n", &mut sites).await;

@@ -33,6 +33,7 @@ use crate::{
     alerting, claims,
     config::Config,
     hubs::{Agents, Routers},
+    itself::{OwnSecret, Vitals, WithItself},
     leading,
     metrics::{self, Taking},
     monitors::Declarations,
@@ -84,7 +85,14 @@ pub(crate) async fn start(
     let routes = RouteHub::new(Arc::clone(&clock));
     let hubs = Arc::new(Hubs::new(fleet.clone(), routes.clone()));
     let jobs = config.scrape.into_iter().map(|it| it.0);
-    let mut monitoring = metrics::start(head, &clock, (jobs, config.otlp), &stop)?;
+    let itself = OwnSecret::new()?;
+    let mut monitoring = metrics::start(
+        head,
+        &clock,
+        (jobs, config.otlp),
+        (!open).then(|| itself.credentials()),
+        &stop,
+    )?;
     let scraping = std::mem::take(&mut monitoring.tasks);
     let ekg = monitoring.ekg.clone();
     let intake = monitoring.intake.clone();
@@ -116,10 +124,8 @@ pub(crate) async fn start(
     )));
     tasks.spawn(done(claims::keep_asking(engine.clone(), ending(&stop))));
     // A wildcard address is asked on the loopback it includes.
-    let own = format!("http://127.0.0.1:{}", address.port());
-    // What people can follow from elsewhere, where there is such an address.
     let url = if address.ip().is_unspecified() {
-        own.clone()
+        format!("http://127.0.0.1:{}", address.port())
     } else {
         format!("http://{address}")
     };
@@ -139,6 +145,7 @@ pub(crate) async fn start(
         ending(&stop),
         term,
     ));
+    let reached = url.clone();
     tasks.spawn(metrics::watch(scraping, ending(&stop)));
     let rules = alerting::start(
         (config.rules, config.alerting),
@@ -176,16 +183,18 @@ pub(crate) async fn start(
         monitoring,
         hubs,
         engine.clone(),
-        // Where tokens are asked for, the scraper has none to show.
-        open.then_some(own),
+        reached,
         ending(&stop),
     )));
     let desk = Arc::new(Desk { engine, inputs });
     let app = App {
         ledger: ports.clone(),
         tables: ports.clone(),
-        identity: ports,
-        clock,
+        identity: Arc::new(WithItself {
+            own: itself,
+            others: ports,
+        }),
+        clock: Arc::clone(&clock),
         next_change_id: Arc::new(new_change_id),
         newest: store.subscribe(),
         access: if open {
@@ -199,8 +208,15 @@ pub(crate) async fn start(
         intake: Arc::new(Taking(intake)),
         rules: rules.desk.clone(),
         monitors: rules.desk,
-        agents: Arc::new(Agents(fleet)),
-        routers: Arc::new(Routers(routes)),
+        agents: Arc::new(Agents(fleet.clone())),
+        routers: Arc::new(Routers(routes.clone())),
+        gauges: Arc::new(Vitals {
+            data_dir: data_dir.to_owned(),
+            fleet,
+            routes,
+            leader: leader.clone(),
+            clock: Arc::clone(&clock),
+        }),
         leader,
     };
     let serving = mainstay_server::serve(listener, app, stop.clone());

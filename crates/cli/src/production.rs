@@ -201,7 +201,7 @@ pub(crate) async fn keep_scraping(
     monitoring: Monitoring,
     site: Arc<Hubs>,
     engine: Engine,
-    server: Option<String>,
+    server: String,
     stop: CancellationToken,
 ) {
     let (mut changed, mut folded) = (site.changed(), engine.folded());
@@ -244,7 +244,7 @@ pub(crate) async fn keep_scraping(
             fabric: fabric.as_ref(),
             url,
         });
-        let found = targets::targets(listening, hosts, routers, server.as_deref());
+        let found = targets::targets(listening, hosts, routers, Some(&server));
         monitoring.follow(found.with_observed(&engine.observed()));
         // What is observed changes with the catalog, also where no agent ever reports.
         tokio::select! {

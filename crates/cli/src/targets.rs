@@ -60,10 +60,12 @@ pub(crate) fn joined(url: &str, path: &str) -> String {
 /// Targets by who may say whose a sample is.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Targets {
-    /// Instances, hosts and the server: the target's labels stand.
+    /// Instances and hosts: the target's labels stand.
     pub(crate) own: Vec<Target>,
     /// Routers, which speak of others: the sample's labels stand.
     pub(crate) routers: Vec<Target>,
+    /// The server itself.
+    pub(crate) server: Vec<Target>,
     /// What cannot be scraped, and why.
     pub(crate) refused: Vec<TargetError>,
 }
@@ -125,8 +127,9 @@ pub(crate) fn targets<'a>(
         Target::new(&url, [("job", SERVER_JOB)])
     });
     let instances = instances.into_iter().map(instance);
-    let own = instances.chain(hosts.into_iter().map(host)).chain(server);
+    let own = instances.chain(hosts.into_iter().map(host));
     targets.own = sorted(own, &mut targets.refused);
+    targets.server = sorted(server.into_iter(), &mut targets.refused);
     let routers = routers.into_iter().map(|(fabric, url)| {
         let labels = [("job", ROUTER_JOB), ("fabric", fabric.as_str())];
         Target::new(url, labels)
@@ -219,9 +222,10 @@ mod tests {
             r#"http://127.0.0.1:9001/metrics {fabric="lax", instance="shop-lax-1", job="shop", service="shop", version="v2"}"#,
             r#"http://127.0.0.1:9000/metrics {fabric="lax", instance="shop-lax-2", job="shop", service="shop", version="v2"}"#,
             r#"http://127.0.0.1:9100/metrics {host="lax-2", instance="lax-2", job="mainstay-agent"}"#,
-            r#"http://127.0.0.1:7070/metrics {instance="127.0.0.1:7070", job="mainstay"}"#,
         ];
         assert_eq!(texts(&found.own), expected);
+        let server = r#"http://127.0.0.1:7070/metrics {instance="127.0.0.1:7070", job="mainstay"}"#;
+        assert_eq!(texts(&found.server), [server]);
         let router = r#"http://127.0.0.1:8000/metrics {fabric="lax", instance="127.0.0.1:8000", job="mainstay-router"}"#;
         assert_eq!(texts(&found.routers), [router]);
         assert_eq!(found.refused, [TargetError::Url("nowhere".to_owned())]);

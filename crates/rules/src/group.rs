@@ -3,6 +3,8 @@
 //! Guarantees: a series that a rule gave before and gives no more is ended with a marker; a rule that fails
 //! leaves its alerts and its series as they were, and says why. Writes nothing itself.
 
+mod recall;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -14,6 +16,7 @@ use mainstay_promql::{Error, InstantSeries, Labels, METRIC_NAME, Query, QueryRes
 use crate::{
     Alert, AlertState, Alerts, External, Group, Kind, Rule, TemplateError,
     alert::{Holding, own_labels, with},
+    guarded::guarded,
     template::{Filling, Template},
 };
 
@@ -52,6 +55,9 @@ pub enum RuleError {
     /// A text could not be filled in.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// The evaluation panicked; other rules go on.
+    #[error("its evaluation died: {0}; that is a defect of this program: report it with the rule")]
+    Died(String),
     /// Neither a vector nor a scalar.
     #[error("the expression gives no vector and no scalar")]
     NotAVector,
@@ -178,13 +184,29 @@ impl GroupRun {
             .collect()
     }
 
-    /// Finds again since when alerts hold that waited, or fired, before the server started.
+    /// Finds again the alerts that fired when the server stopped, and since when those hold that waited.
     pub fn restore(&mut self, now: Time, source: &Arc<dyn Source>) -> Result<(), Error> {
-        for run in &mut self.rules {
+        let twins = twins(&self.rules);
+        for (at, run) in self.rules.iter_mut().enumerate() {
+            if !twins.contains(&at) {
+                recall::firing(run, self.interval, now, source)?;
+            }
             run.restore(now, source)?;
         }
         Ok(())
     }
+}
+
+/// Places of rules whose alerts cannot be told from those of another one: same name, same labels.
+fn twins(rules: &[RuleRun]) -> BTreeSet<usize> {
+    let is_twin = |at: usize| {
+        let own = &rules[at].rule;
+        let others = rules.iter().enumerate().filter(|(other, _)| *other != at);
+        others
+            .map(|(_, run)| &run.rule)
+            .any(|it| it.name() == own.name() && it.labels == own.labels)
+    };
+    (0..rules.len()).filter(|at| is_twin(*at)).collect()
 }
 
 /// What an evaluation knows beside the rule.
@@ -210,7 +232,8 @@ impl Context<'_> {
 impl RuleRun {
     /// What its expression gives.
     pub(crate) fn asked(&self, context: &Context<'_>) -> Result<Vec<InstantSeries>, RuleError> {
-        match context.source.instant(&self.rule.query, context.at_ms)? {
+        let asked = guarded(|| context.source.instant(&self.rule.query, context.at_ms));
+        match asked.map_err(RuleError::Died)?? {
             QueryResult::Vector(series) => Ok(series),
             QueryResult::Scalar(sample) => {
                 Ok(vec![InstantSeries::float(Labels::default(), sample)])

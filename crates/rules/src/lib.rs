@@ -21,6 +21,7 @@ mod backtest;
 mod external;
 mod file;
 mod group;
+mod guarded;
 mod live;
 pub mod monitor;
 pub mod stream;

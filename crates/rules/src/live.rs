@@ -14,6 +14,7 @@ use mainstay_promql::{InstantSeries, Labels, Matcher};
 use crate::{
     Evaluation, External, GroupRun, Kind, RuleError, RuleRun, Source,
     group::Context,
+    guarded::guarded,
     stream::{Slot, Stream, TooMuch, Turned},
 };
 
@@ -191,7 +192,12 @@ impl LiveRule {
         let Ok(stream) = &mut self.stream else {
             return false;
         };
-        match stream.advance(context.at_ms) {
+        let Ok(turned) = guarded(|| stream.advance(context.at_ms)) else {
+            // The engine answers from now on.
+            self.stream = Err(TooMuch);
+            return false;
+        };
+        match turned {
             Turned::Nothing | Turned::Values => return false,
             Turned::Alarm | Turned::Series => {}
         }
@@ -213,9 +219,13 @@ impl LiveRule {
 
     fn answer(&mut self, context: &Context<'_>) -> Result<Vec<InstantSeries>, RuleError> {
         let streamed = self.stream.as_mut().ok();
-        match streamed.and_then(|it| it.answer(context.at_ms)) {
-            Some(found) => Ok(found),
-            None => self.run.asked(context),
+        match guarded(|| streamed.and_then(|it| it.answer(context.at_ms))) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => self.run.asked(context),
+            Err(_) => {
+                self.stream = Err(TooMuch);
+                self.run.asked(context)
+            }
         }
     }
 

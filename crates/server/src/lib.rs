@@ -35,6 +35,7 @@ use crowd::{CONNECTIONS_MAX, Door};
 pub use auth::{Access, Scope};
 pub use metrics::{Queries, Window, intake::Intake};
 pub use monitors::Monitors;
+pub use own::{Gauge, Gauges};
 pub use resources::{Applied, ApplyRequest, ApplyResponse, declared, schema};
 pub use rules::{Counted, Rules, RulesAsked};
 pub use standby::Leader;
@@ -78,6 +79,8 @@ pub struct App {
     pub routers: Arc<dyn Streams>,
     /// Who leads: only that server takes orders and connections.
     pub leader: watch::Receiver<Leader>,
+    /// What its own metrics say besides.
+    pub gauges: Arc<dyn Gauges>,
 }
 
 /// All routes; streaming connections end when their peers do.

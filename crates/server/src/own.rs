@@ -149,6 +149,38 @@ pub(crate) async fn count(
     response
 }
 
+/// Something that is true of the server now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gauge {
+    name: &'static str,
+    help: &'static str,
+    labels: Vec<(&'static str, String)>,
+    value: f64,
+}
+
+impl Gauge {
+    /// One of a name, which stand together where they have several labels.
+    pub fn new(
+        name: &'static str,
+        help: &'static str,
+        labels: Vec<(&'static str, String)>,
+        value: f64,
+    ) -> Self {
+        Self {
+            name,
+            help,
+            labels,
+            value,
+        }
+    }
+}
+
+/// Says what is true of the server now.
+pub trait Gauges: Send + Sync {
+    /// All of it; those of one name one after another.
+    fn gauges(&self) -> Vec<Gauge>;
+}
+
 /// `GET /metrics`.
 pub(crate) async fn metrics(
     State(app): State<App>,
@@ -160,6 +192,16 @@ pub(crate) async fn metrics(
     let entries = *app.newest.borrow();
     text.begin("mainstay_ledger_entries", "gauge", "Entries in the ledger.");
     text.sample("", &[], entries as f64);
+    let mut last = "";
+    for gauge in app.gauges.gauges() {
+        if last != gauge.name {
+            text.begin(gauge.name, "gauge", gauge.help);
+            last = gauge.name;
+        }
+        let labels = gauge.labels.iter();
+        let labels: Vec<(&str, &str)> = labels.map(|(name, it)| (*name, it.as_str())).collect();
+        text.sample("", &labels, gauge.value);
+    }
     own.write(&mut text);
     text.begin(
         "mainstay_samples_refused_total",

@@ -137,6 +137,12 @@ impl Monitors for Empty {
     }
 }
 
+impl mainstay_server::Gauges for Empty {
+    fn gauges(&self) -> Vec<mainstay_server::Gauge> {
+        Vec::new()
+    }
+}
+
 impl Queries for Empty {
     fn query(&self, _: &str, _: Time, _: Span) -> Value {
         json!({})

@@ -17,6 +17,13 @@ const FILE_BYTES_MAX: usize = 64 << 10;
 #[serde(transparent)]
 pub struct Secret(String);
 
+impl Secret {
+    /// One that was made here.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<secret>")

@@ -160,6 +160,14 @@ struct Asked {
     waiting: watch::Sender<usize>,
 }
 
+impl crate::Gauges for Nothing {
+    fn gauges(&self) -> Vec<crate::Gauge> {
+        let peers = |kind: &str| vec![("kind", kind.to_owned())];
+        let gauge = |kind, value| crate::Gauge::new("mainstay_peers", "Peers.", peers(kind), value);
+        vec![gauge("agent", 2.0), gauge("router", 1.0)]
+    }
+}
+
 impl Queries for Asked {
     fn query(&self, expr: &str, at: Time, within: Span) -> Value {
         match expr {
@@ -275,6 +283,7 @@ fn server() -> Server {
     let (leader, leads) = watch::channel(crate::Leader::Here);
     let app = App {
         leader: leads,
+        gauges: nothing.clone(),
         ledger: nothing.clone(),
         tables: nothing.clone(),
         identity: nothing.clone(),

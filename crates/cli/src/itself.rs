@@ -1,0 +1,136 @@
+//! Mainstay as a target of its own monitoring.
+//!
+//! Guarantees: the secret that lets the server scrape itself where it asks for tokens is made at each start, is kept
+//! in memory alone, and opens nothing but reading. Never shown.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use mainstay_core::ports::{BoxFuture, Clock, Identity, LedgerError, TokenHolder};
+use mainstay_ekg::adapter::{Credentials, Held, Secret};
+use mainstay_fleet::hub::FleetHub;
+use mainstay_rules::RuleFile;
+use mainstay_server::{Gauge, Gauges, Leader};
+use mainstay_traffic::hub::RouteHub;
+use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
+
+use crate::notify::SILENT_AFTER;
+
+/// The name under which its rules are listed.
+pub(crate) const OWN_FILE: &str = "mainstay (built in)";
+const OWN_RULES: &str = include_str!("../rules/own.yml");
+/// Bytes of the secret.
+const SECRET_BYTES: usize = 32;
+
+/// The rules by which it tells that it is not well.
+pub(crate) fn own_rules() -> anyhow::Result<RuleFile> {
+    RuleFile::parse(OWN_RULES).map_err(|wrongs| {
+        let lines: Vec<String> = wrongs.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("{OWN_FILE}: {}", lines.join("; "))
+    })
+}
+
+/// What lets the server read its own metrics.
+#[derive(Clone)]
+pub(crate) struct OwnSecret(String);
+
+impl OwnSecret {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let mut bytes = [0_u8; SECRET_BYTES];
+        getrandom::fill(&mut bytes).context("no randomness for the server's own secret")?;
+        Ok(Self(bytes.iter().map(|it| format!("{it:02x}")).collect()))
+    }
+
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials::Token {
+            kind: "Bearer".to_owned(),
+            token: Held::Here(Secret::new(self.0.clone())),
+        }
+    }
+}
+
+/// Knows the server itself, and whoever `others` know.
+pub(crate) struct WithItself {
+    pub(crate) own: OwnSecret,
+    pub(crate) others: Arc<dyn Identity>,
+}
+
+impl Identity for WithItself {
+    fn holder<'a>(
+        &'a self,
+        secret: &'a str,
+    ) -> BoxFuture<'a, Result<Option<TokenHolder>, LedgerError>> {
+        let is_own: bool = secret.as_bytes().ct_eq(self.own.0.as_bytes()).into();
+        if is_own {
+            let holder = TokenHolder {
+                name: "mainstay".to_owned(),
+                scopes: vec!["read".to_owned()],
+            };
+            return Box::pin(async move { Ok(Some(holder)) });
+        }
+        self.others.holder(secret)
+    }
+}
+
+/// What is true of this server now.
+pub(crate) struct Vitals {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) fleet: FleetHub,
+    pub(crate) routes: RouteHub,
+    pub(crate) leader: watch::Receiver<Leader>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Gauges for Vitals {
+    fn gauges(&self) -> Vec<Gauge> {
+        let leads = *self.leader.borrow() == Leader::Here;
+        let mut gauges = vec![Gauge::new(
+            "mainstay_leading",
+            "Whether this server leads.",
+            Vec::new(),
+            f64::from(u8::from(leads)),
+        )];
+        if let Ok(disk) = rustix::fs::statvfs(&self.data_dir) {
+            let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize) as f64;
+            gauges.push(Gauge::new(
+                "mainstay_data_dir_free_bytes",
+                "Space that is left for the data directory.",
+                Vec::new(),
+                bytes(disk.f_bavail),
+            ));
+        }
+        let now = self.clock.now();
+        let heard = |connected: bool, at| connected && now.since(at) < SILENT_AFTER;
+        let (fleet, routes) = (self.fleet.view(), self.routes.view());
+        let agents = fleet.hosts.values();
+        let agents = agents.map(|it| heard(it.connected, it.received_at));
+        let routers = routes.fabrics.values();
+        let routers = routers.map(|it| heard(it.connected, it.received_at));
+        let kinds: [(&str, Vec<bool>); 2] =
+            [("agent", agents.collect()), ("router", routers.collect())];
+        for (kind, heard) in kinds {
+            for (state, is) in [("heard", true), ("silent", false)] {
+                let count = heard.iter().filter(|it| **it == is).count();
+                gauges.push(Gauge::new(
+                    "mainstay_peers",
+                    "Agents and routers that connected since the server began, by whether they are heard.",
+                    vec![("kind", kind.to_owned()), ("state", state.to_owned())],
+                    count as f64,
+                ));
+            }
+        }
+        gauges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_own_rules_are_rules() {
+        let file = own_rules().unwrap();
+        assert!(file.groups[0].rules.len() >= 20);
+    }
+}
