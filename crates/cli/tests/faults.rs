@@ -48,7 +48,7 @@ fn a_service_that_users_ask_for_is_neither_deleted_nor_let_go_until_its_requests
     });
     let said = stderr(&platform.dry(&both));
     assert!(
-        said.contains("input.yaml:9:29: Service/shop spec.manage: "),
+        said.contains("dry.yaml:9:29: Service/shop spec.manage: "),
         "{said}"
     );
     let said = platform.run(&["delete", "service", "shop"]);

@@ -166,8 +166,8 @@ mod tests {
             json!({
                 "type": "vectorSelector", "name": "up",
                 "matchers": [
-                    {"name": "job", "value": "a|b", "type": "=~"},
                     {"name": "__name__", "value": "up", "type": "="},
+                    {"name": "job", "value": "a|b", "type": "=~"},
                 ],
                 "offset": 60_000, "timestamp": 10_000, "startOrEnd": null,
             })
