@@ -6,6 +6,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use mainstay_core::ports::{BoxFuture, Clock, Identity, LedgerError, TokenHolder};
 use mainstay_ekg::adapter::{Credentials, Held, Secret};
 use mainstay_fleet::hub::FleetHub;
@@ -39,7 +40,7 @@ impl OwnSecret {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let mut bytes = [0_u8; SECRET_BYTES];
         getrandom::fill(&mut bytes).context("no randomness for the server's own secret")?;
-        Ok(Self(bytes.iter().map(|it| format!("{it:02x}")).collect()))
+        Ok(Self(URL_SAFE_NO_PAD.encode(bytes)))
     }
 
     pub(crate) fn credentials(&self) -> Credentials {

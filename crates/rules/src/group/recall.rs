@@ -27,8 +27,8 @@ pub(super) fn firing(
         return Ok(());
     };
     let fires = format!("{ALERTS}{{alertname={name:?}, {STATE}=\"firing\"}}");
-    let since = Query::parse(&format!("{ALERTS_SINCE}{{alertname={name:?}}}"))?;
-    let within = Query::parse(&format!("{fires}[{RESTORED_FROM}]"))?;
+    let since = Query::parse(format!("{ALERTS_SINCE}{{alertname={name:?}}}"))?;
+    let within = Query::parse(format!("{fires}[{RESTORED_FROM}]"))?;
     let QueryResult::Matrix(found) = source.instant(&within, now.millis())? else {
         return Ok(());
     };
