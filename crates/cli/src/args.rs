@@ -6,7 +6,7 @@ mod promql;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mainstay_core::{ChangeId, FabricName, HostName, Kind, Name, ServiceName, Span, Time};
@@ -324,6 +324,26 @@ pub(crate) enum Command {
     },
 }
 
+/// Addresses, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OtlpListen(pub(crate) Vec<SocketAddr>);
+
+impl FromStr for OtlpListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        let addresses = text.split(',').map(|it| {
+            let parsed = it.trim().parse();
+            parsed
+                .map_err(|_| format!("`{it}` is no address such as 127.0.0.1:4317, and not `none`"))
+        });
+        addresses.collect::<Result<_, _>>().map(Self)
+    }
+}
+
 /// What `serve` takes.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -333,6 +353,9 @@ pub(crate) struct Serve {
     /// Where it listens; beyond loopback only with tokens.
     #[arg(long)]
     pub(crate) listen: Option<SocketAddr>,
+    /// Where OTLP is taken besides; `none` for nowhere. Unset: what the configuration says, or ports 4317 and 4318.
+    #[arg(long, value_name = "ADDR,…")]
+    pub(crate) otlp_listen: Option<OtlpListen>,
     /// TOML; `mainstay config check` explains it.
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,

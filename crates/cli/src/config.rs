@@ -39,6 +39,9 @@ pub(crate) struct Server {
     pub(crate) require_token: bool,
     /// Where others reach this server, of several on one ledger; its own address where unset.
     pub(crate) advertise: Option<String>,
+    /// Where OTLP is taken besides, gRPC and HTTP on each; unset: on ports 4317 and 4318 of where it listens, if they
+    /// are free.
+    pub(crate) otlp_listen: Option<Vec<SocketAddr>>,
 }
 
 impl Default for Server {
@@ -47,6 +50,7 @@ impl Default for Server {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             require_token: false,
             advertise: None,
+            otlp_listen: None,
         }
     }
 }

@@ -14,6 +14,7 @@ mod client;
 mod commands;
 mod config;
 mod demo;
+mod doors;
 mod ending;
 mod hubs;
 mod itself;

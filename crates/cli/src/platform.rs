@@ -23,7 +23,6 @@ use mainstay_server::{Access, App, Leader};
 use mainstay_store::Store;
 use mainstay_traffic::hub::RouteHub;
 use tokio::{
-    net::TcpListener,
     sync::{Mutex, mpsc, watch},
     task::JoinSet,
 };
@@ -32,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     alerting, claims,
     config::Config,
+    doors,
     hubs::{Agents, Routers},
     itself::{OwnSecret, Vitals, WithItself},
     leading,
@@ -73,10 +73,8 @@ pub(crate) async fn start(
         );
     }
     let open = listen.ip().is_loopback() && !config.server.require_token;
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}: choose another with --listen"))?;
-    let address = listener.local_addr()?;
+    let doors = doors::open(listen, config.server.otlp_listen.as_deref(), open).await?;
+    let address = doors.all.local_addr()?;
     let head = metrics::open(data_dir.join("metrics")).await?;
     let stop = CancellationToken::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -219,7 +217,7 @@ pub(crate) async fn start(
         }),
         leader,
     };
-    let serving = mainstay_server::serve(listener, app, stop.clone());
+    let serving = mainstay_server::serve(doors, app, stop.clone());
     tasks.spawn(async move { Ok(serving.await?) });
     Ok(Running {
         address,

@@ -52,7 +52,15 @@ fn guarded(dir: &Path) -> (Server, String, String) {
     let config = dir.join("mainstay.toml");
     std::fs::write(&config, "[server]\nrequire_token = true\n").unwrap();
     let mut child = Command::new(BINARY)
-        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir", data])
+        .args([
+            "serve",
+            "--otlp-listen",
+            "none",
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            data,
+        ])
         .arg("--config")
         .arg(&config)
         .stderr(Stdio::piped())

@@ -44,7 +44,14 @@ impl Server {
         let config = dir.join("mainstay.toml");
         std::fs::write(&config, format!("[store]\nurl = \"{database}\"\n")).unwrap();
         let mut child = Command::new(BINARY)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args([
+                "serve",
+                "--otlp-listen",
+                "none",
+                "--listen",
+                "127.0.0.1:0",
+                "--data-dir",
+            ])
             .arg(dir)
             .arg("--config")
             .arg(&config)

@@ -27,7 +27,14 @@ struct Server {
 impl Server {
     fn start(dir: &Path) -> Self {
         let mut child = Command::new(BINARY)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args([
+                "serve",
+                "--otlp-listen",
+                "none",
+                "--listen",
+                "127.0.0.1:0",
+                "--data-dir",
+            ])
             .arg(dir)
             .stderr(Stdio::piped())
             .spawn()
@@ -437,7 +444,14 @@ fn a_diff_ends_with_one_and_names_the_field_that_differs() {
 fn without_a_token_no_server_listens_beyond_loopback() {
     let dir = TempDir::new().unwrap();
     let output = Command::new(BINARY)
-        .args(["serve", "--listen", "0.0.0.0:0", "--data-dir"])
+        .args([
+            "serve",
+            "--otlp-listen",
+            "none",
+            "--listen",
+            "0.0.0.0:0",
+            "--data-dir",
+        ])
         .arg(dir.path())
         .output()
         .unwrap();

@@ -26,7 +26,7 @@ use empty::{Empty, Wall};
 use hubs::{Agents, Routers};
 use mainstay_core::ChangeId;
 use mainstay_fleet::hub::{FleetHub, FleetView, Unordered};
-use mainstay_server::{Access, App};
+use mainstay_server::{Access, App, Doors};
 use mainstay_traffic::hub::{RouteHub, RouterView};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -76,7 +76,11 @@ impl Server {
             routers: Arc::new(Routers(routes.clone())),
         };
         let stop = CancellationToken::new();
-        let task = tokio::spawn(mainstay_server::serve(listener, app, stop.clone()));
+        let doors = Doors {
+            all: listener,
+            otlp: Vec::new(),
+        };
+        let task = tokio::spawn(mainstay_server::serve(doors, app, stop.clone()));
         Self {
             address,
             fleet,

@@ -13,6 +13,7 @@
 
 mod answer;
 mod delta;
+mod grpc;
 mod json;
 mod message;
 mod name;
@@ -33,6 +34,7 @@ use crate::{
 
 pub(crate) use answer::{Status, partial};
 pub(crate) use delta::Deltas;
+pub(crate) use grpc::{FrameError, frame, percent_encoded, unframe};
 pub(crate) use message::Request;
 pub(crate) use translate::{Outcome, translate};
 

@@ -69,7 +69,9 @@ async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match actor(&app, scope, request.headers()).await {
+    // HTTP/2 has the host in the address.
+    let authority = request.uri().authority().map(|it| it.as_str().to_owned());
+    match actor(&app, scope, request.headers(), authority.as_deref()).await {
         Ok(actor) => {
             request.extensions_mut().insert(actor);
             next.run(request).await
@@ -78,7 +80,12 @@ async fn check(
     }
 }
 
-async fn actor(app: &App, scope: Scope, headers: &HeaderMap) -> Result<Actor, Problem> {
+async fn actor(
+    app: &App,
+    scope: Scope,
+    headers: &HeaderMap,
+    authority: Option<&str>,
+) -> Result<Actor, Problem> {
     if let Some(secret) = bearer(headers) {
         let holder = app.identity.holder(secret).await?.ok_or_else(|| {
             Problem::new(
@@ -106,7 +113,7 @@ async fn actor(app: &App, scope: Scope, headers: &HeaderMap) -> Result<Actor, Pr
             "send `Authorization: Bearer TOKEN`",
         )),
         Access::OpenOnLoopback => {
-            same_origin(headers)?;
+            same_origin(headers, authority)?;
             let claimed = headers
                 .get("x-mainstay-actor")
                 .and_then(|value| value.to_str().ok());
@@ -132,7 +139,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// A page on another site cannot set `Host` to loopback, nor hide its `Origin`.
-fn same_origin(headers: &HeaderMap) -> Result<(), Problem> {
+fn same_origin(headers: &HeaderMap, authority: Option<&str>) -> Result<(), Problem> {
     let refuse = |what: String| {
         Err(Problem::new(
             StatusCode::FORBIDDEN,
@@ -146,14 +153,12 @@ fn same_origin(headers: &HeaderMap) -> Result<(), Problem> {
             .get(name)
             .and_then(|value: &header::HeaderValue| value.to_str().ok())
     };
-    match text(header::HOST) {
-        Some(host) if is_loopback(host) => {}
-        host => {
-            return refuse(format!(
-                "Host `{}` is not a loopback address",
-                host.unwrap_or("(none)")
-            ));
-        }
+    let hosts = [text(header::HOST), authority];
+    if hosts == [None, None] {
+        return refuse("a request without a Host".to_owned());
+    }
+    if let Some(host) = hosts.into_iter().flatten().find(|it| !is_loopback(it)) {
+        return refuse(format!("Host `{host}` is not a loopback address"));
     }
     match text(header::ORIGIN)
         .map(|origin| origin.split_once("://").map_or(origin, |(_, host)| host))

@@ -25,6 +25,8 @@ use crate::problem::Problem;
 
 /// Connections held open: a thousand agents and routers, and as many again who look.
 pub(crate) const CONNECTIONS_MAX: usize = 8_192;
+/// Connections on each port that is there for senders alone.
+pub(crate) const SENDERS_MAX: usize = 2_048;
 /// Requests whose head is not answered yet; the body of each may be as large as is allowed.
 pub(crate) const REQUESTS_MAX: usize = 1_024;
 /// Connections that are told that they are too many, at once; more are closed without a word.

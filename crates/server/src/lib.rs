@@ -30,7 +30,7 @@ use mainstay_core::{
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use crowd::{CONNECTIONS_MAX, Door};
+use crowd::{CONNECTIONS_MAX, Door, SENDERS_MAX};
 
 pub use auth::{Access, Scope};
 pub use metrics::{Queries, Window, intake::Intake};
@@ -43,6 +43,9 @@ pub use streams::{SILENT_MAX, Streams};
 
 /// Largest body of a request, in bytes: a whole site in one apply.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The one method of OTLP over gRPC that is served.
+const OTLP_CALL: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
 /// What the API stands on.
 #[derive(Clone)]
@@ -85,10 +88,10 @@ pub struct App {
 
 /// All routes; streaming connections end when their peers do.
 pub fn router(app: App) -> Router {
-    routes(app, streams::Open::default())
+    routes(app, streams::Open::default(), Arc::default())
 }
 
-fn routes(app: App, open: streams::Open) -> Router {
+fn routes(app: App, open: streams::Open, room: Arc<metrics::intake::Room>) -> Router {
     let own = Arc::new(own::Own::new());
     let read = |route| auth::guarded(route, &app, Scope::Read);
     let own_write = |route| auth::guarded(route, &app, Scope::Write);
@@ -167,6 +170,7 @@ fn routes(app: App, open: streams::Open) -> Router {
             "/api/v1/otlp/v1/metrics",
             send(routing::post(metrics::intake::otlp)),
         )
+        .route(OTLP_CALL, send(routing::post(metrics::intake::otlp_call)))
         .route("/api/v1/monitors", read(routing::get(monitors::report)))
         .route("/api/v1/rules", read(routing::get(rules::groups)))
         .route("/api/v1/alerts", read(routing::get(rules::alerts)))
@@ -187,7 +191,7 @@ fn routes(app: App, open: streams::Open) -> Router {
         .fallback(problem::not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(Extension(open))
-        .layer(Extension(Arc::<metrics::intake::Room>::default()))
+        .layer(Extension(room))
         .layer(Extension(metrics::status::Started::now()))
         .layer(Extension(Arc::clone(&own)))
         .layer(middleware::from_fn_with_state(own, own::count))
@@ -231,19 +235,44 @@ fn dashboards(app: &App) -> Router<App> {
         .route("/api/v1/status/tsdb", read(routing::get(status::tsdb)))
 }
 
+/// What is behind OTLP's own ports: HTTP and gRPC on either.
+fn otlp(app: App, room: Arc<metrics::intake::Room>) -> Router {
+    let send = |route| auth::guarded(route, &app, Scope::Send);
+    Router::new()
+        .route("/v1/metrics", send(routing::post(metrics::intake::otlp)))
+        .route(OTLP_CALL, send(routing::post(metrics::intake::otlp_call)))
+        .fallback(metrics::grpc::not_here)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(Extension(room))
+        .with_state(app)
+}
+
+/// Where a server is to be reached.
+#[derive(Debug)]
+pub struct Doors {
+    /// For everything.
+    pub all: TcpListener,
+    /// For those who send OTLP, on its own ports.
+    pub otlp: Vec<TcpListener>,
+}
+
 /// Serves until `stop` is cancelled; requests under way may finish, streaming connections end.
-pub async fn serve(
-    listener: TcpListener,
-    app: App,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
+pub async fn serve(doors: Doors, app: App, stop: CancellationToken) -> std::io::Result<()> {
     let open = streams::Open::until(stop.clone());
-    axum::serve(
-        Door::new(listener, CONNECTIONS_MAX),
-        routes(app, open.clone()),
-    )
-    .with_graceful_shutdown(stop.cancelled_owned())
-    .await?;
+    let room = Arc::<metrics::intake::Room>::default();
+    let own_ports = doors.otlp.into_iter().map(|listener| {
+        let routes = otlp(app.clone(), Arc::clone(&room));
+        let door = Door::new(listener, SENDERS_MAX);
+        let serving = axum::serve(door, routes);
+        serving
+            .with_graceful_shutdown(stop.clone().cancelled_owned())
+            .into_future()
+    });
+    let own_ports = futures_util::future::try_join_all(own_ports);
+    let routes = routes(app, open.clone(), room);
+    let all = axum::serve(Door::new(doors.all, CONNECTIONS_MAX), routes)
+        .with_graceful_shutdown(stop.cancelled_owned());
+    tokio::try_join!(all.into_future(), own_ports)?;
     open.ended().await;
     Ok(())
 }

@@ -5,10 +5,11 @@
 //! beyond, the client hears 429 with `Retry-After`. Never holds a query for later.
 //!
 //! ```text
-//! curl 'http://127.0.0.1:7070/api/v1/query?query=sum(rate(http_requests_total[1m]))'
+//! curl 'http://127.0.0.1:7070/api/v1/query?query=sum(http_requests_total)'
 //! ```
 
 pub(crate) mod about;
+pub(crate) mod grpc;
 mod gzip;
 pub(crate) mod intake;
 pub(crate) mod params;

@@ -4,12 +4,15 @@ use crate::{args::Serve, config::Config, ending, platform, ports};
 
 pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
     super::log_to_stderr("info");
-    let config = args
+    let mut config = args
         .config
         .as_deref()
         .map(Config::read)
         .transpose()?
         .unwrap_or_default();
+    if let Some(asked) = args.otlp_listen {
+        config.server.otlp_listen = Some(asked.0);
+    }
     let store = match &config.store.url {
         Some(url) => ports::open_postgres(url).await?,
         None => ports::open_data_dir(&args.data_dir).await?,

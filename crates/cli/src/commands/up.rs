@@ -123,6 +123,7 @@ impl Run {
         let cluster = self.cluster.insert(Cluster::new(Ground {
             dir: dir.to_owned(),
             listen: args.listen,
+            is_apart: false,
             fabrics: fabrics.clone(),
             hosts: site.hosts()?,
         })?);

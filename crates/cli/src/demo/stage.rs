@@ -116,6 +116,7 @@ impl Stage {
         let ground = Ground {
             dir: self.dir.clone(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
+            is_apart: true,
             fabrics: self.site.fabrics()?,
             hosts: self.site.hosts()?,
         };

@@ -32,6 +32,8 @@ pub(crate) struct Ground {
     pub(crate) dir: PathBuf,
     /// Where the server listens.
     pub(crate) listen: SocketAddr,
+    /// Whether it keeps to ports of its own, as one beside a platform that somebody works with must.
+    pub(crate) is_apart: bool,
     /// The fabrics, and where the router of each listens.
     pub(crate) fabrics: BTreeMap<FabricName, SocketAddr>,
     /// The hosts, one agent each.
@@ -189,14 +191,14 @@ impl Cluster {
         let dir = &self.ground.dir;
         let server = self.api.url();
         let (words, data): (Vec<String>, PathBuf) = match role {
-            Role::Server => (
-                vec![
-                    "serve".into(),
-                    "--listen".into(),
-                    self.ground.listen.to_string(),
-                ],
-                dir.join("server"),
-            ),
+            Role::Server => {
+                let listen = self.ground.listen.to_string();
+                let mut words = vec!["serve".into(), "--listen".into(), listen];
+                if self.ground.is_apart {
+                    words.extend(["--otlp-listen".into(), "none".into()]);
+                }
+                (words, dir.join("server"))
+            }
             Role::Router(fabric) => {
                 let listen = self.ground.fabrics.get(fabric).context("no such fabric")?;
                 let words = [

@@ -336,7 +336,14 @@ impl Platform {
 /// A server that says where it listens has begun to.
 fn serve(dir: &Path, listen: &str) -> Child {
     let mut child = Command::new(BINARY)
-        .args(["serve", "--listen", listen, "--data-dir"])
+        .args([
+            "serve",
+            "--otlp-listen",
+            "none",
+            "--listen",
+            listen,
+            "--data-dir",
+        ])
         .arg(dir.join("server"))
         .stderr(Stdio::piped())
         .spawn()

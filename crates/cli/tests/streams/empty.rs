@@ -195,6 +195,9 @@ impl Intake for Empty {
     fn otlp(&self, _: Request<Bytes>) -> BoxFuture<'_, Response<Bytes>> {
         Box::pin(async { Response::new(Bytes::new()) })
     }
+    fn otlp_call(&self, _: Request<Bytes>) -> BoxFuture<'_, Response<Bytes>> {
+        Box::pin(async { Response::new(Bytes::new()) })
+    }
     fn received(&self) -> Vec<(&'static str, &'static str, u64)> {
         Vec::new()
     }

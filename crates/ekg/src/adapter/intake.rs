@@ -1,4 +1,4 @@
-//! Takes what others send: remote write and OTLP, in requests and answers of HTTP.
+//! Takes what others send: remote write and OTLP, in requests and answers of HTTP, and calls of gRPC.
 //!
 //! Guarantees: a request is read whole before any of it is written; 2xx is answered only when every sample that
 //! it counts as written is durable, and it counts what was refused and says why, in remote write with 400, in OTLP as
@@ -20,7 +20,7 @@ use crate::{
     delivery::{Delivery, Refused},
     gzip::GzipError,
     metadata::Metadata,
-    otlp::{self, Encoding, OtlpSettings, Outcome, Status},
+    otlp::{self, Encoding, FrameError, OtlpSettings, Outcome, Status},
     write::{BodyError, Protocol, decode, unpack},
 };
 
@@ -99,9 +99,52 @@ impl Intake {
             Ok(spoken) => spoken,
             Err(error) => return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error.to_string()),
         };
-        let failed = |status, code: Status, why: &str| {
-            typed(status, encoding.media(), code.body(encoding, why))
+        match self.export(encoding, packed, body).await {
+            Ok(answer) => typed(StatusCode::OK, encoding.media(), answer),
+            Err((code, why)) => {
+                let body = code.body(encoding, &why);
+                let response = typed(otlp_refusal(code), encoding.media(), body);
+                if code == Status::Unavailable {
+                    later(response)
+                } else {
+                    response
+                }
+            }
+        }
+    }
+
+    /// `MetricsService/Export` of OTLP over gRPC. How the call ended is in the answer's headers, as if it had no
+    /// message; whoever sends one moves them behind it.
+    pub async fn otlp_call(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let (parts, body) = request.into_parts();
+        let encoding = text(&parts.headers, HeaderName::from_static("grpc-encoding"));
+        let framed = otlp::unframe(&body, encoding);
+        let framed = framed.map(|(message, packed)| (body.slice_ref(message), packed));
+        let exported = match framed {
+            Ok((message, packed)) => self.export(Encoding::Protobuf, packed, message).await,
+            Err(error @ FrameError::Unsaid) => Err((Status::Unimplemented, error.to_string())),
+            Err(error) => Err((Status::InvalidArgument, error.to_string())),
         };
+        let (body, code, why) = match exported {
+            Ok(answer) => (otlp::frame(&answer), 0, String::new()),
+            Err((code, why)) => (Vec::new(), code as u16, why),
+        };
+        let mut response = typed(StatusCode::OK, "application/grpc", body);
+        let headers = response.headers_mut();
+        headers.insert("grpc-status", HeaderValue::from(code));
+        if let Ok(why) = HeaderValue::try_from(otlp::percent_encoded(&why)) {
+            headers.insert("grpc-message", why);
+        }
+        response
+    }
+
+    /// Writes a message of OTLP; the answer, or how and why it failed.
+    async fn export(
+        &self,
+        encoding: Encoding,
+        packed: bool,
+        body: Bytes,
+    ) -> Result<Vec<u8>, (Status, String)> {
         let now = self.clock.now();
         let delivery = Delivery::new(now, self.metadata.clone());
         let (settings, deltas) = (Arc::clone(&self.settings), Arc::clone(&self.deltas));
@@ -113,29 +156,16 @@ impl Intake {
             let outcome = otlp::translate(&request, &settings, &mut deltas, &mut delivery);
             Ok((delivery, outcome))
         });
-        let (delivery, outcome) = match translated.await {
-            Ok(Ok(translated)) => translated,
-            Ok(Err(error)) => {
-                let (status, code) = otlp_refusal(&error);
-                return failed(status, code, &error.to_string());
-            }
-            Err(error) => {
-                let why = log_death(&error);
-                return failed(StatusCode::INTERNAL_SERVER_ERROR, Status::Internal, why);
-            }
-        };
+        let translated = translated
+            .await
+            .map_err(|error| (Status::Internal, log_death(&error).to_owned()))?;
+        let (delivery, outcome) =
+            translated.map_err(|error| (otlp_status(&error), error.to_string()))?;
         let before = delivery.refused.total();
-        match self.write(Way::Otlp, now, delivery).await {
-            Ok((_, refused)) => {
-                let rejected = rejected(outcome, refused.total() - before);
-                let body = otlp::partial(encoding, rejected, &refused.text());
-                typed(StatusCode::OK, encoding.media(), body)
-            }
-            Err(why) => {
-                let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, Status::Unavailable);
-                later(failed(status, code, &why.to_string()))
-            }
-        }
+        let written = self.write(Way::Otlp, now, delivery).await;
+        let (_, refused) = written.map_err(|why| (Status::Unavailable, why.to_string()))?;
+        let rejected = rejected(outcome, refused.total() - before);
+        Ok(otlp::partial(encoding, rejected, &refused.text()))
     }
 
     /// Writes a delivery; how many samples were written, and what was refused of it.
@@ -187,15 +217,21 @@ fn refusal(error: &BodyError) -> StatusCode {
     }
 }
 
-fn otlp_refusal(error: &otlp::BodyError) -> (StatusCode, Status) {
+fn otlp_status(error: &otlp::BodyError) -> Status {
     use otlp::BodyError::{Gzip, Json, Protobuf, TooMuch};
     match error {
-        Gzip(GzipError::TooLong { .. }) | TooMuch { .. } => {
-            (StatusCode::PAYLOAD_TOO_LARGE, Status::ResourceExhausted)
-        }
-        Gzip(GzipError::Broken(_)) | Json(_) | Protobuf(_) => {
-            (StatusCode::BAD_REQUEST, Status::InvalidArgument)
-        }
+        Gzip(GzipError::TooLong { .. }) | TooMuch { .. } => Status::ResourceExhausted,
+        Gzip(GzipError::Broken(_)) | Json(_) | Protobuf(_) => Status::InvalidArgument,
+    }
+}
+
+fn otlp_refusal(code: Status) -> StatusCode {
+    match code {
+        Status::InvalidArgument => StatusCode::BAD_REQUEST,
+        Status::ResourceExhausted => StatusCode::PAYLOAD_TOO_LARGE,
+        Status::Unimplemented => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Status::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Status::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -13,6 +13,7 @@ use super::Encoding;
 pub(crate) enum Status {
     InvalidArgument = 3,
     ResourceExhausted = 8,
+    Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
 }

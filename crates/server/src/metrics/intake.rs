@@ -7,6 +7,7 @@
 //! ```text
 //! remote_write: [{url: http://127.0.0.1:7070/api/v1/write}]     # in prometheus.yml
 //! OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=http://127.0.0.1:7070/api/v1/otlp/v1/metrics
+//! OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317              # gRPC, or HTTP
 //! ```
 
 use std::{sync::Arc, time::Duration};
@@ -24,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{App, BODY_BYTES_MAX};
+use crate::{App, BODY_BYTES_MAX, metrics::grpc};
 
 /// Requests in memory at once: each may be 16 MiB, unpack to 32 MiB and become samples of twice that.
 const AT_ONCE: usize = 16;
@@ -46,6 +47,11 @@ pub trait Intake: Send + Sync {
     ) -> BoxFuture<'_, axum::http::Response<Bytes>>;
     /// `POST /api/v1/otlp/v1/metrics`: OTLP in protobuf or JSON.
     fn otlp(
+        &self,
+        request: axum::http::Request<Bytes>,
+    ) -> BoxFuture<'_, axum::http::Response<Bytes>>;
+    /// `MetricsService/Export` of OTLP over gRPC: `grpc-status` and `grpc-message` are among the answer's headers.
+    fn otlp_call(
         &self,
         request: axum::http::Request<Bytes>,
     ) -> BoxFuture<'_, axum::http::Response<Bytes>>;
@@ -86,7 +92,10 @@ pub(crate) async fn remote_write(
     Extension(room): Extension<Arc<Room>>,
     request: Request,
 ) -> Response {
-    taken(&room, request, |request| app.intake.remote_write(request)).await
+    let taken = taken(&room, request, |request| app.intake.remote_write(request));
+    taken
+        .await
+        .map_or_else(|refused| refused, |it| it.map(Body::from))
 }
 
 /// `POST /api/v1/otlp/v1/metrics`.
@@ -95,7 +104,22 @@ pub(crate) async fn otlp(
     Extension(room): Extension<Arc<Room>>,
     request: Request,
 ) -> Response {
-    taken(&room, request, |request| app.intake.otlp(request)).await
+    let taken = taken(&room, request, |request| app.intake.otlp(request));
+    taken
+        .await
+        .map_or_else(|refused| refused, |it| it.map(Body::from))
+}
+
+/// `POST /opentelemetry.proto.collector.metrics.v1.MetricsService/Export`, a call of gRPC.
+pub(crate) async fn otlp_call(
+    State(app): State<App>,
+    Extension(room): Extension<Arc<Room>>,
+    request: Request,
+) -> Response {
+    match taken(&room, request, |request| app.intake.otlp_call(request)).await {
+        Ok(answer) => grpc::answered(answer),
+        Err(refused) => grpc::refused(refused.status()),
+    }
 }
 
 /// What `take` answers, if there is a place and the body arrives.
@@ -103,14 +127,11 @@ async fn taken<'a>(
     room: &Room,
     request: Request,
     take: impl FnOnce(axum::http::Request<Bytes>) -> BoxFuture<'a, axum::http::Response<Bytes>>,
-) -> Response {
+) -> Result<axum::http::Response<Bytes>, Response> {
     let Some(_place) = room.place().await else {
-        return busy();
+        return Err(busy());
     };
-    match whole(request, ARRIVE_WITHIN).await {
-        Ok(request) => take(request).await.map(Body::from),
-        Err(refused) => refused,
-    }
+    Ok(take(whole(request, ARRIVE_WITHIN).await?).await)
 }
 
 /// The request with its whole body, if that arrives in time.

@@ -245,6 +245,9 @@ impl Intake for Taking {
     fn otlp(&self, request: Request<Bytes>) -> BoxFuture<'_, axum::http::Response<Bytes>> {
         Box::pin(self.0.otlp(request))
     }
+    fn otlp_call(&self, request: Request<Bytes>) -> BoxFuture<'_, axum::http::Response<Bytes>> {
+        Box::pin(self.0.otlp_call(request))
+    }
     fn received(&self) -> Vec<(&'static str, &'static str, u64)> {
         self.0.received().listed()
     }
