@@ -119,16 +119,22 @@ pub(crate) fn start(
         labels: alerting.external_labels,
     };
     let mut tasks = JoinSet::new();
-    let carriers = Carriers::start(alerting.alertmanagers, &external, &mut tasks, stop)?;
+    let carriers = Carriers::start(
+        alerting.alertmanagers,
+        (&external, alerting.relabel),
+        &mut tasks,
+        stop,
+    )?;
     let carriers = Arc::new(carriers);
     let (news, told) = mpsc::channel(ROUNDS_MAX);
     let sink = Arc::new(Sink {
         carriers: Arc::clone(&carriers),
         news,
     });
+    let usual = RulerConfig::default();
     let config = RulerConfig {
-        interval: rules.evaluation_interval,
-        query_offset: rules.query_offset,
+        interval: rules.evaluation_interval.unwrap_or(usual.interval),
+        query_offset: rules.query_offset.unwrap_or(usual.query_offset),
         external,
     };
     let (watch, monitors) = Watch::new(&ekg, catalog, Arc::clone(&clock), sink.clone());

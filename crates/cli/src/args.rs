@@ -154,6 +154,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         what: Pointing<Listed>,
     },
+    /// Who uses the most of something.
+    #[command(subcommand)]
+    Top(TopCommand),
     /// One resource with its history, or one instance with its evidence.
     #[command(
         after_help = "Examples:\n  mainstay describe service/feed\n  mainstay describe instance feed-lax-1"
@@ -362,6 +365,36 @@ pub(crate) struct Serve {
     /// End at the end of standard input too.
     #[arg(long)]
     pub(crate) leash: bool,
+}
+
+/// What there may be the most of.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopCommand {
+    /// Which tenants, metrics and labels have the most series, and who is at a limit.
+    #[command(
+        after_help = "Examples:\n  mainstay top series\n  mainstay top series --by metric --limit 30\n  mainstay top series --by tenant --output json"
+    )]
+    Series {
+        /// Only one list.
+        #[arg(long, value_enum)]
+        by: Option<TopBy>,
+        /// Lines of each list.
+        #[arg(long, default_value_t = 10)]
+        limit: usize,
+    },
+}
+
+/// By what series are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TopBy {
+    /// Those who share the engine.
+    Tenant,
+    /// The metric's name.
+    Metric,
+    /// A label and its value.
+    Pair,
+    /// Labels, by how many values they have.
+    Label,
 }
 
 /// What `agent` takes.

@@ -8,11 +8,15 @@ use std::{
 
 use anyhow::{Context, ensure};
 use mainstay_core::Span;
-use mainstay_ekg::{
-    job::{Job, JobError, Section},
-    otlp::OtlpSettings,
-};
+use mainstay_ekg::{otlp::OtlpSettings, relabel::Rule};
 use serde::Deserialize;
+
+mod limits;
+mod prometheus;
+mod scrape;
+
+pub(crate) use limits::Limits;
+pub(crate) use scrape::Scrape;
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -23,10 +27,15 @@ pub(crate) struct Config {
     pub(crate) notify: Notify,
     pub(crate) rules: Rules,
     pub(crate) alerting: Alerting,
-    /// `[[scrape]]`: what is scraped beside what Mainstay runs.
-    pub(crate) scrape: Vec<ScrapeJob>,
+    /// `[[scrape]]`, or `[scrape]`: what is scraped beside what Mainstay runs.
+    pub(crate) scrape: Scrape,
     /// `[otlp]`: which labels series get that are sent so.
     pub(crate) otlp: OtlpSettings,
+    /// `[limits]`: what those may who share the engine.
+    pub(crate) limits: Limits,
+    /// What a Prometheus's file says and is done otherwise here, a line each.
+    #[serde(skip)]
+    pub(crate) otherwise: Vec<String>,
 }
 
 /// `[server]`
@@ -70,10 +79,10 @@ pub(crate) struct Rules {
     /// Rule files as Prometheus has them, by path or pattern such as `rules/*.yml`; relative ones begin at the
     /// configuration's own folder.
     pub(crate) files: Vec<PathBuf>,
-    /// How often groups are evaluated that name no interval.
-    pub(crate) evaluation_interval: Span,
-    /// How far behind the clock groups look that name no offset.
-    pub(crate) query_offset: Span,
+    /// How often groups are evaluated that name no interval; each minute where unset.
+    pub(crate) evaluation_interval: Option<Span>,
+    /// How far behind the clock groups look that name no offset; not at all where unset.
+    pub(crate) query_offset: Option<Span>,
     /// Whether Mainstay's alerts about itself are evaluated too.
     pub(crate) own: bool,
 }
@@ -82,8 +91,8 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             files: Vec::new(),
-            evaluation_interval: Span::from_secs(60),
-            query_offset: Span::ZERO,
+            evaluation_interval: None,
+            query_offset: None,
             own: true,
         }
     }
@@ -99,6 +108,9 @@ pub(crate) struct Alerting {
     pub(crate) external_labels: BTreeMap<String, String>,
     /// Where people reach this server; its own address where unset.
     pub(crate) external_url: Option<String>,
+    /// What becomes of the labels of alerts that leave, as a Prometheus's file says it.
+    #[serde(skip)]
+    pub(crate) relabel: Vec<Rule>,
 }
 
 /// `[notify]`
@@ -141,19 +153,6 @@ impl TryFrom<String> for Webhook {
     }
 }
 
-/// A job that holds; what is wrong with it is told with its line.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "Section")]
-pub(crate) struct ScrapeJob(pub(crate) Job);
-
-impl TryFrom<Section> for ScrapeJob {
-    type Error = JobError;
-
-    fn try_from(section: Section) -> Result<Self, JobError> {
-        Job::try_from(section).map(Self)
-    }
-}
-
 impl Config {
     /// Reads `file`; the error names line and field.
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
@@ -165,8 +164,14 @@ impl Config {
         for pattern in &mut config.rules.files {
             *pattern = folder.join(&pattern);
         }
+        if let Scrape::Prometheus { prometheus_config } = &config.scrape {
+            let path = folder.join(prometheus_config);
+            config.adopt(prometheus::read(&path)?)?;
+        } else if let Scrape::Jobs(jobs) = &mut config.scrape {
+            jobs.iter_mut().for_each(|it| it.begin_at(folder));
+        }
         ensure!(
-            config.rules.evaluation_interval > Span::ZERO,
+            config.rules.evaluation_interval != Some(Span::ZERO),
             "{}: rules.evaluation_interval of zero: give a time such as \"30s\"",
             file.display()
         );
@@ -176,17 +181,50 @@ impl Config {
             file.display(),
             config.notify.remind_every
         );
+        ensure!(
+            config.limits.make_sense(),
+            "{}: [limits] without tenant_label: say whose limits these are, such as tenant_label = \"team\"",
+            file.display()
+        );
         let mut names = BTreeSet::new();
-        for ScrapeJob(job) in &mut config.scrape {
-            job.begin_at(folder);
-            let name = job.name().to_owned();
+        for job in config.scrape.jobs() {
             ensure!(
-                names.insert(name.clone()),
-                "{}: two scrape jobs are named `{name}`; rename one",
-                file.display()
+                names.insert(job.name()),
+                "{}: two scrape jobs are named `{}`; rename one",
+                file.display(),
+                job.name()
             );
         }
         Ok(config)
+    }
+
+    /// Takes what a Prometheus's file says; what is said here already stands.
+    fn adopt(&mut self, file: prometheus::File) -> anyhow::Result<()> {
+        self.scrape = Scrape::Jobs(file.jobs);
+        self.rules.files.extend(file.rule_files);
+        let rules = &mut self.rules;
+        rules.evaluation_interval = rules.evaluation_interval.or(file.evaluation_interval);
+        rules.query_offset = rules.query_offset.or(file.query_offset);
+        for address in file.alertmanagers {
+            let address = Webhook::try_from(address).map_err(anyhow::Error::msg);
+            self.alerting
+                .alertmanagers
+                .push(address.context("alerting.alertmanagers")?);
+        }
+        for (name, value) in file.external_labels {
+            self.alerting.external_labels.entry(name).or_insert(value);
+        }
+        self.alerting.relabel = file.alert_rules;
+        if let Some(otlp) = file.otlp
+            && self.otlp == OtlpSettings::default()
+        {
+            self.otlp = otlp;
+        }
+        let said = file.otherwise.into_iter();
+        self.otherwise = said
+            .map(|(section, how)| format!("{section}: {how}"))
+            .collect();
+        Ok(())
     }
 }
 
@@ -213,7 +251,7 @@ mod tests {
             toml::from_str::<Config>(&text)
         };
         let config = read("static_configs = [{ targets = [\"a:1\"] }]").unwrap();
-        assert_eq!(config.scrape[0].0.name(), "shop");
+        assert_eq!(config.scrape.jobs()[0].name(), "shop");
         for (field, says) in [
             ("kubernetes_sd_configs = []", "kubernetes_sd_configs"),
             ("scheme = \"ftp\"", "ftp"),
@@ -227,7 +265,7 @@ mod tests {
         let files = "file_sd_configs = [{ files = [\"t/*.yml\"] }]";
         std::fs::write(&file, format!("[[scrape]]\njob_name = \"a\"\n{files}\n")).unwrap();
         let config = Config::read(&file).unwrap();
-        let found = &config.scrape[0].0.files()[0].files;
+        let found = &config.scrape.jobs()[0].files()[0].files;
         assert_eq!(*found, [folder.path().join("t/*.yml")]);
         std::fs::write(&file, "[[scrape]]\njob_name = \"a\"\n".repeat(2)).unwrap();
         let error = Config::read(&file).unwrap_err().to_string();

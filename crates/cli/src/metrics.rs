@@ -24,8 +24,8 @@ use mainstay_ekg::{
     otlp::OtlpSettings,
 };
 use mainstay_promql::{Query, ast::ValueType};
-use mainstay_server::{Queries, Window};
-use mainstay_tsdb::{Head, Options};
+use mainstay_server::{Queries, Tenant, Window};
+use mainstay_tsdb::{Head, Options, TenantLimits, TenantUse, Tenants};
 use mainstay_wal::LocalDisk;
 use serde_json::Value;
 use tokio::{
@@ -36,11 +36,30 @@ use tokio_util::sync::CancellationToken;
 
 use crate::targets::Targets;
 
+fn tenant(of: &TenantUse) -> Tenant {
+    let refused = [
+        ("series", of.refused_series),
+        ("samples", of.refused_samples),
+        ("labels", of.refused_labels),
+    ];
+    Tenant {
+        name: of.name.to_string(),
+        series: of.series,
+        series_limit: of.limit.series,
+        samples_per_second: of.samples_per_second,
+        samples_per_second_limit: of.limit.samples_per_second,
+        labels_limit: of.limit.labels,
+        samples: of.samples,
+        refused: refused.into(),
+    }
+}
+
 /// Answers the server's queries out of monitoring.
 #[derive(Clone)]
 pub(crate) struct PromQl {
     ekg: Ekg,
     known: Known,
+    tenants: Tenants,
 }
 
 impl Queries for PromQl {
@@ -96,6 +115,11 @@ impl Queries for PromQl {
     }
     fn cardinality(&self, limit: usize) -> Value {
         self.ekg.cardinality(limit, crate::ports::now())
+    }
+    fn tenants(&self) -> Vec<Tenant> {
+        let mut tenants: Vec<Tenant> = self.tenants.all().iter().map(tenant).collect();
+        tenants.sort_by(|a, b| b.series.cmp(&a.series).then_with(|| a.name.cmp(&b.name)));
+        tenants
     }
     fn retention(&self) -> Span {
         let ms = Options::default().retention_ms;
@@ -224,12 +248,17 @@ pub(crate) async fn open(folder: PathBuf) -> anyhow::Result<Head> {
 /// Starts monitoring until `stop`: takes OTLP as it is set, scrapes the jobs with what they find, everything else with no target. An error names the
 /// job whose files of TLS cannot be read.
 pub(crate) fn start(
-    head: Head,
+    mut head: Head,
     clock: &Arc<dyn Clock>,
-    (jobs, otlp): (impl IntoIterator<Item = Job>, OtlpSettings),
+    (jobs, otlp, limits): (
+        impl IntoIterator<Item = Job>,
+        OtlpSettings,
+        Option<TenantLimits>,
+    ),
     itself: Option<Credentials>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Monitoring> {
+    let tenants = limits.map(|it| head.limit_tenants(it)).unwrap_or_default();
     let ekg = Ekg::over(head.tsdb());
     let (writer, writing) = Writer::new(ekg.clone(), head, stop.clone());
     let mut tasks = JoinSet::new();
@@ -277,6 +306,7 @@ pub(crate) fn start(
         queries: PromQl {
             ekg: ekg.clone(),
             known,
+            tenants,
         },
         ekg,
         intake,
@@ -334,7 +364,14 @@ mod tests {
         let stop = CancellationToken::new();
         let clock: Arc<dyn Clock> = Arc::new(Wall);
         let head = Head::new(HeadLimits::default());
-        let monitoring = start(head, &clock, ([], OtlpSettings::default()), None, &stop).unwrap();
+        let monitoring = start(
+            head,
+            &clock,
+            ([], OtlpSettings::default(), None),
+            None,
+            &stop,
+        )
+        .unwrap();
         let mut sites = JoinSet::new();
         let shop = say("hits{version=\"claimed\"} 3\n", &mut sites).await;
         let router = say("routed{version=\"v1\",instance=\"shop-1\"} 4\n", &mut sites).await;

@@ -82,12 +82,15 @@ pub(crate) async fn start(
     let (fleet, unordered) = FleetHub::new(Arc::clone(&clock));
     let routes = RouteHub::new(Arc::clone(&clock));
     let hubs = Arc::new(Hubs::new(fleet.clone(), routes.clone()));
-    let jobs = config.scrape.into_iter().map(|it| it.0);
+    for how in &config.otherwise {
+        tracing::warn!("of the Prometheus's file, {how}");
+    }
+    let jobs = config.scrape.into_jobs();
     let itself = OwnSecret::new()?;
     let mut monitoring = metrics::start(
         head,
         &clock,
-        (jobs, config.otlp),
+        (jobs, config.otlp, config.limits.tenants()),
         (!open).then(|| itself.credentials()),
         &stop,
     )?;

@@ -46,6 +46,16 @@ impl Refused {
         for (reason, count) in refusals.by_reason().into_iter().filter(|(_, n)| *n > 0) {
             *self.by_reason.entry(reason).or_default() += count;
         }
+        if let Some(over) = &refusals.over_limit
+            && self.told.len() < TOLD_MAX
+        {
+            self.told.push(over.to_string());
+        }
+    }
+
+    /// Whether some of it is more than the share of one of those who share the engine.
+    pub(crate) fn is_over_limit(&self) -> bool {
+        self.by_reason.keys().any(|it| it.starts_with("tenant-"))
     }
 
     /// Each reason with how many parts it met.

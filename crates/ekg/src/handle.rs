@@ -14,7 +14,7 @@ use mainstay_promql::{
     Answer, Ask, Engine, Error, Query, QueryResult, Series, Storage as _, StorageError, When,
     ast::ExprKind, ast::Modifiers,
 };
-use mainstay_tsdb::{AppendError, Matcher, MatcherError, ReadError, Tsdb};
+use mainstay_tsdb::{AppendError, Excess, Matcher, MatcherError, OverLimit, ReadError, Tsdb};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -42,7 +42,7 @@ pub enum QueryError {
 }
 
 /// Samples and targets refused since the start, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
     /// Older than the newest of their series.
     pub out_of_order: u64,
@@ -60,11 +60,19 @@ pub struct Refusals {
     pub targets: u64,
     /// Native histograms of targets, which are not stored.
     pub native_histograms: u64,
+    /// Of one of those who share the engine, which has too many series …
+    pub tenant_series: u64,
+    /// … sends too many samples …
+    pub tenant_samples: u64,
+    /// … or has too many labels.
+    pub tenant_labels: u64,
+    /// The first of these last three.
+    pub over_limit: Option<OverLimit>,
 }
 
 impl Refusals {
     /// Each with its reason, in a fixed order.
-    pub fn by_reason(&self) -> [(&'static str, u64); 8] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 11] {
         [
             ("duplicate-time", self.duplicate_time),
             ("far-ahead", self.far_ahead),
@@ -74,6 +82,9 @@ impl Refusals {
             ("out-of-order", self.out_of_order),
             ("series-limit", self.series_limit),
             ("targets", self.targets),
+            ("tenant-labels", self.tenant_labels),
+            ("tenant-samples", self.tenant_samples),
+            ("tenant-series", self.tenant_series),
         ]
     }
 
@@ -90,6 +101,16 @@ impl Refusals {
             AppendError::TooManyLabels { .. } | AppendError::LabelsTooLong { .. } => {
                 &mut self.label_limit
             }
+            AppendError::Tenant(over) => {
+                if self.over_limit.is_none() {
+                    self.over_limit = Some(over.clone());
+                }
+                match over.excess {
+                    Excess::Series => &mut self.tenant_series,
+                    Excess::Samples => &mut self.tenant_samples,
+                    Excess::Labels => &mut self.tenant_labels,
+                }
+            }
         } += 1;
     }
 
@@ -102,6 +123,12 @@ impl Refusals {
         self.far_ahead += other.far_ahead;
         self.targets += other.targets;
         self.native_histograms += other.native_histograms;
+        self.tenant_series += other.tenant_series;
+        self.tenant_samples += other.tenant_samples;
+        self.tenant_labels += other.tenant_labels;
+        if self.over_limit.is_none() {
+            self.over_limit.clone_from(&other.over_limit);
+        }
     }
 }
 
@@ -238,7 +265,8 @@ impl Ekg {
 
     /// What was refused since the start.
     pub fn refusals(&self) -> Refusals {
-        *self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+        let refusals = self.refusals.lock();
+        refusals.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The result, and the time it is as old as, if any sample contributed.

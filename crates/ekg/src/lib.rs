@@ -27,6 +27,7 @@ pub mod job;
 pub mod metadata;
 mod monitors;
 pub mod otlp;
+pub mod prometheus;
 pub mod protobuf;
 pub mod relabel;
 mod rules;

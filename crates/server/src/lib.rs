@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crowd::{CONNECTIONS_MAX, Door, SENDERS_MAX};
 
 pub use auth::{Access, Scope};
-pub use metrics::{Queries, Window, intake::Intake};
+pub use metrics::{Queries, Tenant, Window, intake::Intake};
 pub use monitors::Monitors;
 pub use own::{Gauge, Gauges};
 pub use resources::{Applied, ApplyRequest, ApplyResponse, declared, schema};
@@ -233,6 +233,10 @@ fn dashboards(app: &App) -> Router<App> {
         )
         .route("/api/v1/status/flags", read(routing::get(status::flags)))
         .route("/api/v1/status/tsdb", read(routing::get(status::tsdb)))
+        .route(
+            "/api/v1/status/tenants",
+            read(routing::get(status::tenants)),
+        )
 }
 
 /// What is behind OTLP's own ports: HTTP and gRPC on either.

@@ -38,6 +38,28 @@ const POINTS_MAX: i128 = 11_000;
 /// When to try again if too many queries run, in seconds: most take far less.
 const RETRY_AFTER_SECS: u64 = 1;
 
+/// One of those who share the engine: what it holds and sends, and what it may. Nothing said is no limit.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tenant {
+    /// The value of the label that tells them apart.
+    pub name: String,
+    /// Series that it has.
+    pub series: u64,
+    /// The most that it may have.
+    pub series_limit: Option<u64>,
+    /// Samples a second, as last measured.
+    pub samples_per_second: f64,
+    /// The most that it may send, over a minute.
+    pub samples_per_second_limit: Option<u64>,
+    /// The most labels that one of its series may have.
+    pub labels_limit: Option<u64>,
+    /// Samples taken since the start.
+    pub samples: u64,
+    /// Samples refused since the start, by the limit that was in the way.
+    pub refused: std::collections::BTreeMap<&'static str, u64>,
+}
+
 /// A window of time, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
@@ -81,6 +103,10 @@ pub trait Queries: Send + Sync {
     fn federate(&self, selectors: &[&str], at: Time) -> Result<String, Value>;
     /// `/api/v1/status/tsdb`, with at most `limit` entries of each list.
     fn cardinality(&self, limit: usize) -> Value;
+    /// Who shares the engine, those with the most series first; nobody where no label tells them apart.
+    fn tenants(&self) -> Vec<Tenant> {
+        Vec::new()
+    }
     /// How long samples are kept.
     fn retention(&self) -> Span;
     /// Samples and targets refused since the start, by reason.

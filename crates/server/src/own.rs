@@ -30,7 +30,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 use crate::{
     App,
     crowd::{REQUESTS_MAX, too_many_requests},
-    metrics::QUERIES_AT_ONCE,
+    metrics::{QUERIES_AT_ONCE, Tenant},
 };
 
 mod process;
@@ -40,6 +40,8 @@ mod process;
 const BOUNDS: [f64; 10] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0];
 /// The route of what matched none: paths that clients made up must not become series.
 const NO_ROUTE: &str = "none";
+/// Tenants that are told: those with the most series.
+const TENANTS_TOLD: usize = 1_000;
 
 /// Counters of one server.
 #[derive(Debug)]
@@ -211,6 +213,7 @@ pub(crate) async fn metrics(
     for (reason, count) in app.queries.refused() {
         text.sample("", &[("reason", reason)], count as f64);
     }
+    tenants(&mut text, &app.queries.tenants());
     text.begin(
         "mainstay_received_total",
         "counter",
@@ -233,6 +236,40 @@ pub(crate) async fn metrics(
         "text/plain; version=0.0.4; charset=utf-8",
     )];
     (format, text.body).into_response()
+}
+
+/// Those who share the engine, the largest of them.
+fn tenants(text: &mut Text, tenants: &[Tenant]) {
+    let told: Vec<&Tenant> = tenants.iter().take(TENANTS_TOLD).collect();
+    if told.is_empty() {
+        return;
+    }
+    text.begin(
+        "mainstay_tenant_series",
+        "gauge",
+        "Series that a tenant has in memory.",
+    );
+    for it in &told {
+        text.sample("", &[("tenant", &it.name)], it.series as f64);
+    }
+    text.begin(
+        "mainstay_tenant_samples_total",
+        "counter",
+        "Samples taken from a tenant.",
+    );
+    for it in &told {
+        text.sample("", &[("tenant", &it.name)], it.samples as f64);
+    }
+    text.begin(
+        "mainstay_tenant_refused_total",
+        "counter",
+        "Samples refused because a tenant is at a limit.",
+    );
+    for it in &told {
+        for (limit, count) in &it.refused {
+            text.sample("", &[("tenant", &it.name), ("limit", limit)], *count as f64);
+        }
+    }
 }
 
 /// A body in the text format, metric by metric.

@@ -27,6 +27,7 @@ use crate::{
     roster::{Roster, State},
     seal::Sealer,
     series::Entry,
+    tenants::{Gate, TenantId, TenantLimits, Tenants},
     view::View,
 };
 
@@ -73,6 +74,8 @@ pub struct Head {
     unlogged: bool,
     /// When samples were last handed over to the disk, on the clock of those who append.
     committed_ms: i64,
+    /// What those may who share the head.
+    gate: Option<Gate>,
 }
 
 impl Head {
@@ -103,7 +106,24 @@ impl Head {
             sealer: None,
             unlogged: false,
             committed_ms: i64::MIN,
+            gate: None,
         }
+    }
+
+    /// From now on those who share the head may have so much each; how they stand.
+    pub fn limit_tenants(&mut self, limits: TenantLimits) -> Tenants {
+        let mut gate = Gate::new(limits);
+        for id in 0..self.roster.table().len() {
+            if let Some((state, table)) = self.roster.remembered(id)
+                && let Some(entry) = table.get(id)
+            {
+                state.tenant = gate.owner(entry.labels.key());
+                gate.entered(state.tenant);
+            }
+        }
+        let tenants = gate.tenants();
+        self.gate = Some(gate);
+        tenants
     }
 
     /// The samples, to read.
@@ -198,6 +218,9 @@ impl Head {
 
     /// Ends the generation if it has lasted long enough at `now_ms`, or has enough samples; drops what is old.
     pub fn tend(&mut self, now_ms: i64) {
+        if let Some(gate) = &mut self.gate {
+            gate.tick(now_ms);
+        }
         let began_ms = *self.began_ms.get_or_insert(now_ms);
         let due = now_ms.saturating_sub(began_ms) >= self.limits.generation_ms;
         let full = self.active.samples() >= self.limits.generation_samples;
@@ -246,7 +269,20 @@ impl Head {
         born_ms: Option<i64>,
     ) -> Result<(), AppendError> {
         let id = self.series(labels, born_ms)?;
-        self.put(id, at_ms, value.to_bits()).map(|_| ())
+        let bits = value.to_bits();
+        let Some(gate) = &mut self.gate else {
+            return self.put(id, at_ms, bits).map(|_| ());
+        };
+        let tenant = self
+            .roster
+            .state(id)
+            .map_or(TenantId::NOBODY, |it| it.tenant);
+        gate.has_room(tenant)?;
+        let is_new = self.put(id, at_ms, bits)?;
+        if is_new && let Some(gate) = &mut self.gate {
+            gate.spend(tenant);
+        }
+        Ok(())
     }
 
     /// The number of a series, which is made if there is none.
@@ -261,23 +297,37 @@ impl Head {
             let id = before.find(hash, key)?;
             Some((before.table().get(id)?, before.state(id)?))
         });
+        let tenant = self.gate.as_mut().map(|it| it.owner(key));
+        let tenant = tenant.unwrap_or(TenantId::NOBODY);
         let (entry, state) = if let Some((entry, state)) = carried {
             let state = State {
                 newest_ms: state.newest_ms,
                 newest_bits: state.newest_bits,
                 samples: state.samples,
+                tenant,
                 ..State::new()
             };
             let (labels, born_ms) = (entry.labels.clone(), entry.born_ms);
             (Entry { labels, born_ms }, state)
         } else {
             self.check_labels(key)?;
+            if let Some(gate) = &self.gate {
+                gate.admits(tenant, key)?;
+            }
             let labels = Labels::from_known_key(key);
-            (Entry { labels, born_ms }, State::new())
+            let state = State {
+                tenant,
+                ..State::new()
+            };
+            (Entry { labels, born_ms }, state)
         };
         let limit = self.limits.max_series;
         let id = self.roster.insert(hash, entry, state);
-        id.ok_or(AppendError::TooManySeries { limit })
+        let id = id.ok_or(AppendError::TooManySeries { limit })?;
+        if let Some(gate) = &self.gate {
+            gate.entered(tenant);
+        }
+        Ok(id)
     }
 
     fn check_labels(&self, key: &str) -> Result<(), AppendError> {
@@ -393,6 +443,9 @@ impl Head {
         }
         let ended = Arc::clone(&self.active);
         let sparse = self.roster.len() > 2 * self.entered + SPARE_SERIES;
+        if sparse && let Some(gate) = &self.gate {
+            gate.begin();
+        }
         let retired = if sparse {
             let roster = Roster::new(self.limits.max_series);
             let left = std::mem::replace(&mut self.roster, roster);

@@ -42,6 +42,7 @@ mod roster;
 mod seal;
 mod segments;
 mod series;
+mod tenants;
 mod view;
 
 pub use counts::{Base, CountFault, Counts, SeriesCount};
@@ -54,6 +55,7 @@ pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use merge::Tiers;
 pub use newest::Newest;
 pub use open::{OpenError, Options, Recovered, open};
+pub use tenants::{Excess, OverLimit, TENANTS_MAX, TenantLimit, TenantLimits, TenantUse, Tenants};
 pub use view::{ReadError, SeriesSlice, Tsdb};
 
 /// Bits of the NaN that marks "this series ended here"; every other NaN is an ordinary value.

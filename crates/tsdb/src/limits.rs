@@ -1,6 +1,6 @@
 //! What a head may hold, and why a sample was refused.
 
-use crate::Labels;
+use crate::{Labels, OverLimit};
 
 /// What a head may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,4 +84,7 @@ pub enum AppendError {
         /// The limit.
         limit: usize,
     },
+    /// One of those who share is at its limit.
+    #[error(transparent)]
+    Tenant(#[from] OverLimit),
 }

@@ -10,6 +10,7 @@ use hashbrown::HashTable;
 use crate::{
     page::Page,
     series::{Entry, SeriesTable},
+    tenants::TenantId,
 };
 
 /// Small tables: at a million series each holds 4,000, which move in a tenth of a millisecond.
@@ -32,6 +33,8 @@ pub(crate) struct State {
     pub(crate) epoch: u32,
     /// Samples in this generation.
     pub(crate) samples: u32,
+    /// Whose it is.
+    pub(crate) tenant: TenantId,
 }
 
 impl State {
@@ -44,6 +47,7 @@ impl State {
             defined: 0,
             epoch: 0,
             samples: 0,
+            tenant: TenantId::NOBODY,
         }
     }
 }

@@ -4,7 +4,6 @@
 //! and is not repeated, since what fires is told again each minute. Never follows a redirect.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +12,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use mainstay_ekg::adapter::Told;
+use mainstay_ekg::{
+    adapter::Told,
+    relabel::{self, Rule, Set},
+};
 use mainstay_rules::External;
 use reqwest::{Client, Url};
 use serde_json::{Value, json};
@@ -51,13 +53,14 @@ struct Desk {
 pub(super) struct Carriers {
     desks: Vec<Desk>,
     external: External,
+    relabel: Vec<Rule>,
     counters: Arc<Counters>,
 }
 
 impl Carriers {
     pub(super) fn start(
         alertmanagers: Vec<Webhook>,
-        external: &External,
+        (external, relabel): (&External, Vec<Rule>),
         tasks: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
@@ -83,6 +86,7 @@ impl Carriers {
         Ok(Self {
             desks,
             external: external.clone(),
+            relabel,
             counters,
         })
     }
@@ -105,10 +109,12 @@ impl Carriers {
         }
     }
 
-    /// Puts alerts into every queue; what has no room is counted.
+    /// Puts alerts into every queue, but those that relabeling drops; what has no room is counted.
     pub(super) fn send(&self, alerts: &[Told]) {
         for alert in alerts {
-            let body = posted(alert, &self.external);
+            let Some(body) = posted(alert, &self.external, &self.relabel) else {
+                continue;
+            };
             for desk in &self.desks {
                 if desk.to.try_send(body.clone()).is_err() {
                     self.counters.dropped.fetch_add(1, Ordering::Relaxed);
@@ -152,22 +158,20 @@ async fn carry(
     }
 }
 
-/// An alert as API v2 takes it.
-fn posted(told: &Told, external: &External) -> Value {
+/// An alert as API v2 takes it, unless relabeling drops it.
+fn posted(told: &Told, external: &External, rules: &[Rule]) -> Option<Value> {
     let alert = &told.alert;
-    let mut labels: BTreeMap<&str, &str> = external
-        .labels
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
-    labels.extend(alert.labels.iter());
+    let mut labels: Set = external.labels.clone();
+    let own = alert.labels.iter();
+    labels.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let labels = relabel::apply(rules, labels)?;
     let expr = [("g0.expr", told.expr.as_str()), ("g0.tab", "1")];
     let link = crate::client::parameters(&expr);
-    json!({
+    Some(json!({
         "labels": labels,
         "annotations": alert.annotations,
         "startsAt": alert.fired_at.unwrap_or(alert.active_at).to_string(),
         "endsAt": told.ends_at.to_string(),
         "generatorURL": format!("{}/graph{link}", external.url.trim_end_matches('/')),
-    })
+    }))
 }

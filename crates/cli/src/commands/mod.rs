@@ -17,6 +17,7 @@ mod router;
 mod rules;
 mod serve;
 mod token;
+mod top;
 pub(crate) mod up;
 
 use std::{io::IsTerminal as _, process::ExitCode};
@@ -24,7 +25,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 use clap::{CommandFactory, Parser};
 
 use crate::{
-    args::{ChangeCommand, Cli, Command, ConfigCommand},
+    args::{ChangeCommand, Cli, Command, ConfigCommand, TopCommand},
     client::Client,
     config::Config,
     output,
@@ -121,11 +122,15 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }) => {
             changes::record(&Client::new(&global)?, title, reason, services).await?;
         }
+        Command::Top(TopCommand::Series { by, limit }) => top::series(&global, by, limit).await?,
         Command::Why { change } => changes::why(&global, &change).await?,
         Command::Ledger(command) => return ledger::run(&global, command).await,
         Command::Token(command) => token::run(command).await?,
         Command::Config(ConfigCommand::Check { file }) => {
-            Config::read(&file)?;
+            let config = Config::read(&file)?;
+            for how in &config.otherwise {
+                output::print(&format!("{}: {how}", file.display()))?;
+            }
             output::print(&format!("{}: ok", file.display()))?;
         }
         Command::Completion { shell } => {

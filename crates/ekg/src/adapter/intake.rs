@@ -26,6 +26,10 @@ use crate::{
 
 /// Samples written at once, so that nobody else waits for the whole of a large request.
 const BATCH_SAMPLES: usize = 10_000;
+/// When a sender shall try again whose samples cannot be kept at the moment, in seconds.
+const NOT_DURABLE_RETRY_SECS: u64 = 1;
+/// When one that has sent more than its share.
+const OVER_LIMIT_RETRY_SECS: u64 = 15;
 
 /// Writes what is sent.
 #[derive(Clone)]
@@ -86,7 +90,10 @@ impl Intake {
         };
         match self.write(way, now, delivery).await {
             Ok((written, refused)) => answer(written, &refused),
-            Err(why) => later(plain(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
+            Err(why) => later(
+                plain(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
+                NOT_DURABLE_RETRY_SECS,
+            ),
         }
     }
 
@@ -104,10 +111,10 @@ impl Intake {
             Err((code, why)) => {
                 let body = code.body(encoding, &why);
                 let response = typed(otlp_refusal(code), encoding.media(), body);
-                if code == Status::Unavailable {
-                    later(response)
-                } else {
-                    response
+                match code {
+                    Status::Unavailable => later(response, NOT_DURABLE_RETRY_SECS),
+                    Status::OverLimit => later(response, OVER_LIMIT_RETRY_SECS),
+                    _ => response,
                 }
             }
         }
@@ -127,7 +134,7 @@ impl Intake {
         };
         let (body, code, why) = match exported {
             Ok(answer) => (otlp::frame(&answer), 0, String::new()),
-            Err((code, why)) => (Vec::new(), code as u16, why),
+            Err((code, why)) => (Vec::new(), code.number(), why),
         };
         let mut response = typed(StatusCode::OK, "application/grpc", body);
         let headers = response.headers_mut();
@@ -164,6 +171,9 @@ impl Intake {
         let before = delivery.refused.total();
         let written = self.write(Way::Otlp, now, delivery).await;
         let (_, refused) = written.map_err(|why| (Status::Unavailable, why.to_string()))?;
+        if refused.is_over_limit() {
+            return Err((Status::OverLimit, refused.text()));
+        }
         let rejected = rejected(outcome, refused.total() - before);
         Ok(otlp::partial(encoding, rejected, &refused.text()))
     }
@@ -229,6 +239,7 @@ fn otlp_refusal(code: Status) -> StatusCode {
     match code {
         Status::InvalidArgument => StatusCode::BAD_REQUEST,
         Status::ResourceExhausted => StatusCode::PAYLOAD_TOO_LARGE,
+        Status::OverLimit => StatusCode::TOO_MANY_REQUESTS,
         Status::Unimplemented => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Status::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Status::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -243,14 +254,20 @@ fn rejected(outcome: Outcome, samples: u64) -> u64 {
 /// Says what was written, in the headers of remote write 2.0, which do no harm to a sender of 1.0. Exemplars are
 /// not kept: a sender hears it from their header and is not stopped for it.
 fn answer(written: u64, refused: &Refused) -> Response<Bytes> {
+    let text = || {
+        let refused = refused.text();
+        format!("{written} samples are written, others are refused: {refused}")
+    };
     let mut response = if refused.total() == 0 {
         plain(StatusCode::NO_CONTENT, "")
+    } else if refused.is_over_limit() {
+        // What is written already does no harm when it comes again.
+        later(
+            plain(StatusCode::TOO_MANY_REQUESTS, &text()),
+            OVER_LIMIT_RETRY_SECS,
+        )
     } else {
-        let text = format!(
-            "{written} samples are written, others are refused: {}",
-            refused.text()
-        );
-        plain(StatusCode::BAD_REQUEST, &text)
+        plain(StatusCode::BAD_REQUEST, &text())
     };
     for (of, count) in [("samples", written), ("histograms", 0), ("exemplars", 0)] {
         let name = format!("x-prometheus-remote-write-{of}-written");
@@ -293,8 +310,8 @@ fn log_death(error: &tokio::task::JoinError) -> &'static str {
 }
 
 /// Not everything is durable: a sender tries again, and what is there already does no harm.
-fn later(mut response: Response<Bytes>) -> Response<Bytes> {
-    let soon = HeaderValue::from_static("1");
-    response.headers_mut().insert(header::RETRY_AFTER, soon);
+fn later(mut response: Response<Bytes>, secs: u64) -> Response<Bytes> {
+    let when = HeaderValue::from(secs);
+    response.headers_mut().insert(header::RETRY_AFTER, when);
     response
 }

@@ -11,23 +11,36 @@ use super::Encoding;
 /// A failure's code, as gRPC numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
-    InvalidArgument = 3,
-    ResourceExhausted = 8,
-    Unimplemented = 12,
-    Internal = 13,
-    Unavailable = 14,
+    InvalidArgument,
+    /// More than is taken at once.
+    ResourceExhausted,
+    /// More than the sender's share.
+    OverLimit,
+    Unimplemented,
+    Internal,
+    Unavailable,
 }
 
 impl Status {
+    pub(crate) fn number(self) -> u16 {
+        match self {
+            Self::InvalidArgument => 3,
+            Self::ResourceExhausted | Self::OverLimit => 8,
+            Self::Unimplemented => 12,
+            Self::Internal => 13,
+            Self::Unavailable => 14,
+        }
+    }
+
     /// The body that says it.
     pub(crate) fn body(self, encoding: Encoding, message: &str) -> Vec<u8> {
         match encoding {
             Encoding::Protobuf => {
-                let mut body = number(1, self as u64);
+                let mut body = number(1, u64::from(self.number()));
                 body.extend(text(2, message.as_bytes()));
                 body
             }
-            Encoding::Json => json!({ "code": self as u64, "message": message })
+            Encoding::Json => json!({ "code": self.number(), "message": message })
                 .to_string()
                 .into_bytes(),
         }

@@ -87,3 +87,11 @@ pub(crate) async fn tsdb(
     let compute = move || success(app.queries.cardinality(limit));
     Ok(answered(&own, accepts, compute).await)
 }
+
+/// `/api/v1/status/tenants`: what those who share the engine hold and send, those with the most series first.
+pub(crate) async fn tenants(State(app): State<App>, params: Params) -> Result<Json<Value>, Wrong> {
+    let limit = params.limit()?.unwrap_or(TOP);
+    let mut tenants = app.queries.tenants();
+    tenants.truncate(limit);
+    Ok(Json(success(json!(tenants))))
+}

@@ -1,4 +1,5 @@
-//! OTLP on its own ports, over HTTP and gRPC, to a real server.
+//! What others send to a real server: OTLP on its own ports, over HTTP and gRPC, and what one of those who share the
+//! server may send.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails ends its test")]
 
@@ -34,7 +35,15 @@ impl Drop for Server {
 
 impl Server {
     fn start() -> Self {
+        Self::with("")
+    }
+
+    fn with(config: &str) -> Self {
+        // Another test of this process may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let data = TempDir::new().unwrap();
+        let file = data.path().join("mainstay.toml");
+        std::fs::write(&file, config).unwrap();
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let otlp = free.local_addr().unwrap().to_string();
         drop(free);
@@ -42,6 +51,8 @@ impl Server {
             .args(["serve", "--listen", "127.0.0.1:0", "--otlp-listen", &otlp])
             .arg("--data-dir")
             .arg(data.path())
+            .arg("--config")
+            .arg(&file)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -170,4 +181,55 @@ async fn http_is_taken_on_the_same_port_and_nothing_else() {
     let rebound = client.post(format!("{}/v1/metrics", server.otlp));
     let answer = rebound.header("host", "evil.example").send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+}
+
+/// Gauges of a team, in JSON.
+fn of_team(team: &str, names: &[&str]) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let nanos = now.unwrap().as_nanos().to_string();
+    let team = serde_json::json!([{ "key": "team", "value": { "stringValue": team } }]);
+    let point = serde_json::json!({ "asInt": "1", "timeUnixNano": nanos, "attributes": team });
+    let metrics: Vec<Value> = names
+        .iter()
+        .map(|name| serde_json::json!({ "name": name, "gauge": { "dataPoints": [point] } }))
+        .collect();
+    let scopes = serde_json::json!([{ "metrics": metrics }]);
+    serde_json::json!({ "resourceMetrics": [{ "scopeMetrics": scopes }] }).to_string()
+}
+
+#[tokio::test]
+async fn a_team_over_its_limit_hears_429_and_who_it_is_and_no_other_team_does() {
+    let config = "[limits]\ntenant_label = \"team\"\neach = { series = 2 }\n";
+    let server = Server::with(config);
+    let client = Client::new();
+    let send = |team, names: &[&str]| {
+        let request = client.post(format!("{}/v1/metrics", server.otlp));
+        let request = request.header("content-type", "application/json");
+        request.body(of_team(team, names)).send()
+    };
+    let over = send("shop", &["a", "b", "c"]).await.unwrap();
+    assert_eq!(over.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(over.headers().contains_key("retry-after"));
+    let why = over.text().await.unwrap();
+    assert!(
+        why.contains("tenant `shop` is at its limit of 2 series"),
+        "{why}"
+    );
+    for (team, names) in [("shop", ["a", "b"]), ("other", ["a", "b"])] {
+        let sent = send(team, &names).await.unwrap();
+        assert_eq!(sent.status(), StatusCode::OK, "{team}");
+    }
+    let shown = Command::new(BINARY)
+        .args(["top", "series", "--by", "tenant", "--server", &server.api])
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let shop = shown.lines().find(|line| line.starts_with("shop")).unwrap();
+    assert!(shop.ends_with("1 by series"), "{shown}");
+    let metrics = reqwest::get(format!("{}/metrics", server.api))
+        .await
+        .unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let line = "mainstay_tenant_refused_total{tenant=\"shop\",limit=\"series\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
 }
