@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Alerting, Rules},
     itself,
+    reload::Reloader,
 };
 use carrier::Carriers;
 
@@ -49,8 +50,7 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub(crate) struct Desk {
     rules: mainstay_ekg::adapter::Rules,
     monitors: Monitors,
-    patterns: Vec<PathBuf>,
-    own: bool,
+    reloader: Reloader,
     files: watch::Sender<Vec<NamedFile>>,
     carriers: Arc<Carriers>,
 }
@@ -102,7 +102,7 @@ pub(crate) struct Judged {
 /// Begins to evaluate the rules of `config` and the monitors of the catalog; `url` is the server's own address.
 pub(crate) fn start(
     config: (Rules, Alerting),
-    url: &str,
+    (url, reloader): (&str, Reloader),
     judged: Judged,
     stop: &CancellationToken,
 ) -> anyhow::Result<Started> {
@@ -143,8 +143,7 @@ pub(crate) fn start(
     let desk = Arc::new(Desk {
         rules: ruler.rules(),
         monitors,
-        patterns: rules.files,
-        own: rules.own,
+        reloader,
         files,
         carriers,
     });
@@ -171,8 +170,8 @@ async fn reload_when_told(desk: Arc<Desk>, stop: CancellationToken) {
         let desk = Arc::clone(&desk);
         let reloaded = spawn_blocking(move || mainstay_server::Rules::reload(&*desk)).await;
         match reloaded {
-            Ok(Ok(())) => tracing::info!("rule files read again"),
-            Ok(Err(wrong)) => tracing::error!("the rules stay as they were: {wrong}"),
+            Ok(Ok(())) => tracing::info!("jobs and rule files read again"),
+            Ok(Err(wrong)) => tracing::error!("everything stays as it was: {wrong}"),
             Err(error) => tracing::error!(%error, "reading rule files died"),
         }
     }
@@ -277,7 +276,13 @@ impl mainstay_server::Rules for Desk {
     }
 
     fn reload(&self) -> Result<(), String> {
-        let files = all(&self.patterns, self.own).map_err(|error| format!("{error:#}"))?;
+        let reread = || {
+            let config = self.reloader.read()?;
+            let files = all(&config.rules().files, config.rules().own)?;
+            anyhow::Ok((config, files))
+        };
+        let (config, files) = reread().map_err(|error| format!("{error:#}"))?;
+        self.reloader.take(config);
         self.files.send_replace(files);
         Ok(())
     }

@@ -155,7 +155,10 @@ pub(crate) enum Command {
         what: Pointing<Listed>,
     },
     /// Who uses the most of something.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mainstay top series\n  mainstay top series --by metric"
+    )]
     Top(TopCommand),
     /// One resource with its history, or one instance with its evidence.
     #[command(

@@ -16,10 +16,7 @@ use mainstay_core::{
 };
 use mainstay_ekg::{
     Ekg,
-    adapter::{
-        Asking, Credentials, Discovery, Intake, Known, SampleRules, ScrapeConfig, Scraper, Target,
-        Writer,
-    },
+    adapter::{Asking, Credentials, Intake, Known, SampleRules, ScrapeConfig, Target, Writer},
     job::Job,
     otlp::OtlpSettings,
 };
@@ -34,7 +31,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::targets::Targets;
+use crate::{
+    jobs::{self, Scraping},
+    targets::Targets,
+};
 
 fn tenant(of: &TenantUse) -> Tenant {
     let refused = [
@@ -245,31 +245,46 @@ pub(crate) async fn open(folder: PathBuf) -> anyhow::Result<Head> {
     Ok(head)
 }
 
-/// Starts monitoring until `stop`: takes OTLP as it is set, scrapes the jobs with what they find, everything else with no target. An error names the
-/// job whose files of TLS cannot be read.
+/// How monitoring is set up.
+pub(crate) struct Setup {
+    /// What is scraped, as it changes.
+    pub(crate) jobs: watch::Receiver<Vec<Job>>,
+    /// How OTLP is taken.
+    pub(crate) otlp: OtlpSettings,
+    /// What those may who share the engine.
+    pub(crate) limits: Option<TenantLimits>,
+    /// How the server lets itself be scraped by itself.
+    pub(crate) itself: Option<Credentials>,
+}
+
+/// Starts monitoring until `stop`: scrapes the jobs with what they find, everything else with no target. An error names
+/// the job whose files of TLS cannot be read.
 pub(crate) fn start(
     mut head: Head,
     clock: &Arc<dyn Clock>,
-    (jobs, otlp, limits): (
-        impl IntoIterator<Item = Job>,
-        OtlpSettings,
-        Option<TenantLimits>,
-    ),
-    itself: Option<Credentials>,
+    setup: Setup,
     stop: &CancellationToken,
 ) -> anyhow::Result<Monitoring> {
+    let Setup {
+        jobs,
+        otlp,
+        limits,
+        itself,
+    } = setup;
     let tenants = limits.map(|it| head.limit_tenants(it)).unwrap_or_default();
     let ekg = Ekg::over(head.tsdb());
     let (writer, writing) = Writer::new(ekg.clone(), head, stop.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(writing);
     let known = Known::default();
+    let scraping = Scraping {
+        writer: writer.clone(),
+        clock: Arc::clone(clock),
+        known: known.clone(),
+    };
     let mut scrape = |config: ScrapeConfig| {
-        let pool = config.pool.clone();
-        let scraper = Scraper::new(writer.clone(), Arc::clone(clock), config, known.clone())
-            .with_context(|| format!("scrape job `{pool}`"))?;
         let (targets, followed) = watch::channel(Vec::new());
-        tasks.spawn(scraper.run(followed, stop.clone()));
+        tasks.spawn(scraping.scraper(config)?.run(followed, stop.clone()));
         anyhow::Ok(targets)
     };
     let own = |pool: &str, honor_labels| ScrapeConfig {
@@ -289,17 +304,8 @@ pub(crate) fn start(
         },
         ..own("mainstay-server", false)
     })?;
-    let mut discovering = Vec::new();
-    for job in jobs {
-        let targets = scrape(job.config().clone())?;
-        let name = job.name().to_owned();
-        let discovery = Discovery::new(job, known.pools.clone())
-            .with_context(|| format!("scrape job `{name}`, http_sd_configs"))?;
-        discovering.push(discovery.run(targets, stop.clone()));
-    }
-    for discovery in discovering {
-        tasks.spawn(discovery);
-    }
+    jobs::check(&jobs.borrow())?;
+    tasks.spawn(jobs::run(scraping, jobs, stop.clone()));
     let metadata = known.metadata.clone();
     let intake = Intake::new(writer.clone(), Arc::clone(clock), metadata, otlp);
     Ok(Monitoring {
@@ -333,6 +339,15 @@ mod tests {
     use super::*;
     use crate::targets::{Listening, targets};
 
+    fn nothing_to_scrape() -> Setup {
+        Setup {
+            jobs: watch::channel(Vec::new()).1,
+            otlp: OtlpSettings::default(),
+            limits: None,
+            itself: None,
+        }
+    }
+
     struct Wall;
 
     impl Clock for Wall {
@@ -364,14 +379,7 @@ mod tests {
         let stop = CancellationToken::new();
         let clock: Arc<dyn Clock> = Arc::new(Wall);
         let head = Head::new(HeadLimits::default());
-        let monitoring = start(
-            head,
-            &clock,
-            ([], OtlpSettings::default(), None),
-            None,
-            &stop,
-        )
-        .unwrap();
+        let monitoring = start(head, &clock, nothing_to_scrape(), &stop).unwrap();
         let mut sites = JoinSet::new();
         let shop = say("hits{version=\"claimed\"} 3\n", &mut sites).await;
         let router = say("routed{version=\"v1\",instance=\"shop-1\"} 4\n", &mut sites).await;

@@ -3,7 +3,13 @@
 //! Guarantees: a task that dies ends the process with failure; when told to end, requests under way may
 //! finish, and nothing is left running. Whoever does not lead answers, and moves nothing.
 
-use std::{future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use mainstay_change::freeze::Freeze;
@@ -35,11 +41,12 @@ use crate::{
     hubs::{Agents, Routers},
     itself::{OwnSecret, Vitals, WithItself},
     leading,
-    metrics::{self, Taking},
+    metrics::{self, Setup, Taking},
     monitors::Declarations,
     notify,
     ports::{Ports, SystemClock, new_change_id, now, unreadable},
     production::{Desk, Hands, Hubs, keep_observing, keep_scraping},
+    reload::Reloader,
 };
 
 /// Inputs that may wait for the walk of changes; a person's order beyond it is refused.
@@ -58,12 +65,13 @@ pub(crate) struct Running {
     store: Store,
 }
 
-/// Starts a server on `listen` that keeps its samples in `data_dir`; beyond loopback only where a token exists.
+/// Starts a server on `listen` that keeps its samples in `data_dir`; beyond loopback only where a token exists. The
+/// configuration's file, if there is one, held what is there beside it, and is read again when somebody asks for that.
 pub(crate) async fn start(
     store: Store,
     data_dir: &Path,
     listen: SocketAddr,
-    config: Config,
+    (config, reread): (Config, (Option<PathBuf>, Config)),
 ) -> anyhow::Result<Running> {
     let tokens = store.list_tokens(None, 1).await?;
     if !listen.ip().is_loopback() && tokens.is_empty() {
@@ -85,15 +93,15 @@ pub(crate) async fn start(
     for how in &config.otherwise {
         tracing::warn!("of the Prometheus's file, {how}");
     }
-    let jobs = config.scrape.into_jobs();
+    let (reloader, jobs) = Reloader::new(reread.0, reread.1);
     let itself = OwnSecret::new()?;
-    let mut monitoring = metrics::start(
-        head,
-        &clock,
-        (jobs, config.otlp, config.limits.tenants()),
-        (!open).then(|| itself.credentials()),
-        &stop,
-    )?;
+    let setup = Setup {
+        jobs,
+        otlp: config.otlp,
+        limits: config.limits.tenants(),
+        itself: (!open).then(|| itself.credentials()),
+    };
+    let mut monitoring = metrics::start(head, &clock, setup, &stop)?;
     let scraping = std::mem::take(&mut monitoring.tasks);
     let ekg = monitoring.ekg.clone();
     let intake = monitoring.intake.clone();
@@ -150,7 +158,7 @@ pub(crate) async fn start(
     tasks.spawn(metrics::watch(scraping, ending(&stop)));
     let rules = alerting::start(
         (config.rules, config.alerting),
-        &url,
+        (&url, reloader),
         alerting::Judged {
             ekg,
             writer: monitoring.writer.clone(),

@@ -20,7 +20,7 @@ use std::{fmt::Write as _, path::Path, sync::Arc};
 use mainstay_core::Span;
 
 use crate::{
-    adapter::{Asking, ListServer, SampleLimits, SampleRules, ScrapeConfig, Target},
+    adapter::{Asking, ListServer, SampleLimits, SampleRules, ScrapeConfig, Target, TlsError},
     relabel::{self, Rule, RuleError, Set},
 };
 use section::Auth;
@@ -214,6 +214,15 @@ impl Job {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.section.job_name
+    }
+
+    /// Whether TLS can be spoken as it wants, with its targets and with the servers that list them.
+    pub fn check_tls(&self) -> Result<(), TlsError> {
+        self.config.tls.client()?;
+        for server in &self.servers {
+            server.tls.client()?;
+        }
+        Ok(())
     }
 
     /// How its targets are scraped.

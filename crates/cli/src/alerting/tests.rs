@@ -81,7 +81,12 @@ async fn a_firing_alert_reaches_an_alertmanager_and_a_wrong_reload_changes_nothi
         catalog: Arc::new(NothingDeclared),
         clock: Arc::new(SystemClock),
     };
-    let started = start(config, url, judged, &stop).unwrap();
+    let began = crate::config::Config {
+        rules: config.0.clone(),
+        ..crate::config::Config::default()
+    };
+    let (reloader, _jobs) = Reloader::new(None, began);
+    let started = start(config, (url, reloader), judged, &stop).unwrap();
     let now: Time = SystemClock.now();
     let sample = NewSample {
         labels: Labels::from_pairs([("__name__", "load"), ("host", "a")]).unwrap(),

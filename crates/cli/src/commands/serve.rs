@@ -10,6 +10,7 @@ pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
         .map(Config::read)
         .transpose()?
         .unwrap_or_default();
+    let read = config.clone();
     if let Some(asked) = args.otlp_listen {
         config.server.otlp_listen = Some(asked.0);
     }
@@ -18,7 +19,8 @@ pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
         None => ports::open_data_dir(&args.data_dir).await?,
     };
     let listen = args.listen.unwrap_or(config.server.listen);
-    let running = platform::start(store, &args.data_dir, listen, config).await?;
+    let running =
+        platform::start(store, &args.data_dir, listen, (config, (args.config, read))).await?;
     tracing::info!("listening on http://{}", running.address);
     running.until(ending::told(args.leash)).await
 }

@@ -68,6 +68,11 @@ impl Pools {
         }
     }
 
+    /// There is no such pool any more.
+    pub fn forget(&self, pool: &str) {
+        self.lock().remove(pool);
+    }
+
     /// What relabeling dropped from `pool`.
     pub fn drop_targets(&self, pool: &str, mut dropped: Vec<Set>) {
         let mut pools = self.lock();

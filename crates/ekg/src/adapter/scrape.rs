@@ -120,7 +120,8 @@ impl Scraper {
         })
     }
 
-    /// Follows the set of targets until `stop`; if nobody can change the set any more, it stays as it is.
+    /// Follows the set of targets until `stop`; if nobody can change the set any more, it stays as it is, and where it
+    /// is empty there is nothing left to do.
     pub async fn run(self, mut targets: watch::Receiver<Vec<Target>>, stop: CancellationToken) {
         let scraper = Arc::new(self);
         let mut followed: BTreeMap<Key, CancellationToken> = BTreeMap::new();
@@ -144,6 +145,9 @@ impl Scraper {
                         gone
                     });
                 }
+            }
+            if !open && followed.is_empty() && tasks.is_empty() {
+                break;
             }
             tokio::select! {
                 biased;

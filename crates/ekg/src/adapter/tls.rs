@@ -73,7 +73,7 @@ impl Tls {
     }
 
     /// A client that speaks HTTP, and HTTPS in this way.
-    pub(super) fn client(&self) -> Result<HttpClient, TlsError> {
+    pub(crate) fn client(&self) -> Result<HttpClient, TlsError> {
         let builder = HttpsConnectorBuilder::new()
             .with_tls_config(self.config()?)
             .https_or_http();

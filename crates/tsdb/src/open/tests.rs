@@ -448,16 +448,21 @@ fn parts_are_merged_tier_by_tier_and_go_when_they_are_too_old() {
             hour_ms: 30,
             day_ms: 120,
         },
-        retention_ms: 200,
         ..short()
     };
-    let mut head = with_generations(&disk, options, 25);
+    let head = with_generations(&disk, options, 25);
     let view = head.tsdb().view();
     let tiers: Vec<_> = view.parts.iter().map(|part| part.meta().tier).collect();
     assert_eq!(tiers, [Tier::Day, Tier::Day, Tier::Generation]);
     let samples = all(&head);
     assert_eq!(samples.len(), 250);
-    drop(view);
+    drop((view, head));
+    // Only now: parts that wait for their merge would go by themselves.
+    let options = Options {
+        retention_ms: 200,
+        ..options
+    };
+    let (mut head, _) = open(disk.clone(), options).unwrap();
     for at in (250..400).step_by(10) {
         head.append(&labels(0), at, 0.0).unwrap();
         head.tend(at + 10);
