@@ -328,6 +328,11 @@ impl mainstay_server::Rules for Desk {
                 rules.turns,
             ),
             counter(
+                "mainstay_rule_whole_evaluations_total",
+                "Alerts without an incremental form evaluated because samples arrived.",
+                rules.whole,
+            ),
+            counter(
                 "mainstay_rule_live_rereads_total",
                 "Times that streamed rules had missed samples and read again what is stored.",
                 rules.reread,

@@ -231,7 +231,7 @@ impl Expr {
     }
 
     /// The nodes right below.
-    pub(crate) fn children(&self) -> Vec<&Self> {
+    pub fn children(&self) -> Vec<&Self> {
         match &self.kind {
             ExprKind::Number { .. }
             | ExprKind::String(_)

@@ -27,6 +27,9 @@ pub mod monitor;
 pub mod stream;
 mod template;
 mod unit;
+mod watched;
+mod way;
+mod whole;
 
 pub use alert::{Alert, AlertState, Alerts, RESOLVED_KEPT};
 pub use backtest::{Firing, Steps, backtest};
@@ -36,3 +39,6 @@ pub use group::{Evaluation, GroupRun, RuleError, RuleRun, Sample, Source};
 pub use live::{Around, LiveGroup, Slots};
 pub use template::{Template, TemplateError};
 pub use unit::{Missed, Tested, UnitFile};
+pub use watched::Watched;
+pub use way::{Still, Way};
+pub use whole::{REST_MIN, REST_TIMES, WholeGroup};

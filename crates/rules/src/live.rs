@@ -27,6 +27,19 @@ pub struct Around<'a> {
     pub source: &'a Arc<dyn Source>,
 }
 
+impl<'a> Around<'a> {
+    /// What an evaluation at `now` knows, in a group that looks `query_offset` behind the clock.
+    pub(crate) fn context(self, now: Time, query_offset: Span, limit: usize) -> Context<'a> {
+        Context {
+            now,
+            at_ms: (now - query_offset).millis(),
+            limit,
+            external: self.external,
+            source: self.source,
+        }
+    }
+}
+
 /// Where the samples of a series go.
 pub type Slots = Vec<(usize, Vec<Slot>)>;
 
@@ -167,13 +180,7 @@ impl LiveGroup {
     }
 
     fn context<'a>(&self, now: Time, around: Around<'a>) -> Context<'a> {
-        Context {
-            now,
-            at_ms: (now - self.query_offset).millis(),
-            limit: self.limit,
-            external: around.external,
-            source: around.source,
-        }
+        around.context(now, self.query_offset, self.limit)
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use mainstay_promql::{MatchOp, Matcher};
 use mainstay_tsdb::Labels;
 use tokio::sync::mpsc;
 
@@ -28,6 +29,17 @@ pub(crate) struct Arrival {
 
 /// Names of the metrics that somebody wants to hear of; none for all.
 pub(crate) type Wanted = Option<BTreeSet<String>>;
+
+/// The metrics that selectors name; all where one names none.
+pub(crate) fn wanted<'a>(selectors: impl Iterator<Item = &'a [Matcher]>) -> Wanted {
+    let names = selectors.map(|matchers| {
+        let named = matchers.iter().find(|it| {
+            it.name == mainstay_tsdb::METRIC_NAME && it.op == MatchOp::Equal && !it.value.is_empty()
+        });
+        named.map(|it| it.value.clone())
+    });
+    names.collect()
+}
 
 #[derive(Debug)]
 struct Subscriber {

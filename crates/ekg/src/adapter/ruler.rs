@@ -1,11 +1,13 @@
 //! What evaluates rules: each group in its own rhythm, its rules one after another, and those that have an
-//! incremental form whenever a sample comes.
+//! incremental form, and every alert, when a sample comes that they select.
 //!
 //! Guarantees: what a rule records can be queried by the rules after it; evaluations of one group never
 //! overlap, and one that comes too late is left out and counted, never caught up; a rule that stays as it was
 //! when the files change keeps its alerts. It never sends an alert itself: that is what [`AlertSink`] is for.
 
 mod live;
+mod moved;
+mod whole;
 
 use std::{
     collections::BTreeMap,
@@ -18,20 +20,20 @@ use std::{
 };
 
 use mainstay_core::{Span, Time, ports::Clock};
-use mainstay_promql::{Error, Query, QueryResult};
+use mainstay_promql::{EngineOptions, Error, Query, QueryResult};
 use mainstay_rules::{
     Alert, Alerts, Evaluation, External, GroupRun, RuleFile, RuleRun, Sample, Source,
 };
 use mainstay_tsdb::{Labels, stale_marker};
 use serde_json::Value;
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     task::{JoinSet, spawn_blocking},
     time::{Instant, MissedTickBehavior, interval_at},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::live::Live;
+use self::moved::Movers;
 use super::{NewSample, Writer};
 use crate::{
     Ekg, Refusals,
@@ -98,6 +100,7 @@ struct Board {
     missed: AtomicU64,
     refused: AtomicU64,
     turns: AtomicU64,
+    whole: AtomicU64,
     reread: AtomicU64,
 }
 
@@ -118,6 +121,8 @@ pub struct RuleCounts {
     pub refused: u64,
     /// Times that samples, or the time, moved the live rules of a group.
     pub turns: u64,
+    /// Alerts without an incremental form that were evaluated because samples arrived, or a wait ran out.
+    pub whole: u64,
     /// Times that live rules had missed samples and read again what is stored.
     pub reread: u64,
 }
@@ -142,6 +147,7 @@ impl Rules {
             missed: count(&self.0.missed),
             refused: count(&self.0.refused),
             turns: count(&self.0.turns),
+            whole: count(&self.0.whole),
             reread: count(&self.0.reread),
         }
     }
@@ -158,12 +164,12 @@ impl Rules {
             .insert(key, Arc::new(seen));
     }
 
-    /// What a round of the group found; what its live rules tell themselves stays.
-    fn show_round(&self, key: &Key, mut seen: GroupSeen, live: &Live) {
+    /// What a round of the group found; what its moving rules tell themselves stays.
+    fn show_round(&self, key: &Key, mut seen: GroupSeen, movers: &Movers) {
         let mut groups = self.0.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        for place in live.places() {
-            let told = groups.get(key).and_then(|it| it.run.rules.get(*place));
-            if let (Some(told), Some(own)) = (told, seen.run.rules.get_mut(*place)) {
+        for place in movers.places() {
+            let told = groups.get(key).and_then(|it| it.run.rules.get(place));
+            if let (Some(told), Some(own)) = (told, seen.run.rules.get_mut(place)) {
                 own.clone_from(told);
             }
         }
@@ -201,6 +207,8 @@ pub struct Ruler {
     sink: Arc<dyn AlertSink>,
     config: Arc<RulerConfig>,
     board: Rules,
+    /// Turns of rules that are evaluated as a whole.
+    at_once: Arc<Semaphore>,
 }
 
 impl Ruler {
@@ -220,6 +228,7 @@ impl Ruler {
             sink,
             config: Arc::new(config),
             board: Rules::default(),
+            at_once: Arc::new(Semaphore::new(whole::AT_ONCE)),
         }
     }
 
@@ -299,30 +308,30 @@ impl Ruler {
             group = self.restored(group).await;
         }
         self.board.show(key(&group), seen(&group, None, Vec::new()));
-        let live = Live::start(&self, &group, stop.clone()).await;
+        let movers = Movers::start(&self, &group, &stop).await;
         let period = group.interval.duration().max(Duration::from_millis(1));
         let mut ticks = interval_at(Instant::now() + first_delay(&group), period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let began = Instant::now();
-            group = self.round(group, &live).await;
+            group = self.round(group, &movers).await;
             let late = began.elapsed().as_millis() / period.as_millis().max(1);
             let missed = u64::try_from(late).unwrap_or(u64::MAX);
             self.board.0.missed.fetch_add(missed, Ordering::Relaxed);
         }
-        live.end(&mut group).await;
+        movers.end(&mut group).await;
         group
     }
 
     /// Evaluates the whole group once.
-    async fn round(&self, mut group: GroupRun, live: &Live) -> GroupRun {
+    async fn round(&self, mut group: GroupRun, movers: &Movers) -> GroupRun {
         let now = self.clock.now();
         let mut took = Vec::with_capacity(group.rules.len());
         for at in 0..group.rules.len() {
             let began = Instant::now();
             let evaluation;
-            if let Some(live) = live.tick(&mut group, at, now).await {
-                evaluation = live;
+            if let Some(moved) = movers.tick(&mut group, at, now).await {
+                evaluation = moved;
             } else {
                 (group, evaluation) = self.evaluated(group, at, now).await;
             }
@@ -336,7 +345,7 @@ impl Ruler {
             took.push(began.elapsed());
         }
         let seen = seen(&group, Some(now), took);
-        self.board.show_round(&key(&group), seen, live);
+        self.board.show_round(&key(&group), seen, movers);
         group
     }
 
@@ -422,6 +431,12 @@ pub(super) fn due(alerts: &mut Alerts, interval: Span, expr: &str, now: Time) ->
         alert,
     })
     .collect()
+}
+
+/// How long samples count as current.
+fn lookback() -> Span {
+    let lookback_ms = EngineOptions::default().lookback_ms;
+    Span::from_millis(u64::try_from(lookback_ms).unwrap_or_default())
 }
 
 fn key(group: &GroupRun) -> Key {

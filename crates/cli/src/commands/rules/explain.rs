@@ -1,4 +1,5 @@
-//! `rules explain`: which rules move with their samples, which are evaluated at intervals and why.
+//! `rules explain`: which rules move with their samples, which are evaluated as a whole when samples arrive, or at
+//! intervals, and why.
 //!
 //! Guarantees: without a server; what it says of a rule is what a server does with it.
 
@@ -7,8 +8,8 @@ use std::path::{Path, PathBuf};
 use mainstay_core::Span;
 use mainstay_promql::EngineOptions;
 use mainstay_rules::{
-    Kind, Rule,
-    stream::{Holding, Stream, Uncompiled},
+    Kind, Rule, Way,
+    stream::{Holding, Uncompiled},
 };
 use serde_json::{Value, json};
 
@@ -48,6 +49,7 @@ fn explained(path: &Path) -> anyhow::Result<Vec<Value>> {
 
 fn explained_rule(rule: &Rule) -> Value {
     let lookback_ms = EngineOptions::default().lookback_ms;
+    let lookback = Span::from_millis(u64::try_from(lookback_ms).unwrap_or_default());
     let text = rule.query.text();
     let mut told = json!({
         "rule": rule.name(),
@@ -58,15 +60,23 @@ fn explained_rule(rule: &Rule) -> Value {
         "line": rule.line,
         "query": text,
     });
-    match Stream::compile(&rule.query, lookback_ms, 0) {
-        Ok(stream) => {
-            told["streamed"] = true.into();
+    let way = Way::of(rule, lookback);
+    told["streamed"] = matches!(way, Way::Streamed(_)).into();
+    told["moves"] = match &way {
+        Way::Streamed(_) => "with-each-sample",
+        Way::Whole { .. } => "when-samples-arrive",
+        Way::Ticked { .. } => "at-intervals",
+    }
+    .into();
+    match way {
+        Way::Streamed(stream) => {
             told["drifts"] = stream.drifts().into();
             told["holds"] = stream.holdings().map(|it| held(&it, text)).collect();
         }
-        Err(error) => {
-            told["streamed"] = false.into();
+        Way::Whole { why: error, .. } => told["why"] = why(&error, text),
+        Way::Ticked { why: error, still } => {
             told["why"] = why(&error, text);
+            told["still"] = still.to_string().into();
         }
     }
     told
@@ -90,9 +100,10 @@ fn why(error: &Uncompiled, text: &str) -> Value {
 }
 
 fn row(told: &Value) -> Vec<String> {
-    let moves = match (told["streamed"].as_bool(), told["type"].as_str()) {
-        (Some(true), Some("alerting")) => "with each sample",
-        (Some(true), _) => "with each sample, written at intervals",
+    let moves = match (told["moves"].as_str(), told["type"].as_str()) {
+        (Some("with-each-sample"), Some("alerting")) => "with each sample",
+        (Some("with-each-sample"), _) => "with each sample, written at intervals",
+        (Some("when-samples-arrive"), _) => "as a whole, when samples arrive",
         (_, _) => "at intervals",
     };
     let holds = told["holds"].as_array().into_iter().flatten().map(|it| {
@@ -112,6 +123,9 @@ fn row(told: &Value) -> Vec<String> {
             output::cell(told, "/why/reason"),
         );
         says.push(format!("{at}: {reason}"));
+    }
+    if told["still"].is_string() {
+        says.push(output::cell(told, "/still"));
     }
     vec![
         output::cell(told, "/group"),

@@ -5,25 +5,24 @@
 //! together in the next one; a turn of more than [`LONG`] is followed by a rest as long, at most [`REST_MAX`]. One that
 //! missed samples reads again what is stored, and counts it. Never computes on a thread that others wait for.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
 
 use mainstay_core::{Span, Time};
-use mainstay_promql::{EngineOptions, MatchOp, Matcher};
-use mainstay_rules::{Around, Evaluation, GroupRun, LiveGroup, RuleRun, Slots};
+use mainstay_promql::Matcher;
+use mainstay_rules::{Around, GroupRun, LiveGroup, Slots};
 use mainstay_tsdb::Labels;
 use tokio::{
-    sync::{mpsc, oneshot},
-    task::{JoinHandle, spawn_blocking},
+    sync::mpsc,
+    task::spawn_blocking,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Key, Ruler};
-use crate::adapter::feed::{Arrival, Subscription, Wanted};
+use super::{
+    Key, Ruler,
+    moved::{Moved, Tick},
+};
+use crate::adapter::feed::{Arrival, Subscription, wanted};
 
 /// Turns that are shorter need no rest: they cost what their samples cost.
 const LONG: Duration = Duration::from_millis(20);
@@ -36,67 +35,15 @@ const STRANGERS_MAX: usize = 100_000;
 /// How long nothing wakes it, at most.
 const IDLE: Duration = Duration::from_hours(1);
 
-/// A rule that is to be evaluated as its group's interval wants it.
-struct Tick {
-    place: usize,
-    now: Time,
-    reply: oneshot::Sender<(Evaluation, RuleRun)>,
-}
-
-/// The live rules of a group, for who evaluates the group.
-pub(super) struct Live {
-    places: BTreeSet<usize>,
-    ticks: mpsc::Sender<Tick>,
-    task: JoinHandle<LiveGroup>,
-}
-
-impl Live {
-    /// Begins to follow the samples that the group's rules hang on.
-    pub(super) async fn start(ruler: &Ruler, group: &GroupRun, stop: CancellationToken) -> Self {
-        let follower = Follower::open(ruler, group).await;
-        let places = follower.rules.group.places().collect();
-        let (ticks, asked) = mpsc::channel(1);
-        let task = tokio::spawn(follower.follow(asked, stop));
-        Self {
-            places,
-            ticks,
-            task,
-        }
-    }
-
-    /// Evaluates a rule if it is one of these; the group's copy of what is known of it follows.
-    pub(super) async fn tick(
-        &self,
-        group: &mut GroupRun,
-        place: usize,
-        now: Time,
-    ) -> Option<Evaluation> {
-        if !self.places.contains(&place) {
-            return None;
-        }
-        let (reply, answer) = oneshot::channel();
-        let tick = Tick { place, now, reply };
-        self.ticks.send(tick).await.ok()?;
-        let (evaluation, known) = answer.await.ok()?;
-        if let Some(run) = group.rules.get_mut(place) {
-            *run = known;
-        }
-        Some(evaluation)
-    }
-
-    /// The rules' places in the group.
-    pub(super) fn places(&self) -> &BTreeSet<usize> {
-        &self.places
-    }
-
-    /// Waits for its end, which `stop` brings; what is known goes back to the group.
-    pub(super) async fn end(self, group: &mut GroupRun) {
-        drop(self.ticks);
-        match self.task.await {
-            Ok(live) => live.give_back(group),
-            Err(error) => tracing::error!(%error, group = group.name, "live rules died"),
-        }
-    }
+/// Begins to follow the samples that the group's rules hang on.
+pub(super) async fn start(
+    ruler: &Ruler,
+    group: &GroupRun,
+    stop: CancellationToken,
+) -> Moved<LiveGroup> {
+    let follower = Follower::open(ruler, group).await;
+    let places = follower.rules.group.places().collect();
+    Moved::new(places, |asked| follower.follow(asked, stop))
 }
 
 /// Rules, and where the samples of each series go.
@@ -176,11 +123,10 @@ struct Follower {
 impl Follower {
     async fn open(ruler: &Ruler, group: &GroupRun) -> Self {
         let now = ruler.clock.now();
-        let lookback_ms = EngineOptions::default().lookback_ms;
-        let lookback = Span::from_millis(u64::try_from(lookback_ms).unwrap_or_default());
-        let live = LiveGroup::of(group, lookback, now);
+        let live = LiveGroup::of(group, super::lookback(), now);
         // What is accepted meanwhile is both stored and told, and taken once.
-        let subscription = ruler.ekg.feed.subscribe(wanted(&live));
+        let selections = live.selections().into_iter().map(|(matchers, _)| matchers);
+        let subscription = ruler.ekg.feed.subscribe(wanted(selections));
         let follower = Self {
             ruler: ruler.clone(),
             key: super::key(group),
@@ -331,16 +277,4 @@ impl Follower {
         task.await
             .unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
     }
-}
-
-/// The metrics that the rules name; all where one names none.
-fn wanted(live: &LiveGroup) -> Wanted {
-    let selections = live.selections();
-    let names = selections.iter().map(|(matchers, _)| {
-        let named = matchers.iter().find(|it| {
-            it.name == mainstay_tsdb::METRIC_NAME && it.op == MatchOp::Equal && !it.value.is_empty()
-        });
-        named.map(|it| it.value.clone())
-    });
-    names.collect()
 }

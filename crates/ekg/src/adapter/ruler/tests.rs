@@ -141,11 +141,20 @@ async fn an_alert_over_a_recorded_series_is_told_and_its_end_too() {
 
 #[tokio::test]
 async fn an_alert_begins_with_its_sample_however_long_the_groups_interval() {
-    let mut stage = Stage::open(file("load > 3"), Vec::new()).await;
+    begins_with_its_sample("load > 3", 0).await;
+}
+
+#[tokio::test]
+async fn an_alert_without_an_incremental_form_begins_with_its_sample_too() {
+    begins_with_its_sample("topk(1, load) > 3", 2).await;
+}
+
+async fn begins_with_its_sample(expr: &str, evaluated: u64) {
+    let mut stage = Stage::open(file(expr), Vec::new()).await;
     stage
         .until_seen(|groups| groups[0]["rules"][1]["health"] == "ok")
         .await;
-    let slow = RuleFile::parse(&text("load > 3").replace("10ms", "3000h")).unwrap();
+    let slow = RuleFile::parse(&text(expr).replace("10ms", "3000h")).unwrap();
     stage.files.send(vec![("f.yml".to_owned(), slow)]).unwrap();
     stage
         .until_seen(|groups| groups[0]["interval"] == 3_000.0 * 3_600.0)
@@ -158,7 +167,9 @@ async fn an_alert_begins_with_its_sample_however_long_the_groups_interval() {
         let told_at = stage.clock.now();
         until(|| stage.clock.now() > told_at).await;
     }
-    assert_eq!(stage.rules.counts().evaluations, rounds);
+    let counts = stage.rules.counts();
+    assert_eq!(counts.evaluations, rounds);
+    assert!(counts.whole >= evaluated, "{counts:?}");
     stage.close().await;
 }
 
