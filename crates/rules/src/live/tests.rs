@@ -102,6 +102,32 @@ fn a_series_that_comes_no_more_ends_its_alert_by_itself() {
 }
 
 #[test]
+fn each_host_that_stops_reporting_has_its_own_alert_without_any_being_listed() {
+    let mut stage = Stage::of(
+        "  - {alert: Silent, expr: 'group by (host) (last_over_time(load[1h])) unless group by (host) (load)'}\n",
+    );
+    stage.tick(0);
+    for (host, at_ms) in [("a", 1_000), ("b", 2_000)] {
+        stage.take(host, at_ms, 1.0);
+        assert_eq!(stage.turn(at_ms), []);
+    }
+    // `a` goes silent, `b` ends with a marker, `c` comes only now.
+    stage.take("b", 200_000, f64::from_bits(0x7ff0_0000_0000_0002));
+    let b = ("b".to_owned(), AlertState::Firing);
+    assert_eq!(stage.turn(200_000), std::slice::from_ref(&b));
+    stage.take("c", 250_000, 1.0);
+    let mut now = 250_000;
+    while stage.turn(now).len() == 1 {
+        now = stage.live.wake_at().unwrap().millis();
+    }
+    let a = ("a".to_owned(), AlertState::Firing);
+    assert_eq!((now, stage.states()), (301_000, vec![a.clone(), b]));
+    stage.take("b", 302_000, 1.0);
+    let b = ("b".to_owned(), AlertState::Resolved);
+    assert_eq!(stage.turn(302_000), [a, b]);
+}
+
+#[test]
 fn a_store_that_fills_is_not_taken_for_absence() {
     let mut stage = Stage::of("  - {alert: Few, expr: count(load) < 2}\n");
     stage.take("a", 1_000, 1.0);
