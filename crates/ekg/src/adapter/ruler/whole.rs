@@ -35,10 +35,14 @@ const IDLE: Duration = Duration::from_hours(1);
 
 /// Begins to follow the samples that the group's alerts select.
 pub(super) fn start(ruler: &Ruler, group: &GroupRun, stop: CancellationToken) -> Moved<WholeGroup> {
-    let whole = WholeGroup::of(group, super::lookback(), ruler.clock.now());
+    let now = ruler.clock.now();
+    let mut whole = WholeGroup::of(group, super::lookback(), now);
     let places = whole.places().collect();
+    let subscription = ruler.ekg.feed.subscribe(wanted(whole.selectors()));
+    // Nobody told what came before.
+    whole.take_all(now);
     let follower = Follower {
-        subscription: ruler.ekg.feed.subscribe(wanted(whole.selectors())),
+        subscription,
         ruler: ruler.clone(),
         key: super::key(group),
         interval: group.interval,
