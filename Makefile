@@ -10,7 +10,7 @@ help:
 	@echo "make test   unit, property and end-to-end tests, then the examples in the docs"
 	@echo "make check  formatting, lints, the tidy rules and spelling"
 	@echo "make bench  the benchmarks, against their budgets"
-	@echo "make soak   simulation seeds, until stopped"
+	@echo "make soak   200 kills of a server under load, then simulation seeds until stopped"
 
 run:
 	$(CARGO) build --profile dev --package mainstay --package mainstay-site
@@ -38,4 +38,5 @@ bench:
 	$(CARGO) xtask bench
 
 soak:
+	$(CARGO) xtask crash --kills 200
 	$(CARGO) xtask sim --forever

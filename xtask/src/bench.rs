@@ -84,7 +84,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
         let said = match program {
             Program::Example(package, example) => measured(package, example, None),
             Program::WithServer(package, example) => {
-                server().and_then(|binary| measured(package, example, Some(&binary)))
+                server("release").and_then(|binary| measured(package, example, Some(&binary)))
             }
             Program::Scenarios => scenario::play(),
         };
@@ -109,17 +109,23 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Builds the server, in release; where it is.
-fn server() -> anyhow::Result<PathBuf> {
+/// Builds the server in a profile, with the features that the whole workspace gives it; where it is.
+pub(crate) fn server(profile: &str) -> anyhow::Result<PathBuf> {
     let built = Command::new("cargo")
-        .args(["build", "--quiet", "--release", "--package", "mainstay"])
+        .args(["build", "--quiet", "--workspace", "--bin", "mainstay"])
+        .args(["--profile", profile])
         .status()
         .context("cannot run cargo")?;
     ensure!(built.success(), "mainstay does not build");
     let own = std::env::current_exe().context("this program has no path")?;
     let target = own.parent().and_then(Path::parent);
     let target = target.context("this program is in no target directory")?;
-    Ok(target.join("release/mainstay"))
+    let folder = if profile == "dev" {
+        "debug"
+    } else {
+        profile
+    };
+    Ok(target.join(folder).join("mainstay"))
 }
 
 /// What an example says, printed as it says it.

@@ -3,6 +3,7 @@
 //! A task reads the tree and reports; none of them edits a file. Example: `cargo xtask tidy`.
 
 mod bench;
+mod crash;
 mod sim;
 mod tidy;
 
@@ -24,6 +25,8 @@ enum Task {
     Tidy,
     /// Run the benchmarks in release.
     Bench(bench::Bench),
+    /// Kill a real server under load, again and again, and ask for every acknowledged sample.
+    Crash(crash::Crash),
     /// Run simulated worlds from seeds.
     Sim(sim::Sim),
 }
@@ -32,6 +35,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().task {
         Task::Tidy => tidy::run(),
         Task::Bench(bench) => bench::run(&bench),
+        Task::Crash(crash) => crash::run(&crash),
         Task::Sim(sim) => Ok(sim::run(&sim)),
     }
 }

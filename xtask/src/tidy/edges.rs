@@ -11,8 +11,10 @@ use super::workspace::{Kind, Member};
 
 /// The list, relative to the workspace's root.
 pub(super) const FILE: &str = "xtask/edges.txt";
-/// Rooms that `*` does not cover: neither belongs in what operators run.
-const OUTSIDE_WILDCARD: [&str; 2] = ["sim", "site"];
+/// Rooms that `*` does not cover: none belongs in what operators run …
+const OUTSIDE_WILDCARD: [&str; 3] = ["sim", "site", "siege"];
+/// … and on these not even a test may lean.
+const APART: [&str; 2] = ["sim", "site"];
 
 enum Allowed {
     AllButTests,
@@ -68,9 +70,8 @@ pub(super) fn check(members: &[Member], list: &str) -> Vec<Finding> {
         for dependency in &member.dependencies {
             let target = room(&dependency.name);
             let is_room = members.iter().any(|other| other.name == dependency.name);
-            let exempt = dependency.kind == Some(Kind::Dev)
-                && from != "site"
-                && !OUTSIDE_WILDCARD.contains(&target);
+            let exempt =
+                dependency.kind == Some(Kind::Dev) && from != "site" && !APART.contains(&target);
             if is_room && !exempt && !to.contains(target) {
                 findings.push(Finding::new(
                     member.manifest_path(),
