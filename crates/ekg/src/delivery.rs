@@ -10,9 +10,9 @@ use mainstay_tsdb::{Labels, METRIC_NAME};
 
 use crate::{
     Refusals,
-    adapter::NewSample,
     metadata::{Family, Metadata},
-    write::{Series, Sink},
+    parcel::Packing,
+    write::{Plain, Sample, Series, Sink},
 };
 
 /// How far ahead of the clock a sample may lie, as in Prometheus.
@@ -91,7 +91,7 @@ pub(crate) struct Delivery {
     now: Time,
     metadata: Metadata,
     /// What can be written.
-    pub(crate) samples: Vec<NewSample>,
+    pub(crate) samples: Packing,
     /// What can not.
     pub(crate) refused: Refused,
     /// Exemplars that were sent; none is kept.
@@ -104,7 +104,7 @@ impl Delivery {
         Self {
             now,
             metadata,
-            samples: Vec::new(),
+            samples: Packing::default(),
             refused: Refused::default(),
             exemplars: 0,
         }
@@ -117,7 +117,11 @@ impl Delivery {
 
     /// Whether a time may be written.
     pub(crate) fn in_time(&self, at_ms: i64) -> bool {
-        at_ms <= (self.now + AHEAD).millis()
+        at_ms <= self.newest_ms()
+    }
+
+    fn newest_ms(&self) -> i64 {
+        (self.now + AHEAD).millis()
     }
 
     fn refuse_series(&mut self, reason: &'static str, series: &Series<'_>, why: &str) {
@@ -129,6 +133,12 @@ impl Delivery {
 }
 
 impl Sink for Delivery {
+    fn bytes(&mut self, series: &[u8], at_most: usize) -> Option<usize> {
+        let newest_ms = self.newest_ms();
+        self.samples
+            .add_plain(Plain::new(series), newest_ms, at_most)
+    }
+
     fn series(&mut self, series: &Series<'_>) {
         self.exemplars += series.exemplars;
         self.refused
@@ -143,26 +153,26 @@ impl Sink for Delivery {
             return;
         }
         let labels = match Labels::from_pairs(series.labels.iter().copied()) {
-            Ok(labels) if labels.metric_name().is_some() => labels,
-            Ok(_) => return self.refuse_series("labels", series, "no metric name"),
+            Ok(labels) => labels,
             Err(error) => return self.refuse_series("labels", series, &error.to_string()),
         };
-        for sample in &series.samples {
-            if !self.in_time(sample.at_ms) {
-                self.refused.add("far-ahead", 1, || {
-                    let at = sample.at_ms;
-                    format!("{labels}: {at} ms is more than ten minutes ahead")
-                });
-                continue;
-            }
-            let young = |start: i64| {
-                (0..=BIRTH_WITHIN.millis() as i64).contains(&sample.at_ms.saturating_sub(start))
-            };
-            self.samples.push(NewSample {
-                labels: labels.clone(),
-                at_ms: sample.at_ms,
-                value: sample.value,
-                born_from_zero: sample.start_ms.is_some_and(young),
+        let newest_ms = self.newest_ms();
+        let in_time = |sample: &&Sample| sample.at_ms <= newest_ms;
+        let mut good = series.samples.iter().filter(in_time).peekable();
+        let born = good.peek().is_some_and(|first| {
+            let young = |age: i64| (0..=BIRTH_WITHIN.millis() as i64).contains(&age);
+            first
+                .start_ms
+                .is_some_and(|start| young(first.at_ms.saturating_sub(start)))
+        });
+        let points = good.map(|sample| (sample.at_ms, sample.value));
+        if !self.samples.add(&labels, points, born) {
+            return self.refuse_series("labels", series, "no metric name");
+        }
+        for early in series.samples.iter().filter(|it| !in_time(it)) {
+            self.refused.add("far-ahead", 1, || {
+                let at = early.at_ms;
+                format!("{labels}: {at} ms is more than ten minutes ahead")
             });
         }
     }

@@ -27,6 +27,7 @@ pub mod job;
 pub mod metadata;
 mod monitors;
 pub mod otlp;
+mod parcel;
 pub mod prometheus;
 pub mod protobuf;
 pub mod relabel;

@@ -12,10 +12,13 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod plain;
 mod v1;
 mod v2;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::RefCell};
+
+pub(crate) use plain::Plain;
 
 use crate::{
     metadata::{Family, Kind},
@@ -106,13 +109,36 @@ pub enum BodyError {
     Message(#[from] WireError),
 }
 
-/// The message in a body, unpacked.
-pub fn unpack(body: &[u8]) -> Result<Vec<u8>, BodyError> {
+/// Bytes that a thread keeps to unpack the next message into.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+
+thread_local! {
+    static UNPACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Unpacks the message in a body and lets `read` read it.
+pub fn unpacked<T>(
+    body: &[u8],
+    read: impl FnOnce(&[u8]) -> Result<T, WireError>,
+) -> Result<T, BodyError> {
     let bytes = snap::raw::decompress_len(body)?;
     if bytes > MESSAGE_BYTES_MAX {
         return Err(BodyError::TooLong { bytes });
     }
-    Ok(snap::raw::Decoder::new().decompress_vec(body)?)
+    // Taken out, so that one that is read within another does no harm.
+    let mut message = UNPACKED.take();
+    if message.len() < bytes {
+        message.resize(bytes, 0);
+    }
+    let unpacked = snap::raw::Decoder::new().decompress(body, &mut message);
+    let done = match unpacked {
+        Ok(length) => read(message.get(..length).unwrap_or_default()).map_err(BodyError::from),
+        Err(error) => Err(error.into()),
+    };
+    if message.len() <= KEPT_BYTES_MAX {
+        UNPACKED.set(message);
+    }
+    done
 }
 
 /// A sample of a series.
@@ -168,6 +194,12 @@ impl Series<'_> {
 
 /// Takes what a message says, in its order.
 pub trait Sink {
+    /// A series in its bytes, with up to `at_most` samples: how many it has, or nothing if it shall be read and handed
+    /// over as any other.
+    fn bytes(&mut self, series: &[u8], at_most: usize) -> Option<usize> {
+        let _ = (series, at_most);
+        None
+    }
     /// A series.
     fn series(&mut self, series: &Series<'_>);
     /// What a metric is.
@@ -205,6 +237,10 @@ fn sample(mut reader: Reader<'_>) -> Result<Sample, WireError> {
 struct Budget(usize);
 
 impl Budget {
+    fn left(&self) -> usize {
+        SAMPLES_MAX.saturating_sub(self.0)
+    }
+
     fn spend(&mut self, field: &Field<'_>) -> Result<(), WireError> {
         self.0 += 1;
         field.within(self.0, SAMPLES_MAX, "samples in one message")

@@ -17,10 +17,12 @@
 use std::sync::Arc;
 
 use mainstay_wal::Group;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     Acknowledge, AppendError, HeadLimits, Labels, NotDurable, STALE_MARKER_BITS, Tsdb,
     journal::{Ended, Journal},
+    keys::Key,
     labels::Pairs,
     memtable::{Last, Memtable},
     record::{Change, Kind, Recorder},
@@ -46,6 +48,17 @@ const COMMIT_EVERY_MS: i64 = 250;
 /// … and when they take so many bytes.
 const COMMIT_BYTES: usize = 1 << 20;
 
+/// Which series of a head it is, as long as its [numbering](Head::numbering) lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesNumber(u32);
+
+impl SeriesNumber {
+    /// A place in a table over all series.
+    pub fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Head {
@@ -56,6 +69,7 @@ pub struct Head {
     /// The series before the table was last left behind, to carry over what is remembered.
     before: Option<Roster>,
     generation: u32,
+    numbering: u32,
     /// Series written to in this generation.
     entered: usize,
     /// Counts how often the log was begun anew.
@@ -95,6 +109,7 @@ impl Head {
             roster,
             before: None,
             generation: 1,
+            numbering: 0,
             entered: 0,
             defining: 0,
             began_ms: None,
@@ -269,7 +284,11 @@ impl Head {
         born_ms: Option<i64>,
     ) -> Result<(), AppendError> {
         let id = self.series(labels, born_ms)?;
-        let bits = value.to_bits();
+        self.put_within(id, at_ms, value.to_bits())
+    }
+
+    /// Adds a sample of a series if whoever it belongs to may have more.
+    fn put_within(&mut self, id: u32, at_ms: i64, bits: u64) -> Result<(), AppendError> {
         let Some(gate) = &mut self.gate else {
             return self.put(id, at_ms, bits).map(|_| ());
         };
@@ -283,6 +302,53 @@ impl Head {
             gate.spend(tenant);
         }
         Ok(())
+    }
+
+    /// Adds a sample of the series that `key` names, which mostly is the one that came after `last` before: it is then
+    /// found without a hash. `born` as in [`Head::append_born_from_zero`]. Says which series it is, for
+    /// [`Head::append_next`] and as the `last` of what follows; any other number costs time, and nothing else.
+    pub fn append_keyed(
+        &mut self,
+        key: Key<'_>,
+        last: Option<SeriesNumber>,
+        (at_ms, value): (i64, f64),
+        born: bool,
+    ) -> Result<SeriesNumber, AppendError> {
+        let last = last.map(|last| last.0);
+        let expected = last.and_then(|last| self.roster.find_after(last, key.text()));
+        let id = if let Some(id) = expected {
+            id
+        } else {
+            let hash = xxh3_64(key.text().as_bytes());
+            let found = self.roster.find(hash, key.text());
+            let born_ms = born.then_some(at_ms);
+            let id = found.map_or_else(|| self.create(hash, key.text(), born_ms), Ok)?;
+            if let Some(last) = last {
+                self.roster.follow(last, id);
+            }
+            id
+        };
+        self.put_within(id, at_ms, value.to_bits())?;
+        Ok(SeriesNumber(id))
+    }
+
+    /// Adds one more sample of a series that was named since the head was last [tended](Head::tend).
+    pub fn append_next(
+        &mut self,
+        SeriesNumber(id): SeriesNumber,
+        (at_ms, value): (i64, f64),
+    ) -> Result<(), AppendError> {
+        self.put_within(id, at_ms, value.to_bits())
+    }
+
+    /// The labels of a series that was named since the head was last tended.
+    pub fn labels(&self, SeriesNumber(id): SeriesNumber) -> Option<&Labels> {
+        self.roster.table().get(id).map(|entry| &entry.labels)
+    }
+
+    /// Counts how often numbers of series have come to mean something else.
+    pub fn numbering(&self) -> u32 {
+        self.numbering
     }
 
     /// The number of a series, which is made if there is none.
@@ -447,6 +513,7 @@ impl Head {
             gate.begin();
         }
         let retired = if sparse {
+            self.numbering += 1;
             let roster = Roster::new(self.limits.max_series);
             let left = std::mem::replace(&mut self.roster, roster);
             self.before.replace(left)

@@ -25,11 +25,11 @@ pub struct HeadLimits {
 }
 
 impl Default for HeadLimits {
-    /// One million series; two hours without a disk; nothing late; a generation of five minutes or 16 million
+    /// Two million series; two hours without a disk; nothing late; a generation of five minutes or 16 million
     /// samples, of which four (1 GiB) may wait.
     fn default() -> Self {
         Self {
-            max_series: 1_000_000,
+            max_series: 2_000_000,
             max_labels: 64,
             max_label_bytes: 8 * 1024,
             retention_ms: 2 * 60 * 60 * 1000,

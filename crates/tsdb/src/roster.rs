@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) samples: u32,
     /// Whose it is.
     pub(crate) tenant: TenantId,
+    /// The series that came after it last time; mostly the one that was made after it.
+    pub(crate) next: u32,
 }
 
 impl State {
@@ -48,6 +50,7 @@ impl State {
             epoch: 0,
             samples: 0,
             tenant: TenantId::NOBODY,
+            next: u32::MAX,
         }
     }
 }
@@ -94,6 +97,21 @@ impl Roster {
         shard.find(hash, same).map(|slot| slot.id)
     }
 
+    /// The number of the series with these labels, if it is the one that followed `last` before: senders name theirs
+    /// in the same order each time, so labels are mostly compared once and hashed never.
+    pub(crate) fn find_after(&self, last: u32, key: &str) -> Option<u32> {
+        let next = self.state(last)?.next;
+        let entry = self.table.get(next)?;
+        (entry.labels.key() == key).then_some(next)
+    }
+
+    /// `next` came after `last`.
+    pub(crate) fn follow(&mut self, last: u32, next: u32) {
+        if let Some((state, _)) = self.remembered(last) {
+            state.next = next;
+        }
+    }
+
     /// Adds a series that is not there; `None` if there are as many as there may be.
     pub(crate) fn insert(&mut self, hash: u64, entry: Entry, state: State) -> Option<u32> {
         let id = self.table.push(entry)?;
@@ -103,8 +121,9 @@ impl Roster {
         if (id as usize).is_multiple_of(PIECE) {
             self.states.push(Vec::with_capacity(PIECE));
         }
+        let next = id.wrapping_add(1);
         if let Some(piece) = self.states.last_mut() {
-            piece.push(state);
+            piece.push(State { next, ..state });
         }
         Some(id)
     }

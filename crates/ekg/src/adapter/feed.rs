@@ -48,8 +48,13 @@ struct Subscriber {
     wanted: Wanted,
 }
 
+/// No edition of the board has this number.
+pub(crate) const NO_EDITION: u32 = 0;
+
 #[derive(Debug, Default)]
 struct Board {
+    /// Counts how often it changed what anybody wants to hear of.
+    edition: u32,
     subscribers: Vec<Subscriber>,
     by_name: BTreeMap<String, Vec<usize>>,
     of_all: Vec<usize>,
@@ -57,6 +62,7 @@ struct Board {
 
 impl Board {
     fn index(&mut self) {
+        self.edition += 1;
         self.by_name.clear();
         self.of_all.clear();
         for (at, subscriber) in self.subscribers.iter().enumerate() {
@@ -121,17 +127,25 @@ impl Feed {
 }
 
 impl Telling<'_> {
-    /// A sample of the batch was accepted.
-    pub(crate) fn accepted(&mut self, labels: &Labels, at_ms: i64, value: f64) {
+    /// What `accepted` said of a series holds as long as this stays.
+    pub(crate) fn edition(&self) -> u32 {
+        self.board.edition
+    }
+
+    /// A sample of the batch was accepted; whether anybody wants to hear of its series.
+    pub(crate) fn accepted(&mut self, labels: &Labels, at_ms: i64, value: f64) -> bool {
+        let mut heard = false;
         let name = labels.metric_name().unwrap_or_default();
         let named = self.board.by_name.get(name).into_iter().flatten();
         for at in named.chain(&self.board.of_all) {
+            heard = true;
             self.told[*at].push(Arrival {
                 labels: labels.clone(),
                 at_ms,
                 value,
             });
         }
+        heard
     }
 
     /// All of the batch can be queried.

@@ -21,11 +21,9 @@ use crate::{
     gzip::GzipError,
     metadata::Metadata,
     otlp::{self, Encoding, FrameError, OtlpSettings, Outcome, Status},
-    write::{BodyError, Protocol, decode, unpack},
+    write::{BodyError, Protocol, decode, unpacked},
 };
 
-/// Samples written at once, so that nobody else waits for the whole of a large request.
-const BATCH_SAMPLES: usize = 10_000;
 /// When a sender shall try again whose samples cannot be kept at the moment, in seconds.
 const NOT_DURABLE_RETRY_SECS: u64 = 1;
 /// When one that has sent more than its share.
@@ -191,16 +189,12 @@ impl Intake {
             exemplars,
             ..
         } = delivery;
-        let mut written = samples.len() as u64;
-        let mut rest = samples.into_iter();
+        let mut written = 0;
         // All are on their way before the first is waited for: they become durable together.
         let mut pending = Vec::new();
-        loop {
-            let batch: Vec<_> = rest.by_ref().take(BATCH_SAMPLES).collect();
-            if batch.is_empty() {
-                break;
-            }
-            pending.push(self.writer.append_durably(now, batch).await?);
+        for parcel in samples.finish() {
+            written += parcel.samples() as u64;
+            pending.push(self.writer.append_durably(now, parcel).await?);
         }
         for batch in pending {
             let more = batch.written().await?;
@@ -216,7 +210,7 @@ impl Intake {
 }
 
 fn read(protocol: Protocol, body: &[u8], mut delivery: Delivery) -> Result<Delivery, BodyError> {
-    decode(protocol, &unpack(body)?, &mut delivery)?;
+    unpacked(body, |message| decode(protocol, message, &mut delivery))?;
     Ok(delivery)
 }
 

@@ -9,15 +9,18 @@
 use std::{sync::PoisonError, time::Duration};
 
 use mainstay_core::Time;
-use mainstay_tsdb::{Head, Labels, NotDurable};
+use mainstay_tsdb::{Head, Labels, NotDurable, SeriesNumber};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::feed::Telling;
-use crate::{Ekg, Refusals};
+use super::feed::{NO_EDITION, Telling};
+use crate::{
+    Ekg, Refusals,
+    parcel::{Item, Parcel},
+};
 
 /// Batches that may wait; a scraper has one in flight for each target.
 const QUEUED_BATCHES: usize = 256;
@@ -61,9 +64,14 @@ impl Pending {
     }
 }
 
+enum Content {
+    Samples(Vec<NewSample>),
+    Parcel(Parcel),
+}
+
 struct Batch {
     now: Time,
-    samples: Vec<NewSample>,
+    content: Content,
     /// Whether it counts as written only once it is durable.
     durably: bool,
     written: Written,
@@ -95,28 +103,29 @@ impl Writer {
     /// Writes a batch gathered at `now`; returns what was refused of it once the rest can be queried. It becomes
     /// durable soon after, if the disk allows.
     pub async fn append(&self, now: Time, samples: Vec<NewSample>) -> Result<Refusals, WriteError> {
-        self.send(now, samples, false).await?.written().await
+        let content = Content::Samples(samples);
+        self.send(now, content, false).await?.written().await
     }
 
-    /// Sends a batch that counts as written once it is durable.
+    /// Sends what counts as written once it is durable.
     pub(crate) async fn append_durably(
         &self,
         now: Time,
-        samples: Vec<NewSample>,
+        parcel: Parcel,
     ) -> Result<Pending, WriteError> {
-        self.send(now, samples, true).await
+        self.send(now, Content::Parcel(parcel), true).await
     }
 
     async fn send(
         &self,
         now: Time,
-        samples: Vec<NewSample>,
+        content: Content,
         durably: bool,
     ) -> Result<Pending, WriteError> {
         let (written, pending) = oneshot::channel();
         let batch = Batch {
             now,
-            samples,
+            content,
             durably,
             written,
         };
@@ -138,6 +147,7 @@ async fn write(
     mut inbox: mpsc::Receiver<Batch>,
     stop: CancellationToken,
 ) {
+    let mut order = Order::default();
     while let Some(received) = stop.run_until_cancelled(timeout(IDLE, inbox.recv())).await {
         let batch = match received {
             Ok(Some(batch)) => batch,
@@ -151,11 +161,11 @@ async fn write(
             tracing::error!("the log of samples has died: so does monitoring");
             return;
         }
-        take(&ekg, &mut head, batch);
+        take(&ekg, &mut head, &mut order, batch);
     }
 }
 
-fn take(ekg: &Ekg, head: &mut Head, batch: Batch) {
+fn take(ekg: &Ekg, head: &mut Head, order: &mut Order, batch: Batch) {
     let now_ms = batch.now.millis();
     head.tend(now_ms);
     // Senders that no longer listen have been stopped; their samples are written all the same.
@@ -164,7 +174,10 @@ fn take(ekg: &Ekg, head: &mut Head, batch: Batch) {
             let _ = batch.written.send(Err(why));
         }
         Ok(()) | Err(_) => {
-            let refused = append(ekg, head, &batch.samples);
+            let refused = match &batch.content {
+                Content::Samples(samples) => append(ekg, head, samples),
+                Content::Parcel(parcel) => append_parcel(ekg, head, order, parcel),
+            };
             if batch.durably {
                 let written = batch.written;
                 head.commit(Box::new(move |durable| {
@@ -189,7 +202,9 @@ fn append(ekg: &Ekg, head: &mut Head, samples: &[NewSample]) -> Refusals {
         };
         match (appended, &mut telling) {
             (Err(error), _) => refused.count(&error),
-            (Ok(()), Some(it)) => it.accepted(&sample.labels, sample.at_ms, sample.value),
+            (Ok(()), Some(it)) => {
+                it.accepted(&sample.labels, sample.at_ms, sample.value);
+            }
             (Ok(()), None) => {}
         }
     }
@@ -197,4 +212,87 @@ fn append(ekg: &Ekg, head: &mut Head, samples: &[NewSample]) -> Refusals {
     let totals = ekg.refusals.lock();
     totals.unwrap_or_else(PoisonError::into_inner).add(&refused);
     refused
+}
+
+/// What is remembered of series between parcels.
+#[derive(Default)]
+struct Order {
+    last: Option<SeriesNumber>,
+    numbering: u32,
+    /// In which edition of the feed nobody wanted to hear of a series, by its number.
+    unheard: Vec<u32>,
+}
+
+impl Order {
+    fn renew(&mut self, head: &Head) {
+        if self.numbering != head.numbering() {
+            *self = Self {
+                numbering: head.numbering(),
+                ..Self::default()
+            };
+        }
+    }
+
+    fn is_unheard(&self, series: SeriesNumber, edition: u32) -> bool {
+        self.unheard.get(series.place()) == Some(&edition)
+    }
+
+    fn set_unheard(&mut self, series: SeriesNumber, edition: u32) {
+        let place = series.place();
+        if self.unheard.len() <= place {
+            self.unheard.resize(place + 1, NO_EDITION);
+        }
+        if let Some(known) = self.unheard.get_mut(place) {
+            *known = edition;
+        }
+    }
+}
+
+fn append_parcel(ekg: &Ekg, head: &mut Head, order: &mut Order, parcel: &Parcel) -> Refusals {
+    let mut refused = Refusals::default();
+    let mut telling = ekg.feed.tell();
+    order.renew(head);
+    for item in parcel.items() {
+        append_item(head, order, &mut telling, &mut refused, item);
+    }
+    telling.into_iter().for_each(Telling::written);
+    let totals = ekg.refusals.lock();
+    totals.unwrap_or_else(PoisonError::into_inner).add(&refused);
+    refused
+}
+
+fn append_item(
+    head: &mut Head,
+    order: &mut Order,
+    telling: &mut Option<Telling<'_>>,
+    refused: &mut Refusals,
+    item: Item<'_>,
+) {
+    let mut own = None;
+    for (at_ms, value) in item.points.iter().copied() {
+        let appended = match own {
+            Some(series) => head.append_next(series, (at_ms, value)).map(|()| series),
+            None => head.append_keyed(item.key, order.last, (at_ms, value), item.born_from_zero),
+        };
+        let series = match appended {
+            Ok(series) => *own.insert(series),
+            Err(error) => {
+                refused.count(&error);
+                continue;
+            }
+        };
+        let Some(telling) = telling else { continue };
+        if order.is_unheard(series, telling.edition()) {
+            continue;
+        }
+        let heard = head
+            .labels(series)
+            .is_some_and(|labels| telling.accepted(labels, at_ms, value));
+        if !heard {
+            order.set_unheard(series, telling.edition());
+        }
+    }
+    if own.is_some() {
+        order.last = own;
+    }
 }

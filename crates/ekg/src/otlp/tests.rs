@@ -4,7 +4,12 @@ use mainstay_core::Time;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{delivery::Delivery, metadata::Metadata, wire::tests::Message};
+use crate::{
+    delivery::Delivery,
+    metadata::Metadata,
+    parcel::{Item, Parcel},
+    wire::tests::Message,
+};
 
 /// A second after the points of the tests.
 const NOW: Time = Time::from_millis(1_700_000_011_000);
@@ -98,18 +103,20 @@ impl Receiver {
         let request = decode(encoding, message).unwrap();
         let mut delivery = Delivery::new(NOW, self.metadata.clone());
         let outcome = translate(&request, &self.settings, &mut self.deltas, &mut delivery);
-        let series = delivery.samples.iter();
+        let parcels = delivery.samples.finish();
+        let items = || parcels.iter().flat_map(Parcel::items);
+        let samples = |it: Item<'_>| {
+            let labels = it.key.labels().to_string();
+            let points = it.points.iter();
+            points
+                .map(|point| (labels.clone(), *point))
+                .collect::<Vec<_>>()
+        };
         Taken {
-            series: series
-                .map(|it| (it.labels.to_string(), (it.at_ms, it.value)))
-                .collect(),
+            series: items().flat_map(samples).collect(),
             outcome,
             refused: delivery.refused.text(),
-            born: delivery
-                .samples
-                .iter()
-                .filter(|it| it.born_from_zero)
-                .count(),
+            born: items().filter(|it| it.born_from_zero).count(),
             exemplars: delivery.exemplars,
         }
     }

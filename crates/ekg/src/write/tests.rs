@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
+use mainstay_core::Time;
+
 use super::*;
-use crate::wire::tests::Message;
+use crate::{delivery::Delivery, metadata::Metadata, parcel::Parcel, wire::tests::Message};
 
 /// Keeps everything, as text.
 #[derive(Default)]
@@ -129,6 +131,7 @@ fn the_headers_choose_the_protocol_or_are_refused() {
 #[test]
 fn a_body_that_unpacks_to_too_much_is_refused_before_it_is_unpacked() {
     let bomb = [0xff, 0xff, 0xff, 0xff, 0x03, 0x00];
+    let unpack = |body: &[u8]| unpacked(body, |message| Ok(message.to_vec()));
     let error = unpack(&bomb).unwrap_err();
     assert_eq!(
         error,
@@ -154,6 +157,73 @@ fn a_message_cut_anywhere_inside_a_field_is_refused_at_a_byte_inside_it() {
     }
 }
 
+fn delivery() -> Delivery {
+    Delivery::new(Time::from_millis(1_000_000), Metadata::default())
+}
+
+/// Hands every series over field by field.
+struct FieldByField(Delivery);
+
+impl Sink for FieldByField {
+    fn series(&mut self, series: &Series<'_>) {
+        self.0.series(series);
+    }
+    fn metadata(&mut self, name: &str, family: Family<'_>) {
+        self.0.metadata(name, family);
+    }
+}
+
+/// Labels and points of all that would be written.
+fn listed(delivery: Delivery) -> Vec<(String, Vec<(i64, u64)>)> {
+    let parcels = delivery.samples.finish();
+    let items = parcels.iter().flat_map(Parcel::items);
+    let bits = |(at_ms, value): &(i64, f64)| (*at_ms, value.to_bits());
+    items
+        .map(|it| {
+            (
+                it.key.labels().to_string(),
+                it.points.iter().map(bits).collect(),
+            )
+        })
+        .collect()
+}
+
+/// Series as senders write them, mostly: sorted or not, with names or without, with zeros left out or not, too early
+/// ones among them.
+fn any_series() -> impl Strategy<Value = Message> {
+    let name = prop::sample::select(vec!["__name__", "a", "b", "é", ""]);
+    let value = prop_oneof!["[a-zé]{0,3}", "[a-z]{126,130}"];
+    let labels = prop::collection::vec((name, value), 0..4);
+    let time = prop_oneof![Just(0), 1_i64..2_000_000, any::<i64>()];
+    let number = prop_oneof![Just(0.0), Just(-0.0), any::<f64>()];
+    let samples = prop::collection::vec((time, number), 0..3);
+    (labels, samples, any::<bool>(), any::<bool>()).prop_map(
+        |(mut labels, samples, named, zeros)| {
+            if named {
+                labels.insert(0, ("__name__", "up".to_owned()));
+                labels.sort();
+                labels.dedup_by_key(|label| label.0);
+            }
+            let labels = labels.iter().map(|(name, value)| label(name, value));
+            let series = labels.fold(Message::default(), |it, label| it.nested(1, label));
+            samples.into_iter().fold(series, |it, (at_ms, value)| {
+                let sample = Message::default();
+                let sample = if zeros || value.to_bits() != 0 {
+                    sample.double(1, value)
+                } else {
+                    sample
+                };
+                let sample = if zeros || at_ms != 0 {
+                    sample.uint(2, at_ms as u64)
+                } else {
+                    sample
+                };
+                it.nested(2, sample)
+            })
+        },
+    )
+}
+
 /// Name and value of a label, and times and values of samples, bit by bit.
 type Sent = (String, String, Vec<(i64, u64)>);
 
@@ -164,7 +234,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {
-        let _ = unpack(&noise);
+        let _ = unpacked(&noise, |message| Ok(message.len()));
         for (protocol, message) in [(Protocol::V1, first()), (Protocol::V2, second())] {
             let _ = kept(protocol, &Message(noise.clone()));
             let mut damaged = message.0;
@@ -173,6 +243,29 @@ proptest! {
             if let Err(error) = kept(protocol, &Message(damaged.clone())) {
                 prop_assert!(error.at <= damaged.len());
             }
+        }
+    }
+
+    #[test]
+    fn a_series_read_in_one_go_is_the_same_as_read_field_by_field(
+        all in prop::collection::vec(any_series(), 0..5),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        damage in any::<bool>(),
+    ) {
+        let request = all.into_iter().fold(Message::default(), |it, series| it.nested(1, series));
+        let mut message = request.0;
+        if damage && !message.is_empty() {
+            let at = at.index(message.len());
+            message[at] = byte;
+        }
+        let mut at_once = delivery();
+        let read = decode(Protocol::V1, &message, &mut at_once);
+        let mut slowly = FieldByField(delivery());
+        prop_assert_eq!(decode(Protocol::V1, &message, &mut slowly), read);
+        if read.is_ok() {
+            prop_assert_eq!(at_once.refused.text(), slowly.0.refused.text());
+            prop_assert_eq!(listed(at_once), listed(slowly.0));
         }
     }
 

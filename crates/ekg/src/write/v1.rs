@@ -11,6 +11,11 @@ pub(super) fn decode(message: &[u8], sink: &mut impl Sink) -> Result<(), WireErr
     while let Some(field) = request.field()? {
         match field.number {
             1 => {
+                let bytes = field.bytes()?;
+                if let Some(samples) = sink.bytes(bytes, budget.left()) {
+                    budget.0 += samples;
+                    continue;
+                }
                 read(field.message()?, &mut series, &mut budget)?;
                 sink.series(&series);
             }

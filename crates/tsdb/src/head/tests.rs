@@ -1,5 +1,5 @@
 use super::*;
-use crate::{MatchOp, Matcher, is_stale, stale_marker};
+use crate::{LabelKeys, MatchOp, Matcher, is_stale, stale_marker};
 use proptest::prelude::*;
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -201,4 +201,39 @@ proptest! {
         let got: Vec<i64> = found.iter().flat_map(|s| s.timestamps.to_vec()).collect();
         prop_assert_eq!(got, wanted);
     }
+}
+
+#[test]
+fn a_series_is_found_by_its_key_whatever_came_before_it() {
+    let labels = |number: usize| {
+        let number = number.to_string();
+        Labels::from_pairs([("__name__", "up"), ("number", &number)]).unwrap()
+    };
+    let mut keyed = Head::new(HeadLimits::default());
+    let mut plain = Head::new(HeadLimits::default());
+    let orders: [&[usize]; 5] = [
+        &[0, 1, 2, 3],
+        &[0, 1, 2, 3],
+        &[3, 1, 0, 2],
+        &[3, 1, 0, 2],
+        &[2, 4, 0],
+    ];
+    let mut last = None;
+    for (round, order) in orders.iter().enumerate() {
+        let at_ms = 1_000 * round as i64;
+        let mut keys = LabelKeys::default();
+        assert!(order.iter().all(|number| keys.push(&labels(*number))));
+        let keys = keys.checked().unwrap();
+        for (key, number) in keys.iter().zip(*order) {
+            let value = *number as f64;
+            let series = keyed
+                .append_keyed(key, last, (at_ms, value), false)
+                .unwrap();
+            assert_eq!(keyed.labels(series), Some(&labels(*number)));
+            plain.append(&labels(*number), at_ms, value).unwrap();
+            last = Some(series);
+        }
+    }
+    let all = |head: &Head| format!("{:?}", head.tsdb().select(&[], 0, 10_000).unwrap());
+    assert_eq!(all(&keyed), all(&plain));
 }
