@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails ends its test")]
 
+mod hostile;
 mod kills;
 mod monitors;
 mod samples;

@@ -21,6 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     Acknowledge, AppendError, HeadLimits, Labels, NotDurable, STALE_MARKER_BITS, Tsdb,
+    clock::Clock,
     journal::{Ended, Journal},
     keys::Key,
     labels::Pairs,
@@ -76,6 +77,7 @@ pub struct Head {
     defining: u32,
     /// When the generation began, on the clock of those who append.
     began_ms: Option<i64>,
+    clock: Clock,
     epoch: u32,
     /// Bytes logged in this epoch.
     epoch_bytes: usize,
@@ -113,6 +115,7 @@ impl Head {
             entered: 0,
             defining: 0,
             began_ms: None,
+            clock: Clock::default(),
             epoch: 1,
             epoch_bytes: 0,
             recorder: Recorder::default(),
@@ -236,7 +239,10 @@ impl Head {
         if let Some(gate) = &mut self.gate {
             gate.tick(now_ms);
         }
-        let began_ms = *self.began_ms.get_or_insert(now_ms);
+        let now_ms = self.clock.believed(now_ms);
+        // A clock that went back must not make the generation last longer.
+        let began_ms = self.began_ms.map_or(now_ms, |began| began.min(now_ms));
+        self.began_ms = Some(began_ms);
         let due = now_ms.saturating_sub(began_ms) >= self.limits.generation_ms;
         let full = self.active.samples() >= self.limits.generation_samples;
         if !(due || full) {
@@ -259,8 +265,8 @@ impl Head {
         });
     }
 
-    /// Adds a sample. Repeating the newest sample of a series exactly (same time, same bits) is accepted and changes
-    /// nothing, so a repeated batch is harmless.
+    /// Adds a sample. Repeating one exactly (same time, same bits) that is the newest of its series, or not sealed yet,
+    /// is accepted and changes nothing, so a repeated batch is harmless.
     pub fn append(&mut self, labels: &Labels, at_ms: i64, value: f64) -> Result<(), AppendError> {
         self.append_as(labels, (at_ms, value), None)
     }
@@ -415,7 +421,7 @@ impl Head {
 
     /// Adds a sample of a series; whether it was new.
     fn put(&mut self, id: u32, at_ms: i64, bits: u64) -> Result<bool, AppendError> {
-        let Some((state, table)) = self.roster.remembered(id) else {
+        let Some(state) = self.roster.state(id) else {
             unreachable!("the roster remembers every series that it gave a number");
         };
         let newest_ms = state.newest_ms;
@@ -423,6 +429,12 @@ impl Head {
             return Ok(false);
         }
         let late = at_ms <= newest_ms;
+        if late && self.holds(id, at_ms, bits) {
+            return Ok(false);
+        }
+        let Some((state, table)) = self.roster.remembered(id) else {
+            unreachable!("the roster remembers every series that it gave a number");
+        };
         if late {
             let labels = || {
                 table
@@ -490,6 +502,14 @@ impl Head {
         (state.newest_ms, state.newest_bits) = (at_ms, bits);
         self.active.count(at_ms);
         Ok(true)
+    }
+
+    /// Whether memory holds exactly this sample: then its delivery is one that was repeated.
+    fn holds(&self, id: u32, at_ms: i64, bits: u64) -> bool {
+        let view = self.tsdb.view();
+        let mut generations = view.generations().into_iter().rev();
+        generations
+            .any(|it| Arc::ptr_eq(it.table(), self.roster.table()) && it.has(id, at_ms, bits))
     }
 
     /// Makes records of what was appended.

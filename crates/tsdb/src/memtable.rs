@@ -113,6 +113,17 @@ impl Memtable {
         last
     }
 
+    /// Whether a series has exactly this sample.
+    pub(crate) fn has(&self, id: u32, at_ms: i64, bits: u64) -> bool {
+        let in_order = self.pages.get(id).and_then(OnceLock::get);
+        let mut in_order = in_order
+            .into_iter()
+            .flat_map(|it| it.ascending(at_ms, at_ms));
+        let late = self.late.get(id).and_then(OnceLock::get);
+        let mut late = late.into_iter().flat_map(|it| it.samples());
+        in_order.any(|(_, known)| known == bits) || late.any(|it| it == (at_ms, bits))
+    }
+
     /// Whether a series has samples.
     pub(crate) fn holds(&self, id: u32) -> bool {
         let any = |pages: &Pages| pages.get(id).is_some_and(|slot| slot.get().is_some());

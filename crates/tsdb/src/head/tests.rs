@@ -204,6 +204,25 @@ proptest! {
 }
 
 #[test]
+fn a_delivery_with_several_samples_of_a_series_may_be_repeated_and_one_that_differs_is_refused() {
+    let mut head = Head::new(HeadLimits::default());
+    let up = Labels::from_pairs([("__name__", "up")]).unwrap();
+    let delivery = [(1_000, 1.0), (2_000, 2.0), (3_000, 3.0)];
+    for _ in 0..2 {
+        for (at_ms, value) in delivery {
+            head.append(&up, at_ms, value).unwrap();
+        }
+        head.cut(4_000);
+    }
+    let refused = head.append(&up, 2_000, 7.0).unwrap_err();
+    assert!(
+        matches!(refused, AppendError::OutOfOrder { .. }),
+        "{refused}"
+    );
+    assert_eq!(head.tsdb().sample_count(), 3);
+}
+
+#[test]
 fn a_series_is_found_by_its_key_whatever_came_before_it() {
     let labels = |number: usize| {
         let number = number.to_string();
