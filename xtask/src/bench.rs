@@ -4,6 +4,12 @@
 //! the end, and the exit code is then 1.
 
 mod budget;
+mod disk;
+mod ingest;
+mod payload;
+mod peer;
+mod queries;
+mod restart;
 mod scenario;
 
 use std::{
@@ -22,6 +28,8 @@ enum Program {
     Example(&'static str, &'static str),
     /// The same, told where the server's binary is.
     WithServer(&'static str, &'static str),
+    /// The server beside its peers, told where its binary is.
+    BesidePeers(fn(&Path) -> anyhow::Result<Vec<Said>>),
     /// Real processes and real users.
     Scenarios,
 }
@@ -31,7 +39,7 @@ struct Benchmark {
     program: Program,
 }
 
-const BENCHES: [Benchmark; 7] = [
+const BENCHES: [Benchmark; 11] = [
     Benchmark {
         name: "ledger-append",
         program: Program::Example("mainstay-store", "append_bench"),
@@ -57,6 +65,22 @@ const BENCHES: [Benchmark; 7] = [
         program: Program::WithServer("mainstay-ekg", "alert_latency_bench"),
     },
     Benchmark {
+        name: "ingest",
+        program: Program::BesidePeers(ingest::measure),
+    },
+    Benchmark {
+        name: "disk",
+        program: Program::BesidePeers(disk::measure),
+    },
+    Benchmark {
+        name: "queries",
+        program: Program::BesidePeers(queries::measure),
+    },
+    Benchmark {
+        name: "restart",
+        program: Program::BesidePeers(restart::measure),
+    },
+    Benchmark {
         name: "scenarios",
         program: Program::Scenarios,
     },
@@ -67,6 +91,15 @@ const BENCHES: [Benchmark; 7] = [
 pub(crate) struct Bench {
     /// A name; all where unset.
     name: Option<String>,
+    /// The server to measure; where unset the one of this tree is built, in release.
+    #[arg(long)]
+    binary: Option<PathBuf>,
+}
+
+impl Bench {
+    fn binary(&self) -> anyhow::Result<PathBuf> {
+        self.binary.clone().map_or_else(|| server("release"), Ok)
+    }
 }
 
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
@@ -83,9 +116,10 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
         println!("== {name}");
         let said = match program {
             Program::Example(package, example) => measured(package, example, None),
-            Program::WithServer(package, example) => {
-                server("release").and_then(|binary| measured(package, example, Some(&binary)))
-            }
+            Program::WithServer(package, example) => bench
+                .binary()
+                .and_then(|binary| measured(package, example, Some(&binary))),
+            Program::BesidePeers(measure) => bench.binary().and_then(|binary| measure(&binary)),
             Program::Scenarios => scenario::play(),
         };
         match said {
@@ -120,11 +154,7 @@ pub(crate) fn server(profile: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("this program has no path")?;
     let target = own.parent().and_then(Path::parent);
     let target = target.context("this program is in no target directory")?;
-    let folder = if profile == "dev" {
-        "debug"
-    } else {
-        profile
-    };
+    let folder = if profile == "dev" { "debug" } else { profile };
     Ok(target.join(folder).join("mainstay"))
 }
 

@@ -112,6 +112,9 @@ impl Series {
 }
 
 fn main() -> Outcome<()> {
+    if let Some(file) = std::env::args().nth(1) {
+        return replay(Path::new(&file));
+    }
     let samples = (LASTS_MS / EVERY_MS) as u64 * TARGETS * SERIES;
     println!("{samples} samples of {} series", TARGETS * SERIES);
     let kept = run(&mut read)?;
@@ -167,6 +170,60 @@ fn run(after: &mut dyn FnMut(&mainstay_tsdb::Tsdb) -> Outcome<()>) -> Outcome<Me
         cpu_seconds,
         largest: largest.unwrap_or(0),
     })
+}
+
+/// What samples that somebody recorded become, with their index: the number of series, a line of names and values with
+/// tabs between them for each, then number, time and bits of each sample, all of 64 bits.
+fn replay(file: &Path) -> Outcome<()> {
+    let bytes = std::fs::read(file)?;
+    let (count, mut rest) = bytes.split_first_chunk::<8>().ok_or("no series")?;
+    let mut series = Vec::new();
+    for _ in 0..u64::from_le_bytes(*count) {
+        let end = rest.iter().position(|it| *it == b'\n').ok_or("no end")?;
+        let line: Vec<&str> = std::str::from_utf8(&rest[..end])?.split('\t').collect();
+        series.push(Labels::from_pairs(
+            line.chunks(2).map(|pair| (pair[0], pair[1])),
+        )?);
+        rest = &rest[end + 1..];
+    }
+    let folder = tempfile::tempdir()?;
+    let (mut head, _) = open(
+        Arc::new(LocalDisk::open(folder.path())?),
+        Options::default(),
+    )?;
+    let (mut now_ms, mut samples) = (0, 0);
+    for sample in rest.as_chunks::<24>().0 {
+        let number =
+            |at: usize| u64::from_le_bytes(*sample[at * 8..].first_chunk().unwrap_or(&[0; 8]));
+        let at_ms = number(1) as i64;
+        if at_ms > now_ms {
+            now_ms = at_ms;
+            head.commit_at_leisure(now_ms);
+            head.tend(now_ms);
+            while head.ready().is_err() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        head.append(
+            &series[number(0) as usize],
+            at_ms,
+            f64::from_bits(number(2)),
+        )?;
+        samples += 1;
+    }
+    head.tend(now_ms + HOUR_MS);
+    rested()?;
+    let lengths = part_lengths(folder.path())?;
+    let total: u64 = lengths.iter().sum();
+    println!(
+        "{samples} samples in {} parts of {total} bytes",
+        lengths.len()
+    );
+    println!(
+        "figure disk_bytes_per_sample {:.4}",
+        total as f64 / f64::from(samples)
+    );
+    Ok(())
 }
 
 fn part_lengths(folder: &Path) -> Outcome<Vec<u64>> {
