@@ -4,6 +4,7 @@
 
 mod bench;
 mod crash;
+mod fuzz;
 mod sim;
 mod tidy;
 
@@ -27,6 +28,8 @@ enum Task {
     Bench(bench::Bench),
     /// Kill a real server under load, again and again, and ask for every acknowledged sample.
     Crash(crash::Crash),
+    /// Feed whatever reads what others wrote with what nobody should write.
+    Fuzz(fuzz::Fuzz),
     /// Run simulated worlds from seeds.
     Sim(sim::Sim),
 }
@@ -36,6 +39,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Tidy => tidy::run(),
         Task::Bench(bench) => bench::run(&bench),
         Task::Crash(crash) => crash::run(&crash),
+        Task::Fuzz(fuzz) => fuzz::run(&fuzz),
         Task::Sim(sim) => Ok(sim::run(&sim)),
     }
 }

@@ -30,6 +30,7 @@ pub mod otlp;
 mod parcel;
 pub mod prometheus;
 pub mod protobuf;
+pub mod rehearsal;
 pub mod relabel;
 mod rules;
 mod storage;

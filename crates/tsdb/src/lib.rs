@@ -23,6 +23,7 @@
 mod clock;
 mod counts;
 mod cursor;
+mod examine;
 mod head;
 mod idset;
 mod index;
@@ -48,6 +49,7 @@ mod tenants;
 mod view;
 
 pub use counts::{Base, CountFault, Counts, SeriesCount};
+pub use examine::examine_part;
 pub use head::{Head, SeriesNumber};
 pub(crate) use idset::IdSet;
 pub use journal::{Acknowledge, NotDurable};
@@ -57,7 +59,7 @@ pub use limits::{AppendError, HeadLimits};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use merge::Tiers;
 pub use newest::Newest;
-pub use open::{OpenError, Options, Recovered, open};
+pub use open::{OpenError, Options, Recovered, examine_log, open};
 pub use tenants::{Excess, OverLimit, TENANTS_MAX, TenantLimit, TenantLimits, TenantUse, Tenants};
 pub use view::{ReadError, SeriesSlice, Tsdb};
 

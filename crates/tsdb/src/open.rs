@@ -75,6 +75,36 @@ pub struct Recovered {
     pub log: Replayed,
 }
 
+/// What a start would give back of the log in `disk`; nothing is started, and nothing sealed.
+pub fn examine_log(disk: &dyn Disk, options: Options) -> Result<Recovered, OpenError> {
+    let parts = Parts::load(disk).map_err(OpenError::Parts)?;
+    let mut head = Head::new(options.limits);
+    let (mut recovered, replayed) = recover(disk, &mut head, &parts, options)?;
+    recovered.log = replayed;
+    Ok(recovered)
+}
+
+/// Gives back what is in the log.
+fn recover(
+    disk: &dyn Disk,
+    head: &mut Head,
+    parts: &Parts,
+    options: Options,
+) -> Result<(Recovered, Replayed), OpenError> {
+    let mut recovery = Recovery {
+        head,
+        ids: Vec::new(),
+        values: Vec::new(),
+        after_gap: false,
+        recovered: Recovered::default(),
+    };
+    recovery.ends(parts, options.limits.generation_ms);
+    let replayed = replay(disk, parts.manifest.log_from, &mut |seen| {
+        recovery.see(seen);
+    })?;
+    Ok((recovery.recovered, replayed))
+}
+
 /// Opens the engine in `disk`.
 pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Head, Recovered), OpenError> {
     let parts = Parts::load(&*disk).map_err(OpenError::Parts)?;
@@ -82,18 +112,7 @@ pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Head, Recovered), 
         tracing::error!(%error, "a part is not served; everything else is");
     }
     let mut head = Head::new(options.limits);
-    let mut recovery = Recovery {
-        head: &mut head,
-        ids: Vec::new(),
-        values: Vec::new(),
-        after_gap: false,
-        recovered: Recovered::default(),
-    };
-    recovery.ends(&parts, options.limits.generation_ms);
-    let replayed = replay(&*disk, parts.manifest.log_from, &mut |seen| {
-        recovery.see(seen);
-    })?;
-    let mut recovered = recovery.recovered;
+    let (mut recovered, replayed) = recover(&*disk, &mut head, &parts, options)?;
     // Whatever was in the log is sealed: so the log of this process needs nothing that was before it.
     head.cut(i64::MIN);
     let tsdb = head.tsdb();

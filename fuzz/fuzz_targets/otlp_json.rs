@@ -1,0 +1,9 @@
+//! Messages of OTLP in JSON.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mainstay_ekg::rehearsal::{Spoken, rehearse};
+
+fuzz_target!(|message: &[u8]| {
+    let _ = rehearse(Spoken::OtlpJson, message);
+});

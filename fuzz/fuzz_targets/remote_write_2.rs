@@ -1,0 +1,9 @@
+//! Messages of remote write 2.0.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mainstay_ekg::rehearsal::{Spoken, rehearse};
+
+fuzz_target!(|message: &[u8]| {
+    let _ = rehearse(Spoken::RemoteWrite2, message);
+});

@@ -1,0 +1,14 @@
+//! What is scraped, in the text format of Prometheus.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mainstay_ekg::text::{TextLimits, scan};
+
+fuzz_target!(|body: &[u8]| {
+    if let Ok(seen) = scan(body, &TextLimits::default()) {
+        for sample in &seen.samples {
+            let _ = seen.counts_from_zero(&sample.name);
+        }
+        let _ = seen.families().count();
+    }
+});
