@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use mainstay_siege::{WriteRequest, usage};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -85,7 +86,7 @@ async fn measure(webhook: TcpListener, address: &str, server: u32) -> Result<(),
         ticks.tick().await;
         let measures = round >= SETTLE_S * REQUESTS_PER_S;
         if round == SETTLE_S * REQUESTS_PER_S {
-            (began, cpu) = (Instant::now(), cpu_seconds(server)?);
+            (began, cpu) = (Instant::now(), usage(server)?.cpu_s);
         }
         let first = round % REQUESTS_PER_S * SERIES_PER_REQUEST;
         let hot = (measures && round % HOT_EVERY == 0)
@@ -97,7 +98,7 @@ async fn measure(webhook: TcpListener, address: &str, server: u32) -> Result<(),
         }
         post(&mut stream, address, &body).await?;
     }
-    let (took, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds(server)? - cpu);
+    let (took, cpu) = (began.elapsed().as_secs_f64(), usage(server)?.cpu_s - cpu);
     sleep(Duration::from_secs(3)).await;
     let mut latencies = std::mem::take(&mut *locked(&latencies));
     latencies.sort_unstable();
@@ -137,46 +138,19 @@ async fn connected(address: &str) -> Result<BufReader<TcpStream>, Failure> {
 /// A delivery of one block of series, in remote write 1.0.
 fn request(first: usize, hot: Option<usize>) -> Result<Vec<u8>, Failure> {
     let at_ms = SystemTime::UNIX_EPOCH.elapsed()?.as_millis() as u64;
-    let mut request = Vec::new();
+    let mut request = WriteRequest::default();
     for series in first..first + SERIES_PER_REQUEST {
         let host = (series / 100).to_string();
         let number = series.to_string();
-        let mut one = Vec::new();
-        for (name, value) in [
+        let labels = [
             ("__name__", "bench_value"),
             ("host", host.as_str()),
             ("series", number.as_str()),
-        ] {
-            let mut label = Vec::new();
-            put_bytes(&mut label, 1, name.as_bytes());
-            put_bytes(&mut label, 2, value.as_bytes());
-            put_bytes(&mut one, 1, &label);
-        }
+        ];
         let value: f64 = if hot == Some(series) { 2_000.0 } else { 7.0 };
-        let mut sample = Vec::new();
-        sample.push(1 << 3 | 1);
-        sample.extend(value.to_le_bytes());
-        sample.push(2 << 3);
-        put_varint(&mut sample, at_ms);
-        put_bytes(&mut one, 2, &sample);
-        put_bytes(&mut request, 1, &one);
+        request.series(&labels, &[(at_ms, value)]);
     }
-    Ok(snap::raw::Encoder::new().compress_vec(&request)?)
-}
-
-/// A field of bytes in protobuf.
-fn put_bytes(to: &mut Vec<u8>, field: u8, bytes: &[u8]) {
-    to.push(field << 3 | 2);
-    put_varint(to, bytes.len() as u64);
-    to.extend(bytes);
-}
-
-fn put_varint(to: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        to.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    to.push(number as u8);
+    Ok(request.packed()?)
 }
 
 async fn post(stream: &mut BufReader<TcpStream>, host: &str, body: &[u8]) -> Result<(), Failure> {
@@ -255,15 +229,4 @@ async fn listen(
 
 fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// User and system time of a process.
-fn cpu_seconds(process: u32) -> Result<f64, Failure> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').ok_or("no name")?;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks = |number: usize| -> Result<f64, Failure> {
-        Ok(fields.get(number - 3).ok_or("too short")?.parse()?)
-    };
-    Ok((ticks(14)? + ticks(15)?) / 100.0)
 }

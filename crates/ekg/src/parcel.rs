@@ -43,7 +43,7 @@ impl Parcel {
 
     pub(crate) fn items(&self) -> impl Iterator<Item = Item<'_>> {
         let mut begin = 0;
-        self.keys.iter().zip(&self.told).map(move |(key, told)| {
+        self.keys.sets().zip(&self.told).map(move |(key, told)| {
             let points = self.points.get(begin..told.end).unwrap_or_default();
             begin = told.end;
             Item {

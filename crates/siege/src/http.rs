@@ -87,9 +87,13 @@ impl Connection {
     ) -> io::Result<Answer> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.host);
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            for part in [name, ": ", value, "\r\n"] {
+                head.push_str(part);
+            }
         }
-        head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+        head.push_str("content-length: ");
+        head.push_str(&body.len().to_string());
+        head.push_str("\r\n\r\n");
         let stream = self.stream.get_mut();
         stream.write_all(head.as_bytes())?;
         stream.write_all(body)?;

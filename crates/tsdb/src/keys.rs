@@ -11,7 +11,7 @@
 //! assert!(keys.end());
 //! let keys = keys.checked().ok_or("not UTF-8")?;
 //! let mut head = Head::new(HeadLimits::default());
-//! for key in keys.iter() {
+//! for key in keys.sets() {
 //!     head.append_keyed(key, None, (1_000, 1.0), false)?;
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -127,7 +127,7 @@ pub struct CheckedKeys {
 
 impl CheckedKeys {
     /// The sets, in the order in which they were added.
-    pub fn iter(&self) -> impl Iterator<Item = Key<'_>> {
+    pub fn sets(&self) -> impl Iterator<Item = Key<'_>> {
         let mut begin = 0;
         self.ends.iter().map(move |end| {
             let end = *end as usize;
@@ -175,7 +175,7 @@ mod tests {
         assert!(keys.label(b"__name__", b"other") && keys.end());
         keys.take_back();
         let keys = keys.checked().unwrap();
-        let names: Vec<String> = keys.iter().map(|it| it.labels().to_string()).collect();
+        let names: Vec<String> = keys.sets().map(|it| it.labels().to_string()).collect();
         assert_eq!(names, ["{__name__=\"up\"}", "{__name__=\"load\"}"]);
     }
 
@@ -202,7 +202,7 @@ mod tests {
                 bytes.iter().map(|(n, v)| Some((text(n)?, text(v)?))).collect();
             if let Some(found) = gathered(&bytes) {
                 let expected = Labels::from_pairs(texts.unwrap()).unwrap();
-                prop_assert_eq!(found.iter().next().unwrap().labels(), expected);
+                prop_assert_eq!(found.sets().next().unwrap().labels(), expected);
             } else if let Some(texts) = texts {
                 let canonical = texts.windows(2).all(|it| it[0].0 < it[1].0)
                     && texts.iter().all(|(n, v)| !n.is_empty() && !v.is_empty())

@@ -84,7 +84,9 @@ fn record() -> anyhow::Result<String> {
     let mut connection = Connection::open(address, PATIENCE)?;
     for second in 0..RECORD_S {
         let at_ms = SystemTime::UNIX_EPOCH.elapsed()?.as_millis();
-        text.push_str(&format!("{AT}{at_ms}\n"));
+        text.push_str(AT);
+        text.push_str(&at_ms.to_string());
+        text.push('\n');
         text.push_str(&connection.get("/metrics")?.text());
         sleep(Duration::from_secs(second + 1).saturating_sub(began.elapsed()));
     }

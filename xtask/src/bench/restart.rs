@@ -56,7 +56,8 @@ fn one(peer: Peer, own: &Path) -> anyhow::Result<(f64, f64)> {
     send_rounds(&peer, &names(), &SIZE, (0..SIZE.rounds, began_ms))?;
     let began = Instant::now();
     let (peer, _) = peer.restart(own)?;
-    let one_more = delivery(&names(), SIZE.hosts..SIZE.hosts + 1, (0, now_ms))?;
+    let all = SIZE.hosts + 1;
+    let one_more = delivery(&names(), SIZE.hosts..all, (0, now_ms))?;
     send(&mut peer.connection()?, &one_more)?;
     let taken = began.elapsed().as_secs_f64();
     let wanted = (SIZE.hosts as u64 * SIZE.rounds + 1) * PER_METRIC as u64;

@@ -243,7 +243,7 @@ fn a_series_is_found_by_its_key_whatever_came_before_it() {
         let mut keys = LabelKeys::default();
         assert!(order.iter().all(|number| keys.push(&labels(*number))));
         let keys = keys.checked().unwrap();
-        for (key, number) in keys.iter().zip(*order) {
+        for (key, number) in keys.sets().zip(*order) {
             let value = *number as f64;
             let series = keyed
                 .append_keyed(key, last, (at_ms, value), false)
