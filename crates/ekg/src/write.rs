@@ -109,8 +109,8 @@ pub enum BodyError {
     Message(#[from] WireError),
 }
 
-/// Bytes that a thread keeps to unpack the next message into.
-const KEPT_BYTES_MAX: usize = 4 << 20;
+/// Bytes that a thread keeps to unpack the next message into: several times what a sender's batch has.
+const KEPT_BYTES_MAX: usize = 1 << 20;
 
 thread_local! {
     static UNPACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
