@@ -131,7 +131,8 @@ fn asked_by_a_person(kind: ChangeKind) -> bool {
         | ChangeKind::LimitTest
         | ChangeKind::Freeze
         | ChangeKind::Observed
-        | ChangeKind::Recorded => false,
+        | ChangeKind::Recorded
+        | ChangeKind::Data => false,
     }
 }
 

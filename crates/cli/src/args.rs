@@ -1,6 +1,8 @@
 //! The command line: `kubectl`-like verbs, one server, one output flag.
 
+mod import;
 mod kinds;
+mod metrics;
 mod orders;
 mod promql;
 #[cfg(test)]
@@ -11,7 +13,9 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mainstay_core::{ChangeId, FabricName, HostName, Kind, Name, ServiceName, Span, Time};
 
+pub(crate) use import::{Import, ImportFormat};
 pub(crate) use kinds::{Listed, Pointed, Pointing};
+pub(crate) use metrics::MetricsCommand;
 #[cfg(test)]
 pub(crate) use orders::Emergency;
 pub(crate) use orders::{Act, LimitTest, RolloutCommand, RolloutStart, Shed, Steer};
@@ -249,6 +253,18 @@ pub(crate) enum Command {
         #[arg(long, default_value = "15s", requires = "range")]
         step: Span,
     },
+    /// What is kept of samples: delete series, make and restore snapshots.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mainstay metrics delete --match '{job=\"old\"}' --reason 'gone since May'\n  mainstay metrics clean"
+    )]
+    Metrics(MetricsCommand),
+    /// Bring samples of any age from text dumps and from blocks of a Prometheus; the same twice is imported once.
+    #[command(
+        after_help = "Examples:\n  mainstay import dump.om\n  mainstay import /var/lib/prometheus/snapshots/20261105T170000Z-1a2b3c\n  \
+                      mainstay import /var/lib/prometheus/metrics2 --data-dir /var/lib/mainstay --config mainstay.toml"
+    )]
+    Import(Import),
     /// Alerts that wait or fire, with what they say.
     #[command(after_help = "Examples:\n  mainstay alerts\n  mainstay alerts --output json")]
     Alerts,

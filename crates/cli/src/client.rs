@@ -129,6 +129,20 @@ impl Client {
             .await
     }
 
+    /// Posts bytes that are no JSON.
+    pub(crate) async fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        media: &str,
+        body: Vec<u8>,
+    ) -> Result<T, ClientError> {
+        self.ask(|server| {
+            let request = self.http.post(format!("{server}{path}"));
+            request.header("content-type", media).body(body.clone())
+        })
+        .await
+    }
+
     /// Whether `path` is answered with success.
     pub(crate) async fn answers(&self, path: &str) -> bool {
         let server = &self.servers[self.at.load(Ordering::Relaxed)];
@@ -178,7 +192,9 @@ impl Client {
         }
         let body = response.bytes().await.map_err(ClientError::Broke)?;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(ClientError::Unreadable);
+            // What has no body says nothing.
+            let body = if body.is_empty() { &b"null"[..] } else { &body };
+            return serde_json::from_slice(body).map_err(ClientError::Unreadable);
         }
         let problem = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let text = if problem.is_object() {

@@ -12,10 +12,12 @@ use mainstay_ekg::{otlp::OtlpSettings, relabel::Rule};
 use serde::Deserialize;
 
 mod limits;
+mod metrics;
 mod prometheus;
 mod scrape;
 
 pub(crate) use limits::Limits;
+pub(crate) use metrics::{Metrics, Retain};
 pub(crate) use scrape::Scrape;
 
 /// The whole file.
@@ -29,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) alerting: Alerting,
     /// `[[scrape]]`, or `[scrape]`: what is scraped beside what Mainstay runs.
     pub(crate) scrape: Scrape,
+    /// `[metrics]`: how long samples are kept.
+    pub(crate) metrics: Metrics,
     /// `[otlp]`: which labels series get that are sent so.
     pub(crate) otlp: OtlpSettings,
     /// `[limits]`: what those may who share the engine.
@@ -186,6 +190,7 @@ impl Config {
             "{}: [limits] without tenant_label: say whose limits these are, such as tenant_label = \"team\"",
             file.display()
         );
+        config.metrics.check(file)?;
         let mut names = BTreeSet::new();
         for job in config.scrape.jobs() {
             ensure!(

@@ -8,7 +8,10 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use mainstay_core::ports::{BoxFuture, Clock, Identity, LedgerError, TokenHolder};
-use mainstay_ekg::adapter::{Credentials, Held, Secret};
+use mainstay_ekg::{
+    Ekg,
+    adapter::{Credentials, Held, Secret},
+};
 use mainstay_fleet::hub::FleetHub;
 use mainstay_rules::RuleFile;
 use mainstay_server::{Gauge, Gauges, Leader};
@@ -81,6 +84,7 @@ pub(crate) struct Vitals {
     pub(crate) routes: RouteHub,
     pub(crate) leader: watch::Receiver<Leader>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ekg: Ekg,
 }
 
 impl Gauges for Vitals {
@@ -99,6 +103,15 @@ impl Gauges for Vitals {
                 "Space that is left for the data directory.",
                 Vec::new(),
                 bytes(disk.f_bavail),
+            ));
+        }
+        let damaged = self.ekg.quarantined();
+        for (what, count) in [("parts", damaged.parts), ("pages", damaged.pages)] {
+            gauges.push(Gauge::new(
+                "mainstay_metrics_quarantined",
+                "What of the samples on disk is damaged and not served: whole parts, and pages of others.",
+                vec![("what", what.to_owned())],
+                count as f64,
             ));
         }
         let now = self.clock.now();

@@ -15,14 +15,20 @@ use mainstay_core::{
     ports::{BoxFuture, Clock},
 };
 use mainstay_ekg::{
-    Ekg,
-    adapter::{Asking, Credentials, Intake, Known, SampleRules, ScrapeConfig, Target, Writer},
+    Ekg, QueryError,
+    adapter::{
+        Asking, Credentials, Intake, Known, SampleRules, ScrapeConfig, Target, Upkeep, UpkeepError,
+        Writer, selected,
+    },
     job::Job,
     otlp::OtlpSettings,
 };
 use mainstay_promql::{Query, ast::ValueType};
-use mainstay_server::{Queries, Tenant, Window};
-use mainstay_tsdb::{Head, Options, TenantLimits, TenantUse, Tenants};
+use mainstay_server::{Queries, Tenant, Undone, Window};
+use mainstay_tsdb::{
+    Downsampling, Head, Keeping as Kept, Options, OrderError, Retain, TenantLimits, TenantUse,
+    Tenants,
+};
 use mainstay_wal::LocalDisk;
 use serde_json::Value;
 use tokio::{
@@ -32,6 +38,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    config,
     jobs::{self, Scraping},
     targets::Targets,
 };
@@ -60,6 +67,14 @@ pub(crate) struct PromQl {
     ekg: Ekg,
     known: Known,
     tenants: Tenants,
+    retention: Span,
+}
+
+impl PromQl {
+    /// The same, which says how long samples are kept.
+    pub(crate) fn keeping(self, retention: Span) -> Self {
+        Self { retention, ..self }
+    }
 }
 
 impl Queries for PromQl {
@@ -122,8 +137,7 @@ impl Queries for PromQl {
         tenants
     }
     fn retention(&self) -> Span {
-        let ms = Options::default().retention_ms;
-        Span::from_millis(u64::try_from(ms).unwrap_or(0))
+        self.retention
     }
     fn refused(&self) -> Vec<(&'static str, u64)> {
         self.ekg.refusals().by_reason().to_vec()
@@ -145,6 +159,43 @@ impl mainstay_server::Intake for Taking {
     }
     fn received(&self) -> Vec<(&'static str, &'static str, u64)> {
         self.0.received().listed()
+    }
+}
+
+/// Orders about samples go into monitoring.
+pub(crate) struct Keeping(pub(crate) Upkeep);
+
+impl mainstay_server::Upkeep for Keeping {
+    fn check(&self, selectors: &[String]) -> Result<(), String> {
+        Upkeep::check(selectors).map_err(|wrong| wrong.to_string())
+    }
+    fn delete(&self, selectors: Vec<String>, window: Window) -> BoxFuture<'_, Result<(), Undone>> {
+        Box::pin(async move {
+            let deleted = self.0.delete(&selectors, window.start, window.end).await;
+            deleted.map(|_| ()).map_err(undone)
+        })
+    }
+    fn clean(&self) -> BoxFuture<'_, Result<(), Undone>> {
+        Box::pin(async move { self.0.clean().await.map(|_| ()).map_err(undone) })
+    }
+    fn snapshot(&self, name: String, with_head: bool) -> BoxFuture<'_, Result<(), Undone>> {
+        Box::pin(async move {
+            let copied = self.0.snapshot(name, with_head).await;
+            copied.map(|_| ()).map_err(undone)
+        })
+    }
+    fn import(&self, request: Request<Bytes>) -> BoxFuture<'_, Response<Bytes>> {
+        Box::pin(self.0.import(request))
+    }
+}
+
+fn undone(error: UpkeepError) -> Undone {
+    let text = error.to_string();
+    match error {
+        UpkeepError::Wrong(_) | UpkeepError::Order(OrderError::Refused(_)) => Undone::Refused(text),
+        UpkeepError::Order(OrderError::NoDisk | OrderError::Closed | OrderError::Disk(_))
+        | UpkeepError::Late => Undone::Unavailable(text),
+        UpkeepError::Order(OrderError::Damaged(_)) => Undone::Failed(text),
     }
 }
 
@@ -202,11 +253,12 @@ pub(crate) async fn watch(mut tasks: JoinSet<()>, stop: CancellationToken) -> an
 }
 
 /// Opens the samples kept in `folder`, and says what of them could not be read back.
-pub(crate) async fn open(folder: PathBuf) -> anyhow::Result<Head> {
+pub(crate) async fn open(folder: PathBuf, config: &config::Metrics) -> anyhow::Result<Head> {
+    let (options, keeping) = kept_for(config)?;
     let cannot = format!("cannot open the samples in {}", folder.display());
     let opened = spawn_blocking(move || {
         let disk = Arc::new(LocalDisk::open(&folder)?);
-        anyhow::Ok(mainstay_tsdb::open(disk, Options::default())?)
+        anyhow::Ok(mainstay_tsdb::open_keeping(disk, options, keeping)?)
     });
     let (head, recovered) = opened.await?.context(cannot)?;
     let log = &recovered.log;
@@ -243,6 +295,31 @@ pub(crate) async fn open(folder: PathBuf) -> anyhow::Result<Head> {
         );
     }
     Ok(head)
+}
+
+/// How long the engine keeps what.
+fn kept_for(config: &config::Metrics) -> anyhow::Result<(Options, Kept)> {
+    let ms = |span: Span| i64::try_from(span.millis()).unwrap_or(i64::MAX);
+    let options = Options {
+        retention_ms: ms(config.retention),
+        ..Options::default()
+    };
+    let rule = |rule: &config::Retain| {
+        Ok(Retain {
+            matchers: selected(&rule.selector.0)?,
+            for_ms: ms(rule.span),
+        })
+    };
+    let retain: Result<_, QueryError> = config.retain.iter().map(rule).collect();
+    let downsampling = Downsampling {
+        five_minutes_ms: config.downsample.five_minutes.map(ms),
+        hour_ms: config.downsample.one_hour.map(ms),
+    };
+    let keeping = Kept {
+        retain: retain?,
+        downsampling,
+    };
+    Ok((options, keeping))
 }
 
 /// How monitoring is set up.
@@ -313,6 +390,7 @@ pub(crate) fn start(
             ekg: ekg.clone(),
             known,
             tenants,
+            retention: Span::ZERO,
         },
         ekg,
         intake,

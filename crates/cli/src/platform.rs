@@ -23,6 +23,7 @@ use mainstay_deploy::{
     limit::LimitTest,
     rollout::Rollout,
 };
+use mainstay_ekg::adapter::Upkeep;
 use mainstay_fleet::hub::FleetHub;
 use mainstay_runtime::{Codecs, DriveError, Inbox, Runtime, Shell, drive, lead};
 use mainstay_server::{Access, App, Leader};
@@ -41,7 +42,7 @@ use crate::{
     hubs::{Agents, Routers},
     itself::{OwnSecret, Vitals, WithItself},
     leading,
-    metrics::{self, Setup, Taking},
+    metrics::{self, Keeping, Setup, Taking},
     monitors::Declarations,
     notify,
     ports::{Ports, SystemClock, new_change_id, now, unreadable},
@@ -83,7 +84,7 @@ pub(crate) async fn start(
     let open = listen.ip().is_loopback() && !config.server.require_token;
     let doors = doors::open(listen, config.server.otlp_listen.as_deref(), open).await?;
     let address = doors.all.local_addr()?;
-    let head = metrics::open(data_dir.join("metrics")).await?;
+    let head = metrics::open(data_dir.join("metrics"), &config.metrics).await?;
     let stop = CancellationToken::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ports = Arc::new(Ports(store.clone()));
@@ -106,6 +107,9 @@ pub(crate) async fn start(
     let ekg = monitoring.ekg.clone();
     let intake = monitoring.intake.clone();
     let queries = monitoring.queries.clone();
+    let queries = queries.keeping(config.metrics.retention);
+    let upkeep = Upkeep::new(monitoring.writer.clone(), Arc::clone(&clock));
+    let samples = ekg.clone();
     let engine = Engine::open(DeployPorts {
         ledger: ports.clone(),
         signals: Arc::new(ekg.clone()),
@@ -215,6 +219,7 @@ pub(crate) async fn start(
         views: desk,
         queries: Arc::new(queries),
         intake: Arc::new(Taking(intake)),
+        upkeep: Arc::new(Keeping(upkeep)),
         rules: rules.desk.clone(),
         monitors: rules.desk,
         agents: Arc::new(Agents(fleet.clone())),
@@ -225,6 +230,7 @@ pub(crate) async fn start(
             routes,
             leader: leader.clone(),
             clock: Arc::clone(&clock),
+            ekg: samples,
         }),
         leader,
     };

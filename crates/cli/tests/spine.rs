@@ -28,6 +28,10 @@ struct Server {
 
 impl Server {
     fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    fn start_with(dir: &Path, more: &[&str]) -> Self {
         let mut child = Command::new(BINARY)
             .args([
                 "serve",
@@ -38,6 +42,7 @@ impl Server {
                 "--data-dir",
             ])
             .arg(dir)
+            .args(more)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

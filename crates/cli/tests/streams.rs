@@ -70,6 +70,7 @@ impl Server {
             views: Arc::new(Empty),
             queries: Arc::new(Empty),
             intake: Arc::new(Empty),
+            upkeep: Arc::new(Empty),
             rules: Arc::new(Empty),
             monitors: Arc::new(Empty),
             agents: Arc::new(Agents(fleet.clone())),

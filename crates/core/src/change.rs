@@ -72,6 +72,8 @@ pub enum ChangeKind {
     Observed,
     /// Made elsewhere, and written down here.
     Recorded,
+    /// Samples that were kept are removed.
+    Data,
 }
 
 /// Where a change stands.

@@ -13,6 +13,7 @@ mod scrape;
 mod signals;
 mod target;
 mod tls;
+mod upkeep;
 mod watch;
 mod writer;
 
@@ -27,5 +28,6 @@ pub use ruler::{AlertSink, NamedFile, RuleCounts, Ruler, RulerConfig, Rules, Tol
 pub use scrape::{Known, ScrapeConfig, Scraper};
 pub use target::{Target, TargetError};
 pub use tls::{Tls, TlsError};
+pub use upkeep::{Upkeep, UpkeepError, selected};
 pub use watch::{Catalog, Declared, MonitorCounts, Monitors, Watch};
 pub use writer::{NewSample, WriteError, Writer};

@@ -4,6 +4,7 @@
 //! column in the query.
 
 use mainstay_promql::{ErrorKind, Histogram, Labels, Note, QueryResult, Sample, Severity};
+use mainstay_tsdb::Damage;
 use serde_json::{Map, Value, json};
 
 use crate::{QueryError, text::Number};
@@ -28,6 +29,28 @@ pub(crate) fn noted(data: Value, notes: &[Note]) -> Value {
         if !texts.is_empty() {
             answer[key] = texts.into();
         }
+    }
+    answer
+}
+
+/// An answer that had to do without some samples says so, before anything else it warns of.
+pub(crate) fn without(mut answer: Value, damage: &Damage) -> Value {
+    if !damage.is_none() {
+        let known = answer["warnings"].take();
+        let known = known.as_array().cloned().unwrap_or_default();
+        let damage = damage.warnings().into_iter().map(Value::from);
+        answer["warnings"] = damage.chain(known).collect();
+    }
+    answer
+}
+
+/// An answer of which a reader should know something more.
+pub(crate) fn informed(mut answer: Value, infos: Vec<String>) -> Value {
+    if !infos.is_empty() {
+        let known = answer["infos"].take();
+        let known = known.as_array().cloned().unwrap_or_default();
+        let infos = infos.into_iter().map(Value::from);
+        answer["infos"] = infos.chain(known).collect();
     }
     answer
 }

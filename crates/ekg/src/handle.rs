@@ -14,11 +14,14 @@ use mainstay_promql::{
     Answer, Ask, Engine, Error, Query, QueryResult, Series, Storage as _, StorageError, When,
     ast::ExprKind, ast::Modifiers,
 };
-use mainstay_tsdb::{AppendError, Excess, Matcher, MatcherError, OverLimit, ReadError, Tsdb};
+use mainstay_tsdb::{
+    AppendError, Damage, Excess, Matcher, MatcherError, OverLimit, Quarantined, ReadError, Tsdb,
+};
 use serde_json::{Map, Value};
 
 use crate::{
-    WindowCount, adapter::feed::Feed, age::Age, answer, storage, storage::Reader, tree::tree,
+    WindowCount, adapter::feed::Feed, age::Age, answer, storage, storage::Reader, summaries::Way,
+    tree::tree,
 };
 
 /// Why a question has no answer.
@@ -168,14 +171,10 @@ impl Ekg {
 
     /// `/api/v1/query`.
     pub fn query(&self, expr: &str, at: Time) -> Value {
-        match self.asked(expr, When::Instant(at.millis())) {
-            Ok(Answer {
-                result: QueryResult::String(text),
-                notes,
-            }) => answer::noted(answer::text(&text, at.millis()), &notes),
-            Ok(answer) => answer::noted(answer::result(answer.result), &answer.notes),
-            Err(error) => answer::failure(&error.into()),
-        }
+        self.asked(expr, When::Instant(at.millis()), |result| match result {
+            QueryResult::String(text) => answer::text(&text, at.millis()),
+            other => answer::result(other),
+        })
     }
 
     /// `/api/v1/query_range`: `start` to `end`, both included if the step reaches them.
@@ -185,14 +184,31 @@ impl Ekg {
             end_ms: end.millis(),
             step_ms: i64::try_from(step.millis()).unwrap_or(i64::MAX),
         };
-        match self.asked(expr, when) {
-            Ok(answer) => answer::noted(answer::result(answer.result), &answer.notes),
-            Err(error) => answer::failure(&error.into()),
-        }
+        self.asked(expr, when, answer::result)
     }
 
-    fn asked(&self, expr: &str, when: When) -> Result<Answer, Error> {
-        self.answer(&Query::parse(expr)?, when, &Reader::new(&self.tsdb))
+    fn asked(&self, expr: &str, when: When, shown: impl FnOnce(QueryResult) -> Value) -> Value {
+        let reader = Reader::new(&self.tsdb);
+        let mut blurred = Vec::new();
+        let asked = Query::parse(expr).and_then(|query| {
+            reader.summaries.go(Way::Detecting);
+            let answer = self.answer(&query, when, &reader);
+            if !reader.summaries.detected() {
+                return answer;
+            }
+            let (query, functions) = query.over_summaries();
+            blurred = functions;
+            reader.summaries.go(Way::Asked);
+            self.answer(&query, when, &reader)
+        });
+        match asked {
+            Ok(answer) => {
+                let shown = answer::noted(shown(answer.result), &answer.notes);
+                let shown = answer::informed(shown, reader.summaries.infos(&blurred));
+                answer::without(shown, &reader.damage())
+            }
+            Err(error) => answer::failure(&error.into()),
+        }
     }
 
     fn answer(&self, query: &Query, when: When, reader: &Reader<'_>) -> Result<Answer, Error> {
@@ -226,41 +242,52 @@ impl Ekg {
         if selectors.is_empty() {
             return answer::failure(&QueryError::NoSelector);
         }
-        let found = self.matching(selectors, start, end, |labels| {
+        let mut damage = Damage::default();
+        let found = self.matching(selectors, (start, end), &mut damage, |labels| {
             let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
             vec![labels.iter().map(pair).collect::<Vec<_>>()]
         });
         let object = |pairs: Vec<(String, String)>| -> Map<String, Value> {
             pairs.into_iter().map(|(n, v)| (n, v.into())).collect()
         };
-        answered(found.map(|sets| sets.into_iter().map(object).collect()))
+        let found = found.map(|sets| sets.into_iter().map(object).collect());
+        answered(found, &damage)
     }
 
     /// `/api/v1/labels`: names of labels; of all series if no selector is given.
     pub fn labels(&self, selectors: &[&str], start: Time, end: Time) -> Value {
+        let mut damage = Damage::default();
         if selectors.is_empty() {
-            return answered(self.tsdb.label_names().map_err(QueryError::from));
+            let names = self.tsdb.label_names(&mut damage);
+            return answered(names.map_err(QueryError::from), &damage);
         }
-        let names = self.matching(selectors, start, end, |labels| {
+        let names = self.matching(selectors, (start, end), &mut damage, |labels| {
             labels.iter().map(|(name, _)| name.to_owned()).collect()
         });
-        answered(names.map(|names| names.into_iter().collect()))
+        answered(names.map(|names| names.into_iter().collect()), &damage)
     }
 
     /// `/api/v1/label/<name>/values`; of all series if no selector is given.
     pub fn label_values(&self, name: &str, selectors: &[&str], start: Time, end: Time) -> Value {
+        let mut damage = Damage::default();
         if selectors.is_empty() {
-            return answered(self.tsdb.label_values(name).map_err(QueryError::from));
+            let values = self.tsdb.label_values(name, &mut damage);
+            return answered(values.map_err(QueryError::from), &damage);
         }
-        let values = self.matching(selectors, start, end, |labels| {
+        let values = self.matching(selectors, (start, end), &mut damage, |labels| {
             labels.get(name).map(str::to_owned).into_iter().collect()
         });
-        answered(values.map(|values| values.into_iter().collect()))
+        answered(values.map(|values| values.into_iter().collect()), &damage)
     }
 
     /// How much the selected counters grew in `(from, to]`, exactly.
     pub fn counts(&self, selector: &str, from: Time, to: Time) -> Result<WindowCount, QueryError> {
         Ok(self.dated_counts(selector, from, to)?.0)
+    }
+
+    /// How much of the samples is known to be damaged.
+    pub fn quarantined(&self) -> Quarantined {
+        self.tsdb.quarantined()
     }
 
     /// What was refused since the start.
@@ -326,28 +353,29 @@ impl Ekg {
     fn matching<T: Ord>(
         &self,
         selectors: &[&str],
-        start: Time,
-        end: Time,
+        (start, end): (Time, Time),
+        damage: &mut Damage,
         take: impl Fn(&mainstay_tsdb::Labels) -> Vec<T>,
     ) -> Result<BTreeSet<T>, QueryError> {
         let mut found = BTreeSet::new();
         for selector in selectors {
             let matchers = matchers(selector)?;
-            let series = self.tsdb.series(&matchers, start.millis(), end.millis())?;
+            let (start_ms, end_ms) = (start.millis(), end.millis());
+            let series = self.tsdb.series(&matchers, start_ms, end_ms, damage)?;
             found.extend(series.iter().flat_map(&take));
         }
         Ok(found)
     }
 }
 
-fn answered<T: Into<Value>>(result: Result<Vec<T>, QueryError>) -> Value {
+fn answered<T: Into<Value>>(result: Result<Vec<T>, QueryError>, damage: &Damage) -> Value {
     match result {
-        Ok(data) => answer::success(data.into()),
+        Ok(data) => answer::without(answer::success(data.into()), damage),
         Err(error) => answer::failure(&error),
     }
 }
 
-fn matchers(selector: &str) -> Result<Vec<Matcher>, QueryError> {
+pub(crate) fn matchers(selector: &str) -> Result<Vec<Matcher>, QueryError> {
     match &mainstay_promql::parse(selector)?.kind {
         ExprKind::Selector(found) if found.modifiers == Modifiers::default() => {
             Ok(storage::translated(&found.matchers)?)

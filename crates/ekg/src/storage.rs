@@ -1,25 +1,37 @@
 //! The samples as the query engine sees them.
 //!
 //! Guarantees: a query, however heavy, never holds up the writer; each selection is consistent in itself. Where
-//! asked, it remembers how old what it gave out is, and says older rather than younger.
+//! asked, it remembers how old what it gave out is, and says older rather than younger; such a reading, on which
+//! something may be decided, fails where samples are damaged. Any other goes on without them and remembers what it
+//! did without.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use mainstay_promql as promql;
-use mainstay_tsdb::{MatchOp, Matcher, MatcherError, ReadError, Tsdb};
+use mainstay_tsdb::{Damage, MatchOp, Matcher, MatcherError, ReadError, Tsdb};
 
-use crate::age::Age;
+use crate::{
+    age::Age,
+    summaries::{Summaries, Unread},
+};
 
 /// Reads for one query.
 pub(crate) struct Reader<'a> {
     tsdb: &'a Tsdb,
     /// How old what was read is, if somebody wants to know.
     age: Option<Cell<Age>>,
+    damage: RefCell<Damage>,
+    pub(crate) summaries: Summaries,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(tsdb: &'a Tsdb) -> Self {
-        Self { tsdb, age: None }
+        Self {
+            tsdb,
+            age: None,
+            damage: RefCell::default(),
+            summaries: Summaries::default(),
+        }
     }
 
     /// One that remembers how old the samples are.
@@ -27,7 +39,14 @@ impl<'a> Reader<'a> {
         Self {
             tsdb,
             age: Some(Cell::default()),
+            damage: RefCell::default(),
+            summaries: Summaries::default(),
         }
+    }
+
+    /// What was read around.
+    pub(crate) fn damage(&self) -> Damage {
+        self.damage.borrow().clone()
     }
 
     /// How old the answer is; `None` if no sample was read at all.
@@ -51,7 +70,18 @@ impl promql::Storage for Reader<'_> {
             let read = Age::of(self.tsdb, &matchers, start_ms, end_ms).map_err(failed)?;
             age.set(age.get().and(read));
         }
-        let found = self.tsdb.select(&matchers, start_ms, end_ms);
+        let found = if self.age.is_some() {
+            self.tsdb.select(&matchers, start_ms, end_ms)
+        } else {
+            let damage = &mut self.damage.borrow_mut();
+            let window = (start_ms, end_ms);
+            let found = self.summaries.select(self.tsdb, &matchers, window, damage);
+            found.or_else(|unread| match unread {
+                Unread::Read(error) => Err(error),
+                // Whatever it leads to is not looked at: the query is asked again.
+                Unread::Summaries => Ok(Vec::new()),
+            })
+        };
         let found = found.map_err(failed)?;
         let series = found.into_iter().map(|slice| {
             let labels = promql::Labels::from_pairs(slice.labels.iter());

@@ -28,6 +28,7 @@ mod result;
 pub mod script;
 mod span;
 mod storage;
+mod summaries;
 
 pub use engine::{Ask, Engine, EngineOptions, Query, When};
 pub use error::{Error, ErrorKind};
@@ -39,3 +40,4 @@ pub use print::pretty;
 pub use result::{Answer, HistogramSample, InstantSeries, QueryResult, RangeSeries, Sample};
 pub use span::{Position, Span};
 pub use storage::{Labels, METRIC_NAME, MatchOp, Matcher, Series, Storage, StorageError};
+pub use summaries::SUMMARY_LABEL;

@@ -19,6 +19,7 @@ mod resources;
 mod rules;
 mod standby;
 mod streams;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ pub use resources::{Applied, ApplyRequest, ApplyResponse, declared, schema};
 pub use rules::{Counted, Rules, RulesAsked};
 pub use standby::Leader;
 pub use streams::{SILENT_MAX, Streams};
+pub use upkeep::{Undone, Upkeep};
 
 /// Largest body of a request, in bytes: a whole site in one apply.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -72,6 +74,8 @@ pub struct App {
     pub queries: Arc<dyn Queries>,
     /// Takes what others send.
     pub intake: Arc<dyn Intake>,
+    /// Takes orders about what is kept of samples.
+    pub upkeep: Arc<dyn Upkeep>,
     /// Evaluates rules.
     pub rules: Arc<dyn Rules>,
     /// Judges monitors.
@@ -171,6 +175,22 @@ fn routes(app: App, open: streams::Open, room: Arc<metrics::intake::Room>) -> Ro
             send(routing::post(metrics::intake::otlp)),
         )
         .route(OTLP_CALL, send(routing::post(metrics::intake::otlp_call)))
+        .route(
+            "/api/v1/admin/tsdb/delete_series",
+            own_write(routing::post(upkeep::delete_series).put(upkeep::delete_series)),
+        )
+        .route(
+            "/api/v1/admin/tsdb/clean_tombstones",
+            own_write(routing::post(upkeep::clean_tombstones).put(upkeep::clean_tombstones)),
+        )
+        .route(
+            "/api/v1/admin/tsdb/snapshot",
+            own_write(routing::post(upkeep::snapshot).put(upkeep::snapshot)),
+        )
+        .route(
+            "/api/v1/import",
+            own_write(routing::post(metrics::intake::import)),
+        )
         .route("/api/v1/monitors", read(routing::get(monitors::report)))
         .route("/api/v1/rules", read(routing::get(rules::groups)))
         .route("/api/v1/alerts", read(routing::get(rules::alerts)))

@@ -351,7 +351,7 @@ fn success(data: Value) -> Value {
     json!({ "status": "success", "data": data })
 }
 
-fn failed(status: StatusCode, kind: &str, what: &str) -> Response {
+pub(crate) fn failed(status: StatusCode, kind: &str, what: &str) -> Response {
     let body = json!({ "status": "error", "errorType": kind, "error": what });
     json_body(status, body.to_string().into_bytes())
 }

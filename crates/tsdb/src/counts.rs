@@ -18,7 +18,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Labels, Matcher, ReadError, Tsdb, is_stale, view::Found};
+use crate::{Labels, Matcher, ReadError, Tsdb, damage::Tolerance, is_stale, view::Found};
 
 /// Above this a double no longer holds every integer.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
@@ -104,7 +104,8 @@ impl Tsdb {
         from_ms: i64,
         to_ms: i64,
     ) -> Result<Counts, ReadError> {
-        let found = self.find(matchers, from_ms.saturating_sub(NEAR_MS), to_ms)?;
+        let window = (from_ms.saturating_sub(NEAR_MS), to_ms);
+        let found = self.find(matchers, window, &mut Tolerance::Strict)?;
         let mut counts = Counts {
             matched: found.len(),
             ..Counts::default()
@@ -136,7 +137,8 @@ impl Tsdb {
         matchers: &[Matcher],
         from_ms: i64,
     ) -> Result<BTreeMap<Labels, (i64, f64)>, ReadError> {
-        let found = self.find(matchers, from_ms.saturating_sub(FAR_MS), from_ms)?;
+        let window = (from_ms.saturating_sub(FAR_MS), from_ms);
+        let found = self.find(matchers, window, &mut Tolerance::Strict)?;
         let base = |found: Found| last_real(&found).map(|base| (found.labels, base));
         Ok(found.into_iter().filter_map(base).collect())
     }

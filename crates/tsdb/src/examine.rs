@@ -4,7 +4,7 @@
 
 use mainstay_wal::Disk;
 
-use crate::{ReadError, part::Part};
+use crate::{ReadError, damage::Tolerance, part::Part};
 
 /// Reads all of part `id`; how many samples are in it.
 pub fn examine_part(disk: &dyn Disk, id: u64) -> Result<u64, ReadError> {
@@ -17,9 +17,9 @@ pub fn examine_part(disk: &dyn Disk, id: u64) -> Result<u64, ReadError> {
     }
     let names: Vec<String> = part.label_names().map(str::to_owned).collect();
     for name in names {
-        part.label_values(&name)?;
+        part.label_values(&name, &mut Tolerance::Strict)?;
     }
-    part.find(&[], (i64::MIN, i64::MAX), &mut |_, _, _| ())?;
-    part.ends(&[], i64::MAX, &mut |_, _, _| ())?;
+    part.find(&[], (i64::MIN, i64::MAX), &mut Tolerance::Strict, &mut |_, _, _| ())?;
+    part.ends(&[], i64::MAX, &mut Tolerance::Strict, &mut |_, _, _| ())?;
     Ok(samples)
 }

@@ -630,6 +630,8 @@ impl Head {
     }
 }
 
+mod orders;
+
 /// Hands over what nobody waited for: a process that ends well loses nothing.
 impl Drop for Head {
     fn drop(&mut self) {

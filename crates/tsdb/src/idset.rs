@@ -29,6 +29,11 @@ impl IdSet {
         }
     }
 
+    pub(crate) fn contains(&self, id: u32) -> bool {
+        let word = self.words.get(id as usize / 64);
+        word.is_some_and(|word| word & 1 << (id % 64) != 0)
+    }
+
     pub(crate) fn insert_run(&mut self, from: u32, count: u32) {
         let to = from.saturating_add(count).min(self.universe);
         let mut id = from;

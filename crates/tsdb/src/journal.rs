@@ -16,7 +16,7 @@ use std::{
 
 use mainstay_wal::{Group, Log};
 
-use crate::{memtable::Memtable, roster::Roster};
+use crate::{OrderError, memtable::Memtable, order::Ordered, roster::Roster};
 
 /// Payload bytes that may wait for the disk; beyond, nothing more is taken.
 const QUEUED_BYTES: usize = 64 << 20;
@@ -41,12 +41,20 @@ pub(crate) struct Ended {
     pub(crate) retired: Option<Roster>,
 }
 
-/// Who hears that a generation is durable, and in which segment the log of the next begins.
-pub(crate) type HandOn = Box<dyn FnMut(Ended, u64) + Send>;
+/// What goes on to the thread that seals, in its order.
+pub(crate) enum Handed {
+    /// A generation that is durable, and in which segment the log of the next begins.
+    Ended(Ended, u64),
+    Order(Ordered),
+}
+
+/// Who hears of it.
+pub(crate) type HandOn = Box<dyn FnMut(Handed) + Send>;
 
 enum Item {
     Group(Group, Option<Acknowledge>),
     Cut(Ended),
+    Order(Ordered),
 }
 
 #[derive(Default)]
@@ -138,6 +146,19 @@ impl Journal {
         self.shared.wake.notify_one();
     }
 
+    /// Hands an order on, behind the generations that ended before it.
+    pub(crate) fn order(&self, ordered: Ordered) {
+        let mut queue = self.shared.queue();
+        if queue.ended {
+            drop(queue);
+            (ordered.tell)(Err(OrderError::Closed));
+            return;
+        }
+        queue.items.push_back(Item::Order(ordered));
+        drop(queue);
+        self.shared.wake.notify_one();
+    }
+
     /// After all that is queued now a new segment begins.
     pub(crate) fn cut(&self, generation: Ended) {
         let mut queue = self.shared.queue();
@@ -174,6 +195,7 @@ impl Drop for Ending<'_> {
         for item in left {
             match item {
                 Item::Group(_, Some(tell)) => tell(Err(ended())),
+                Item::Order(ordered) => (ordered.tell)(Err(OrderError::Closed)),
                 Item::Group(_, None) | Item::Cut(_) => {}
             }
         }
@@ -200,8 +222,9 @@ fn write(shared: &Shared, mut log: Log, mut hand_on: HandOn) {
                         return;
                     }
                     drop(ended.retired.take());
-                    hand_on(ended, log.rotate());
+                    hand_on(Handed::Ended(ended, log.rotate()));
                 }
+                Item::Order(ordered) => hand_on(Handed::Order(ordered)),
             }
         }
         if !commit(shared, &mut log, &mut waiting) {

@@ -4,14 +4,17 @@
 //! that is not. What it does not list is not there: a part that was being written when the process died is removed.
 //!
 //! A text, so that it can be read in need: `log` and the first segment that is needed; `next` and the numbers of the
-//! next part and the next generation; a line for each part, those with older generations first; the CRC32C of all
-//! that.
+//! next part and the next generation; a line for each part, those with older generations first; a line for each
+//! [`Grave`]; the CRC32C of all that.
 
 use std::{fmt::Write as _, io};
 
 use mainstay_wal::Disk;
 
-use crate::part;
+use crate::{
+    grave::{self, Grave},
+    part,
+};
 
 const NAME: &str = "manifest";
 const VERSION: &str = "parts 1";
@@ -27,6 +30,8 @@ pub(crate) struct Manifest {
     pub(crate) next_generation: u64,
     /// Parts, those with older generations first.
     pub(crate) parts: Vec<u64>,
+    /// What was removed of them.
+    pub(crate) graves: Vec<Grave>,
 }
 
 /// What was found of a manifest.
@@ -50,16 +55,26 @@ impl Manifest {
         Ok(read.map_or(Found::Damaged, Found::Whole))
     }
 
+    /// The name and the bytes of its file.
+    pub(crate) fn file(&self) -> (&'static str, String) {
+        (NAME, self.text())
+    }
+
     /// Makes it the one that counts.
     pub(crate) fn write(&self, disk: &dyn Disk) -> io::Result<()> {
         disk.replace(NAME, self.text().as_bytes())
     }
 
-    /// Puts `part` where the first of `replaced` stood, or at the end, and takes these out.
+    /// Puts `part` where the first of `replaced` stood, or at the end, and takes these out: of what was removed of them
+    /// nothing is left.
     pub(crate) fn replace(&mut self, replaced: &[u64], part: Option<u64>) {
         let first = self.parts.iter().position(|it| replaced.contains(it));
         let at = first.unwrap_or(self.parts.len());
         self.parts.retain(|it| !replaced.contains(it));
+        for grave in &mut self.graves {
+            grave.parts.retain(|it| !replaced.contains(it));
+        }
+        self.graves.retain(|grave| !grave.parts.is_empty());
         if let Some(part) = part {
             self.parts.insert(at, part);
         }
@@ -74,6 +89,9 @@ impl Manifest {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{}", part::name(*id));
         }
+        for grave in &self.graves {
+            let _ = writeln!(text, "{}", grave.text());
+        }
         let crc = crc32c::crc32c(text.as_bytes());
         text + &format!("crc {crc:08x}\n")
     }
@@ -86,11 +104,16 @@ impl Manifest {
         }
         let log_from = lines.next()?.strip_prefix("log ")?.parse().ok()?;
         let (part, generation) = lines.next()?.strip_prefix("next ")?.split_once(' ')?;
+        let (graves, parts): (Vec<_>, Vec<_>) = lines.partition(|it| it.starts_with(grave::WORD));
         let read = Self {
             log_from,
             next_part: part.parse().ok()?,
             next_generation: generation.parse().ok()?,
-            parts: lines.map(part::id).collect::<Option<_>>()?,
+            parts: parts.into_iter().map(part::id).collect::<Option<_>>()?,
+            graves: graves
+                .into_iter()
+                .map(Grave::parse)
+                .collect::<Option<_>>()?,
         };
         // One way to write it: so no byte of it may differ.
         (read.text() == text).then_some(read)
@@ -102,6 +125,15 @@ mod tests {
     use super::*;
     use mainstay_wal::MemoryDisk;
 
+    fn grave(parts: &[u64]) -> Grave {
+        Grave {
+            matchers: vec![crate::Matcher::new("job", crate::MatchOp::Regex, "a b|c").unwrap()],
+            window: (-5, i64::MAX),
+            at_ms: 7,
+            parts: parts.iter().copied().collect(),
+        }
+    }
+
     #[test]
     fn a_manifest_comes_back_and_any_damaged_byte_of_it_is_found() {
         let disk = MemoryDisk::default();
@@ -111,9 +143,11 @@ mod tests {
             next_part: 12,
             next_generation: 20,
             parts: vec![3, 9, 10, 11],
+            graves: vec![grave(&[9, 11]), grave(&[9, 10])],
         };
         manifest.replace(&[9, 10], Some(12));
         assert_eq!(manifest.parts, [3, 12, 11]);
+        assert_eq!(manifest.graves, [grave(&[11])]);
         manifest.write(&disk).unwrap();
         disk.crash(|_| 0);
         for at in 0..manifest.text().len() {

@@ -182,6 +182,25 @@ impl Columns {
         self.times.is_empty()
     }
 
+    /// Takes out the samples of a window, both ends included; those here ascend.
+    pub(crate) fn cut_out(&mut self, (start_ms, end_ms): (i64, i64)) {
+        let from = self.times.partition_point(|at_ms| *at_ms < start_ms);
+        let to = self.times.partition_point(|at_ms| *at_ms <= end_ms);
+        if from < to {
+            self.times.drain(from..to);
+            self.values.drain(from..to);
+        }
+    }
+
+    /// Keeps samples by their time.
+    pub(crate) fn keep(&mut self, keep: impl Fn(i64) -> bool) {
+        let kept: Vec<bool> = self.times.iter().map(|at_ms| keep(*at_ms)).collect();
+        let mut flags = kept.iter();
+        self.times.retain(|_| flags.next() == Some(&true));
+        let mut flags = kept.iter();
+        self.values.retain(|_| flags.next() == Some(&true));
+    }
+
     /// Brings what stands from `begin` on in the order of time; of equal times the first stays.
     pub(crate) fn order(&mut self, begin: usize) {
         let tail = self.times.iter().zip(&self.values).skip(begin);

@@ -80,14 +80,24 @@ pub(crate) enum MergeError {
     Read(#[from] ReadError),
     #[error("the merged part cannot be written: {0}")]
     Write(#[from] std::io::Error),
-    #[error("the engine is being closed")]
-    Closed,
+    #[error("something else is more urgent")]
+    Interrupted,
 }
 
 /// Writes all that `parts` hold to `writer`; `go_on` is asked between series.
 pub(crate) fn merge(
     parts: &[Arc<Part>],
     writer: &mut PartWriter,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<(), MergeError> {
+    merge_some(parts, writer, &|_| true, go_on)
+}
+
+/// Like [`merge`], only series that are to keep.
+pub(crate) fn merge_some(
+    parts: &[Arc<Part>],
+    writer: &mut PartWriter,
+    keep: &dyn Fn(&Labels) -> bool,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<(), MergeError> {
     let mut inputs = Vec::with_capacity(parts.len());
@@ -102,11 +112,13 @@ pub(crate) fn merge(
         .min()
     {
         if !go_on() {
-            return Err(MergeError::Closed);
+            return Err(MergeError::Interrupted);
         }
         let next = next.clone();
         let (born_ms, columns) = together(&next, &mut inputs)?;
-        writer.push(&next, born_ms, &columns)?;
+        if keep(&next) {
+            writer.push(&next, born_ms, &columns)?;
+        }
     }
     Ok(())
 }

@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Labels, Matcher, ReadError, Tsdb, index::matching, view::share_table};
+use crate::{
+    Labels, Matcher, ReadError, Tsdb, damage::Tolerance, downsample::plain, index::matching,
+    view::share_table,
+};
 
 /// The newest that is known of a series.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,13 +57,19 @@ impl Tsdb {
             }
         }
         for part in view.parts.iter().rev() {
-            part.ends(matchers, at_ms, &mut |labels, _, last| {
-                let series = known.entry(labels).or_default();
-                if series.real.is_none() {
-                    series.ended.get_or_insert(last.is_stale);
-                    series.real = last.real;
-                }
-            })?;
+            let strict = &mut Tolerance::Strict;
+            part.ends(
+                &plain(part, matchers),
+                at_ms,
+                strict,
+                &mut |labels, _, last| {
+                    let series = known.entry(labels).or_default();
+                    if series.real.is_none() {
+                        series.ended.get_or_insert(last.is_stale);
+                        series.real = last.real;
+                    }
+                },
+            )?;
         }
         let newest = known.into_iter().filter_map(|(labels, series)| {
             let (at_ms, value) = series.real?;

@@ -4,16 +4,21 @@
 //! and named. Of parts only what says where everything is gets read, and of the newest how its series ended; the log is
 //! replayed from where no part holds it. Memory is bounded by what a head may hold.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use mainstay_wal::{Disk, Log, LogError, LogOptions, Replayed, Seen, replay};
 
 use crate::{
-    Head, HeadLimits, ReadError, Tiers,
-    journal::{Ended, Journal},
+    Damage, Head, HeadLimits, Keeping, ReadError, Tiers,
+    damage::Tolerance,
+    journal::{Handed, Journal},
     parts::Parts,
     record::{Kind, read_changes, read_series},
-    seal::{Job, Sealer, Work},
+    retention::Retention,
+    seal::{Job, Sealer, Task, Work},
     view::View,
 };
 
@@ -107,6 +112,15 @@ fn recover(
 
 /// Opens the engine in `disk`.
 pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Head, Recovered), OpenError> {
+    open_keeping(disk, options, Keeping::default())
+}
+
+/// Opens the engine in `disk`; beside what [`Options::retention_ms`] says, samples are kept as `keeping` does.
+pub fn open_keeping(
+    disk: Arc<dyn Disk>,
+    options: Options,
+    keeping: Keeping,
+) -> Result<(Head, Recovered), OpenError> {
     let parts = Parts::load(&*disk).map_err(OpenError::Parts)?;
     for error in &parts.damaged {
         tracing::error!(%error, "a part is not served; everything else is");
@@ -119,6 +133,7 @@ pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Head, Recovered), 
     recovered.series = tsdb.series_count();
     recovered.parts = parts.live.len();
     recovered.sealed = parts.live.iter().map(|part| part.meta().samples).sum();
+    tsdb.set_unserved(&parts.damaged);
     recovered.damaged.extend(parts.damaged);
     let generations = tsdb.view().frozen.clone();
     tsdb.publish(|view| View {
@@ -131,7 +146,10 @@ pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Head, Recovered), 
         disk: Arc::clone(&disk),
         tsdb,
         tiers: options.tiers,
-        retention_ms: options.retention_ms,
+        retention: Retention::new(options.retention_ms, keeping.retain),
+        downsampling: keeping.downsampling,
+        expired: BTreeMap::new(),
+        settling: false,
         manifest: parts.manifest,
         parts: parts.live,
         doomed: Vec::new(),
@@ -145,12 +163,13 @@ pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Head, Recovered), 
     let sealer = Sealer::start(work, first).map_err(OpenError::Thread)?;
     let log = Log::start(disk, options.log, segment, replayed.next_seq);
     let queue = sealer.queue();
-    let hand_on = move |ended: Ended, log_from| {
-        queue.push(Job {
+    let hand_on = move |handed: Handed| match handed {
+        Handed::Ended(ended, log_from) => queue.push(Task::Seal(Job {
             generations: vec![ended.generation],
             log_from,
             now_ms: ended.now_ms,
-        });
+        })),
+        Handed::Order(ordered) => queue.push(Task::Order(ordered)),
     };
     let journal = Journal::start(log, Box::new(hand_on)).map_err(OpenError::Thread)?;
     head.keep(journal, sealer);
@@ -173,17 +192,20 @@ struct Recovery<'a> {
 impl Recovery<'_> {
     /// How series ended that may go on: those of the newest part's last generation.
     fn ends(&mut self, parts: &Parts, generation_ms: i64) {
-        let Some(newest) = parts.live.last() else {
+        let Some(newest) = parts.live.last().filter(|it| it.resolution().is_none()) else {
             return;
         };
         let since_ms = newest.meta().newest_ms.saturating_sub(generation_ms);
-        let read = newest.ends(&[], i64::MAX, &mut |labels, born_ms, last| {
+        let mut damage = Damage::default();
+        let noting = &mut Tolerance::Noting(&mut damage);
+        let read = newest.ends(&[], i64::MAX, noting, &mut |labels, born_ms, last| {
             if last.at_ms >= since_ms {
                 self.head.recover_end(&labels, born_ms, last);
             }
         });
-        if let Err(error) = read {
-            tracing::error!(%error, "how series ended is not known: older samples may be taken again");
+        let damage = damage.into_errors().chain(read.err());
+        for error in damage {
+            tracing::error!(%error, "how some series ended is not known: older samples may be taken again");
             self.recovered.damaged.push(error);
         }
     }

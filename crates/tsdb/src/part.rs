@@ -8,8 +8,10 @@
 //! A part is columns: series sorted by labels in blocks, each with where its pieces are; timestamps, written once for
 //! all series that share them; values, each piece in the smallest of several codes; postings to find series by labels.
 
+mod find;
 mod index;
 mod ints;
+mod mask;
 mod pages;
 mod read;
 mod series;
@@ -19,13 +21,13 @@ mod write;
 use mainstay_wal::{Disk, number_in_name, numbered_name};
 
 use crate::{
-    IdSet, Labels, Matcher, ReadError,
+    Labels, ReadError, Resolution,
     cursor::{Cursor, put_varint, put_zigzag},
-    index::{Postings as _, matching},
-    memtable::{Columns, Last},
+    damage::Tolerance,
+    memtable::Columns,
 };
 
-use index::{Index, Names};
+use index::Names;
 use pages::{Pages, Span};
 use read::{Reader, Walk};
 pub(crate) use write::PartWriter;
@@ -41,14 +43,27 @@ pub(crate) enum Tier {
     Hour = 1,
     /// What came in in about a day: it is not merged any more.
     Day = 2,
+    /// Summaries of five minutes.
+    FiveMinutes = 3,
+    /// Summaries of an hour.
+    OneHour = 4,
 }
 
 impl Tier {
     fn of(byte: u8) -> Option<Self> {
-        let all = [Self::Generation, Self::Hour, Self::Day];
+        let all = [
+            Self::Generation,
+            Self::Hour,
+            Self::Day,
+            Self::FiveMinutes,
+            Self::OneHour,
+        ];
         all.into_iter().find(|tier| *tier as u8 == byte)
     }
 }
+
+/// What stands for the generations of samples that never were in the head.
+pub(crate) const IMPORTED: (u64, u64) = (u64::MAX, u64::MAX);
 
 /// What there is in a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +120,8 @@ pub(crate) struct Part {
     /// The pages of blocks of series.
     blocks: Vec<u32>,
     names: Names,
+    /// What was removed since it was written.
+    masks: mask::Masks,
 }
 
 impl Part {
@@ -127,6 +144,7 @@ impl Part {
             base_ms,
             blocks,
             names,
+            masks: mask::Masks::default(),
         })
     }
 
@@ -156,6 +174,15 @@ impl Part {
         &self.meta
     }
 
+    /// How long the windows are that its samples are summaries of; none where they are as they came in.
+    pub(crate) fn resolution(&self) -> Option<Resolution> {
+        match self.meta.tier {
+            Tier::Generation | Tier::Hour | Tier::Day => None,
+            Tier::FiveMinutes => Some(Resolution::FiveMinutes),
+            Tier::OneHour => Some(Resolution::Hour),
+        }
+    }
+
     /// The file's name.
     pub(crate) fn name(&self) -> &str {
         self.pages.name()
@@ -175,92 +202,23 @@ impl Part {
         self.names.keys().map(|name| &**name)
     }
 
-    /// Values of a label, ascending.
-    pub(crate) fn label_values(&self, name: &str) -> Result<Vec<String>, ReadError> {
-        self.index().listed(name)
+    /// Reads everything, and says what is damaged first.
+    pub(crate) fn check(&self) -> Result<(), ReadError> {
+        self.pages.check()
     }
 
-    fn index(&self) -> Index<'_> {
-        Index {
-            pages: &self.pages,
-            names: &self.names,
-            series: self.meta.series,
-        }
+    /// Damaged pages that somebody needed.
+    pub(crate) fn quarantined(&self) -> usize {
+        self.pages.quarantined()
     }
 
-    fn matching(&self, matchers: &[Matcher]) -> Result<IdSet, ReadError> {
-        let index = self.index();
-        if matchers.is_empty() {
-            return Ok(IdSet::full(index.universe()));
-        }
-        matching(&index, matchers)
-    }
-
-    /// Tells every matching series that has samples in the window, and these.
-    pub(crate) fn find(
-        &self,
-        matchers: &[Matcher],
-        window: (i64, i64),
-        visit: &mut dyn FnMut(Labels, Option<i64>, Columns),
-    ) -> Result<(), ReadError> {
-        let (mut walk, mut reader) = (Walk::new(self), Reader::new(self));
-        for id in self.matching(matchers)?.iter() {
-            let series = walk.series(id)?;
-            let mut columns = Columns::default();
-            reader.read(series, window, &mut columns)?;
-            if !columns.is_empty() {
-                visit(walk.labels()?, walk.stored().born_ms, columns);
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells every matching series that has a sample in the window.
-    pub(crate) fn series(
-        &self,
-        matchers: &[Matcher],
-        window: (i64, i64),
-        visit: &mut dyn FnMut(Labels),
-    ) -> Result<(), ReadError> {
-        let (mut walk, mut reader) = (Walk::new(self), Reader::new(self));
-        for id in self.matching(matchers)?.iter() {
-            if reader.has_sample(walk.series(id)?, window)? {
-                visit(walk.labels()?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the end of every matching series up to `end_ms`, and when it was born.
-    pub(crate) fn ends(
-        &self,
-        matchers: &[Matcher],
-        end_ms: i64,
-        visit: &mut dyn FnMut(Labels, Option<i64>, Last),
-    ) -> Result<(), ReadError> {
-        let (mut walk, mut reader) = (Walk::new(self), Reader::new(self));
-        for id in self.matching(matchers)?.iter() {
-            let series = walk.series(id)?;
-            let last = if series.last.at_ms <= end_ms {
-                Some(series.last)
-            } else {
-                let mut columns = Columns::default();
-                reader.read(series, (i64::MIN, end_ms), &mut columns)?;
-                Last::of(&columns)
-            };
-            if let Some(last) = last {
-                visit(walk.labels()?, walk.stored().born_ms, last);
-            }
-        }
-        Ok(())
-    }
-
-    /// All series with all their samples, one after another.
+    /// All series with all their samples that were not removed, one after another.
     pub(crate) fn contents(&self) -> Contents<'_> {
         Contents {
             part: self,
             walk: Walk::new(self),
             reader: Reader::new(self),
+            masked: self.masks.now(),
             next: 0,
         }
     }
@@ -272,6 +230,7 @@ pub(crate) struct Contents<'a> {
     part: &'a Part,
     walk: Walk<'a>,
     reader: Reader<'a>,
+    masked: mask::Masked,
     next: u32,
 }
 
@@ -290,8 +249,10 @@ impl Contents<'_> {
     pub(crate) fn samples(&mut self) -> Result<(Option<i64>, Columns), ReadError> {
         let mut columns = Columns::default();
         let series = self.walk.stored();
+        let window = (i64::MIN, i64::MAX);
         self.reader
-            .read(series, (i64::MIN, i64::MAX), &mut columns)?;
+            .read(series, window, &mut Tolerance::Strict, &mut columns)?;
+        self.masked.apply(self.next - 1, &mut columns);
         Ok((series.born_ms, columns))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: what the manifest lists is there, or is told to be damaged or gone; the file of a part that cannot be
 //! read stays where it is, so that a copy can take its place. What the manifest does not list is removed. Without a
-//! manifest that can be read, parts themselves say what they hold, and nothing is removed.
+//! manifest that can be read, parts themselves say what they hold, and nothing is removed; samples that were deleted,
+//! and whose parts were not written anew since, are back then.
 
 use std::{io, sync::Arc};
 
@@ -11,7 +12,7 @@ use mainstay_wal::Disk;
 use crate::{
     ReadError,
     manifest::{Found, Manifest},
-    part::{self, Part},
+    part::{self, IMPORTED, Part},
 };
 
 /// See the module.
@@ -60,7 +61,10 @@ impl Parts {
     fn open_listed(&mut self, disk: &dyn Disk, ids: &[u64]) {
         for id in self.manifest.parts.clone() {
             match Part::open(disk, id) {
-                Ok(part) => self.live.push(Arc::new(part)),
+                Ok(part) => {
+                    part.bury(&self.manifest.graves);
+                    self.live.push(Arc::new(part));
+                }
                 Err(error) => {
                     self.damaged.push(error);
                     if !ids.contains(&id) {
@@ -91,6 +95,12 @@ impl Parts {
         });
         for part in opened {
             let (first, last) = part.meta().generations;
+            if part.meta().generations == IMPORTED {
+                // Those that were merged may be there twice: equal samples are read once.
+                self.manifest.parts.insert(0, part.id());
+                self.live.insert(0, Arc::new(part));
+                continue;
+            }
             if first >= self.manifest.next_generation {
                 self.manifest.next_generation = last + 1;
                 self.manifest.parts.push(part.id());

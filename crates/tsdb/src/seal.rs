@@ -7,7 +7,7 @@
 //! never waits for it; a merge makes way for a generation that ends meanwhile.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
@@ -16,12 +16,18 @@ use std::{
 
 use mainstay_wal::{Disk, remove_segments_before};
 
+mod backfill;
+mod orders;
+mod retention;
+
 use crate::{
-    ReadError, Tiers, Tsdb,
+    Downsampling, ReadError, Tiers, Tsdb,
     manifest::Manifest,
     memtable::{Columns, Memtable},
     merge::{MergeError, merge, plan},
-    part::{self, Part, PartWriter, Tier},
+    order::Ordered,
+    part::{self, IMPORTED, Part, PartWriter, Tier},
+    retention::Retention,
     view::View,
 };
 
@@ -42,9 +48,16 @@ pub(crate) struct Job {
     pub(crate) now_ms: i64,
 }
 
+/// What the thread does, in its order.
+#[derive(Debug)]
+pub(crate) enum Task {
+    Seal(Job),
+    Order(Ordered),
+}
+
 #[derive(Debug, Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    tasks: VecDeque<Task>,
     /// No more will be queued, and what is begun need not be ended.
     closed: bool,
     /// Nobody takes from the queue any more.
@@ -66,9 +79,9 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues what ended.
-    pub(crate) fn push(&self, job: Job) {
-        self.queue().jobs.push_back(job);
+    /// Queues what ended, or was ordered.
+    pub(crate) fn push(&self, task: Task) {
+        self.queue().tasks.push_back(task);
         self.wake.notify_one();
     }
 
@@ -76,14 +89,32 @@ impl Shared {
         self.queue().closed
     }
 
-    fn next_now(&self) -> Option<Job> {
-        self.queue().jobs.pop_front()
+    fn next_now(&self) -> Option<Task> {
+        self.queue().tasks.pop_front()
+    }
+
+    /// The generations that are next, unless an order comes before them.
+    fn next_job(&self) -> Option<Job> {
+        let mut queue = self.queue();
+        match queue.tasks.pop_front() {
+            Some(Task::Seal(job)) => Some(job),
+            Some(order @ Task::Order(_)) => {
+                queue.tasks.push_front(order);
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Whether an order is next.
+    fn has_order(&self) -> bool {
+        matches!(self.queue().tasks.front(), Some(Task::Order(_)))
     }
 
     /// Waits for something to do, at most for a while; `false` if the queue was closed.
     fn wait(&self, at_most: Option<Duration>) -> bool {
         let queue = self.queue();
-        let idle = |queue: &mut Queue| queue.jobs.is_empty() && !queue.closed;
+        let idle = |queue: &mut Queue| queue.tasks.is_empty() && !queue.closed;
         let queue = match at_most {
             None => self
                 .wake
@@ -141,7 +172,7 @@ impl Sealer {
     /// Starts the thread, which first seals what `first` says.
     pub(crate) fn start(mut work: Work, first: Option<Job>) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        shared.queue().jobs.extend(first);
+        shared.queue().tasks.extend(first.map(Task::Seal));
         let own = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("seal".to_owned())
@@ -199,7 +230,12 @@ pub(crate) struct Work {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) tsdb: Tsdb,
     pub(crate) tiers: Tiers,
-    pub(crate) retention_ms: i64,
+    pub(crate) retention: Retention,
+    pub(crate) downsampling: Downsampling,
+    /// Parts without the series that are kept for so long, or less long.
+    pub(crate) expired: BTreeMap<u64, i64>,
+    /// Nothing was imported since a generation ended before the last one: what was is merged.
+    pub(crate) settling: bool,
     pub(crate) manifest: Manifest,
     /// Those of the manifest that can be read.
     pub(crate) parts: Vec<Arc<Part>>,
@@ -213,9 +249,19 @@ impl Work {
     fn run(&mut self, shared: &Shared) {
         let mut now_ms = i64::MIN;
         loop {
-            while let Some(job) = shared.next_now() {
-                now_ms = now_ms.max(job.now_ms);
-                if self.seal(&job, shared).is_none() {
+            while let Some(task) = shared.next_now() {
+                let done = match task {
+                    Task::Seal(job) => {
+                        now_ms = now_ms.max(job.now_ms);
+                        self.settling = true;
+                        self.seal(&job, shared)
+                    }
+                    Task::Order(ordered) => {
+                        now_ms = now_ms.max(ordered.now_ms);
+                        self.obey(ordered, shared)
+                    }
+                };
+                if done.is_none() {
                     return;
                 }
             }
@@ -287,7 +333,7 @@ impl Work {
                 let mut columns = Columns::default();
                 for (id, entry) in series {
                     if shared.is_closed() {
-                        return Err(MergeError::Closed);
+                        return Err(MergeError::Interrupted);
                     }
                     columns.times.clear();
                     columns.values.clear();
@@ -335,23 +381,20 @@ impl Work {
     /// Drops what is too old, merges what can be merged, and removes what nobody reads any more. `false` if there is
     /// more to merge and the disk fails; `None` if the queue was closed before.
     fn tend(&mut self, now_ms: i64, shared: &Shared) -> Option<bool> {
-        let oldest_ms = now_ms.saturating_sub(self.retention_ms);
-        let old = |part: &Arc<Part>| part.meta().newest_ms < oldest_ms;
-        let (old, young): (Vec<_>, Vec<_>) = self.parts.iter().cloned().partition(old);
-        if !old.is_empty() {
-            self.parts = young;
-            self.retire(old, None, shared)?;
+        let young = self.expire(now_ms, shared)? && self.clean_old(now_ms, shared)?;
+        if !(young && self.merge_imported(shared)?) {
+            // Whatever is more urgent wakes the thread at once.
+            return Some(true);
         }
         let mut merged = true;
         while let Some((range, tier)) = self.plan() {
             let inputs: Vec<Arc<Part>> = self.parts.get(range)?.to_vec();
             match self.merge(&inputs, tier, shared) {
                 Ok(part) => self.replace(inputs, part, shared)?,
-                Err(MergeError::Closed) => return None,
-                Err(MergeError::Read(ReadError::Damaged { part, offset, what })) => {
-                    tracing::error!(part, offset, what, "a part is damaged, and not merged");
-                    let damaged = inputs.iter().filter(|it| it.name() == part);
-                    self.damaged.extend(damaged.map(|it| it.id()));
+                Err(MergeError::Interrupted) if shared.is_closed() => return None,
+                Err(MergeError::Interrupted) => return Some(true),
+                Err(MergeError::Read(error @ ReadError::Damaged { .. })) => {
+                    self.leave_unmerged(&inputs, &error);
                 }
                 Err(error @ (MergeError::Read(ReadError::Disk { .. }) | MergeError::Write(_))) => {
                     tracing::warn!(%error, "parts stay unmerged; it is tried again");
@@ -364,8 +407,21 @@ impl Work {
         Some(merged)
     }
 
+    /// A part among `inputs` turned out to be damaged.
+    fn leave_unmerged(&mut self, inputs: &[Arc<Part>], error: &ReadError) {
+        let ReadError::Damaged { part, .. } = error else {
+            return;
+        };
+        tracing::error!(%error, "a part is damaged, and not merged");
+        let damaged = inputs.iter().filter(|it| it.name() == part);
+        self.damaged.extend(damaged.map(|it| it.id()));
+    }
+
     fn plan(&self) -> Option<(std::ops::Range<usize>, Tier)> {
-        let whole = |part: &Arc<Part>| (!self.damaged.contains(&part.id())).then(|| *part.meta());
+        let mergeable = |part: &Arc<Part>| {
+            !self.damaged.contains(&part.id()) && part.meta().generations != IMPORTED
+        };
+        let whole = |part: &Arc<Part>| mergeable(part).then(|| *part.meta());
         let parts: Vec<_> = self.parts.iter().map(whole).collect();
         plan(&parts, self.tiers)
     }
@@ -383,14 +439,7 @@ impl Work {
         let generations = (firsts.min().unwrap_or(0), lasts.max().unwrap_or(0));
         let base_ms = newest_ms.unwrap_or(0);
         self.write_part((tier, generations, base_ms), |work, writer| {
-            merge(inputs, writer, &mut || {
-                while let Some(job) = shared.next_now() {
-                    if work.seal(&job, shared).is_none() {
-                        return false;
-                    }
-                }
-                !shared.is_closed()
-            })
+            merge(inputs, writer, &mut || work.goes_on(true, shared))
         })
     }
 

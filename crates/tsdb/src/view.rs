@@ -9,7 +9,9 @@ use arc_swap::ArcSwap;
 use hashbrown::HashTable;
 
 use crate::{
-    Labels, Matcher,
+    Damage, Labels, Matcher,
+    damage::{Tolerance, Unserved},
+    downsample::{AGGREGATE, plain},
     index::matching,
     memtable::{Columns, Memtable},
     part::Part,
@@ -47,7 +49,11 @@ impl View {
         self.frozen.iter().map(|it| it.samples()).sum()
     }
 
-    fn parts_within(&self, start_ms: i64, end_ms: i64) -> impl Iterator<Item = &Arc<Part>> {
+    pub(crate) fn parts_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> impl Iterator<Item = &Arc<Part>> {
         let near = move |part: &&Arc<Part>| part.overlaps(start_ms, end_ms);
         self.parts
             .iter()
@@ -56,7 +62,12 @@ impl View {
     }
 
     /// Adds what the generations hold in the window.
-    fn gather(&self, matchers: &[Matcher], (start_ms, end_ms): (i64, i64), into: &mut Gathered) {
+    pub(crate) fn gather(
+        &self,
+        matchers: &[Matcher],
+        (start_ms, end_ms): (i64, i64),
+        into: &mut Gathered,
+    ) {
         if start_ms > end_ms {
             return;
         }
@@ -127,13 +138,24 @@ pub enum ReadError {
 #[derive(Clone, Debug)]
 pub struct Tsdb {
     view: Arc<ArcSwap<View>>,
+    unserved: Unserved,
 }
 
 impl Tsdb {
     pub(crate) fn over(view: View) -> Self {
         Self {
             view: Arc::new(ArcSwap::from_pointee(view)),
+            unserved: Unserved::default(),
         }
+    }
+
+    /// Parts that are listed, and cannot be opened.
+    pub(crate) fn unserved(&self) -> Vec<ReadError> {
+        self.unserved.get()
+    }
+
+    pub(crate) fn set_unserved(&self, errors: &[ReadError]) {
+        self.unserved.set(errors);
     }
 
     /// What can be read now.
@@ -146,36 +168,71 @@ impl Tsdb {
         self.view.rcu(|view| change(view));
     }
 
-    /// Series that satisfy all matchers and have a sample in `start_ms..=end_ms`, sorted by labels.
+    /// Series that satisfy all matchers and have a sample in `start_ms..=end_ms`, sorted by labels; an error if any
+    /// that they may have cannot be read.
     pub fn select(
         &self,
         matchers: &[Matcher],
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<SeriesSlice>, ReadError> {
-        let mut found = self.find(matchers, start_ms, end_ms)?;
-        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        let slice = |found: Found| SeriesSlice {
-            labels: found.labels,
-            timestamps: found.columns.times.into(),
-            values: found.columns.values.into(),
-        };
-        Ok(found.into_iter().map(slice).collect())
+        self.selected(matchers, (start_ms, end_ms), &mut Tolerance::Strict)
     }
 
-    /// Labels of the series that satisfy all matchers and have a sample in `start_ms..=end_ms`, in no order.
+    /// Like [`Tsdb::select`], without what cannot be read, which is noted.
+    pub fn select_around(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        damage: &mut Damage,
+    ) -> Result<Vec<SeriesSlice>, ReadError> {
+        let mut tolerance = self.tolerance(damage)?;
+        self.selected(matchers, (start_ms, end_ms), &mut tolerance)
+    }
+
+    /// What is noted first are parts of which nothing is served, whatever time they were from.
+    pub(crate) fn tolerance<'a>(&self, damage: &'a mut Damage) -> Result<Tolerance<'a>, ReadError> {
+        let mut tolerance = Tolerance::Noting(damage);
+        let unserved = self.unserved();
+        unserved
+            .into_iter()
+            .try_for_each(|error| tolerance.forgive(error))?;
+        Ok(tolerance)
+    }
+
+    fn selected(
+        &self,
+        matchers: &[Matcher],
+        window: (i64, i64),
+        tolerance: &mut Tolerance<'_>,
+    ) -> Result<Vec<SeriesSlice>, ReadError> {
+        let mut found = self.find(matchers, window, tolerance)?;
+        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(slices(found))
+    }
+
+    /// Labels of the series that satisfy all matchers and have a sample in `start_ms..=end_ms`, in no order; without
+    /// what cannot be read, which is noted.
     pub fn series(
         &self,
         matchers: &[Matcher],
         start_ms: i64,
         end_ms: i64,
+        damage: &mut Damage,
     ) -> Result<Vec<Labels>, ReadError> {
-        let view = self.view();
+        let (view, mut tolerance) = (self.view(), self.tolerance(damage)?);
         let mut gathered = Gathered::default();
         for part in view.parts_within(start_ms, end_ms) {
-            part.series(matchers, (start_ms, end_ms), &mut |labels| {
-                gathered.add(&labels, None, Columns::default());
-            })?;
+            let window = (start_ms, end_ms);
+            part.series(
+                &plain(part, matchers),
+                window,
+                &mut tolerance,
+                &mut |labels| {
+                    gathered.add(&labels, None, Columns::default());
+                },
+            )?;
         }
         view.gather(matchers, (start_ms, end_ms), &mut gathered);
         let labels = |found: Found| found.labels;
@@ -186,40 +243,43 @@ impl Tsdb {
     pub(crate) fn find(
         &self,
         matchers: &[Matcher],
-        start_ms: i64,
-        end_ms: i64,
+        window: (i64, i64),
+        tolerance: &mut Tolerance<'_>,
     ) -> Result<Vec<Found>, ReadError> {
         let view = self.view();
         let mut gathered = Gathered::default();
-        for part in view.parts_within(start_ms, end_ms) {
+        for part in view.parts_within(window.0, window.1) {
             part.find(
-                matchers,
-                (start_ms, end_ms),
+                &plain(part, matchers),
+                window,
+                tolerance,
                 &mut |labels, born_ms, columns| {
                     gathered.add(&labels, born_ms, columns);
                 },
             )?;
         }
-        view.gather(matchers, (start_ms, end_ms), &mut gathered);
+        view.gather(matchers, window, &mut gathered);
         Ok(gathered.found)
     }
 
-    /// Label names present, ascending.
-    pub fn label_names(&self) -> Result<Vec<String>, ReadError> {
+    /// Label names present, ascending; what cannot be read is noted.
+    pub fn label_names(&self, damage: &mut Damage) -> Result<Vec<String>, ReadError> {
         let view = self.view();
+        self.tolerance(damage)?;
         let mut names = view.listed(|index| index.names().map(str::to_owned).collect());
         for part in &view.parts {
-            names.extend(part.label_names().map(str::to_owned));
+            let plain = part.label_names().filter(|name| *name != AGGREGATE);
+            names.extend(plain.map(str::to_owned));
         }
         Ok(names.into_iter().collect())
     }
 
-    /// Values of one label, ascending.
-    pub fn label_values(&self, name: &str) -> Result<Vec<String>, ReadError> {
-        let view = self.view();
+    /// Values of one label, ascending; without what cannot be read, which is noted.
+    pub fn label_values(&self, name: &str, damage: &mut Damage) -> Result<Vec<String>, ReadError> {
+        let (view, mut tolerance) = (self.view(), self.tolerance(damage)?);
         let mut values = view.listed(|index| index.values(name).map(str::to_owned).collect());
-        for part in &view.parts {
-            values.extend(part.label_values(name)?);
+        for part in view.parts.iter().filter(|_| name != AGGREGATE) {
+            values.extend(part.label_values(name, &mut tolerance)?);
         }
         Ok(values.into_iter().collect())
     }
@@ -234,6 +294,16 @@ impl Tsdb {
     pub fn series_count(&self) -> usize {
         self.view().active.table().len() as usize
     }
+}
+
+/// What was found, as it is given out.
+pub(crate) fn slices(found: Vec<Found>) -> Vec<SeriesSlice> {
+    let slice = |found: Found| SeriesSlice {
+        labels: found.labels,
+        timestamps: found.columns.times.into(),
+        values: found.columns.values.into(),
+    };
+    found.into_iter().map(slice).collect()
 }
 
 /// Reads generations that share one table: what matches is looked up once for all of them.
@@ -276,6 +346,10 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
+    pub(crate) fn into_found(self) -> impl Iterator<Item = Found> {
+        self.found.into_iter()
+    }
+
     /// Adds samples of a series, mostly newer than those it has already.
     pub(crate) fn add(&mut self, labels: &Labels, born_ms: Option<i64>, columns: Columns) {
         let same = |at: &usize| self.found.get(*at).is_some_and(|it| it.labels == *labels);

@@ -25,6 +25,13 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes names durable.
     fn sync_folder(&self) -> io::Result<()>;
+    /// Makes a folder inside this one, as a whole and durable, with the files `names`, which never change, and one more
+    /// of its own: its name and bytes.
+    fn share(&self, folder: &str, names: &[&str], own: (&str, &[u8])) -> io::Result<()> {
+        let _ = (folder, names, own);
+        let what = "this disk has no folders";
+        Err(io::Error::new(io::ErrorKind::Unsupported, what))
+    }
 }
 
 /// A file that grows.

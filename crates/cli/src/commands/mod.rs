@@ -4,10 +4,12 @@ mod actions;
 mod agent;
 mod changes;
 mod demo;
+mod import;
 pub(crate) mod init;
 mod instances;
 mod ledger;
 mod listing;
+mod metrics;
 mod monitors;
 mod promql;
 mod query;
@@ -94,6 +96,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             };
             query::query(&global, &question).await?;
         }
+        Command::Metrics(command) => metrics::run(&global, command).await?,
+        Command::Import(args) => import::run(&global, args).await?,
         Command::Alerts => rules::alerts(&global).await?,
         Command::Monitors { names } => return monitors::run(&global, &names).await,
         Command::Rules(command) => return rules::run(&global, command).await,

@@ -1,5 +1,11 @@
 //! What becomes of samples when the server is killed while they come in.
 
+mod damage;
+mod deletion;
+mod downsampling;
+mod import;
+mod snapshot;
+
 use std::{
     io::{self, Read as _, Write as _},
     net::TcpStream,
@@ -51,6 +57,25 @@ fn send_numbers(url: &str, began_ms: u64, next: &AtomicU64) {
     }
 }
 
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(now.unwrap().as_millis()).unwrap()
+}
+
+/// One sample of `kept`, acknowledged.
+fn kept_at(url: &str, value: u64, at_ms: u64) {
+    let (code, body) = ask(url, "POST /api/v1/otlp/v1/metrics", &gauge(value, at_ms)).unwrap();
+    assert_eq!(code, 200, "{body}");
+}
+
+fn wait(mut until: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !until() {
+        assert!(Instant::now() < deadline, "it does not come to that");
+        std::thread::yield_now();
+    }
+}
+
 fn numbers(url: &str) -> Vec<u64> {
     let (code, body) = ask(url, "GET /api/v1/query?query=kept%5B1h%5D", "").unwrap();
     assert_eq!(code, 200, "{body}");
@@ -63,8 +88,7 @@ fn numbers(url: &str) -> Vec<u64> {
 #[test]
 fn every_sample_that_was_acknowledged_is_there_after_a_kill() {
     let dir = TempDir::new().unwrap();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let began_ms = u64::try_from(now.unwrap().as_millis()).unwrap() - 60_000;
+    let began_ms = now_ms() - 60_000;
     let next = AtomicU64::new(0);
     for round in 1..=3 {
         let mut server = Server::start(dir.path());

@@ -143,6 +143,31 @@ impl mainstay_server::Gauges for Empty {
     }
 }
 
+impl mainstay_server::Upkeep for Empty {
+    fn check(&self, _: &[String]) -> Result<(), String> {
+        Ok(())
+    }
+    fn delete(
+        &self,
+        _: Vec<String>,
+        _: Window,
+    ) -> BoxFuture<'_, Result<(), mainstay_server::Undone>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn clean(&self) -> BoxFuture<'_, Result<(), mainstay_server::Undone>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn snapshot(&self, _: String, _: bool) -> BoxFuture<'_, Result<(), mainstay_server::Undone>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn import(
+        &self,
+        _: axum::http::Request<axum::body::Bytes>,
+    ) -> BoxFuture<'_, axum::http::Response<axum::body::Bytes>> {
+        Box::pin(async { axum::http::Response::default() })
+    }
+}
+
 impl Queries for Empty {
     fn query(&self, _: &str, _: Time, _: Span) -> Value {
         json!({})

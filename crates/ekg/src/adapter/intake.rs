@@ -214,7 +214,7 @@ fn read(protocol: Protocol, body: &[u8], mut delivery: Delivery) -> Result<Deliv
     Ok(delivery)
 }
 
-fn refusal(error: &BodyError) -> StatusCode {
+pub(super) fn refusal(error: &BodyError) -> StatusCode {
     match error {
         BodyError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         BodyError::Snappy(_) | BodyError::Message(_) => StatusCode::BAD_REQUEST,
@@ -274,7 +274,7 @@ fn answer(written: u64, refused: &Refused) -> Response<Bytes> {
     response
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> &str {
+pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> &str {
     let value = headers.get(name).and_then(|value| value.to_str().ok());
     value.unwrap_or("")
 }
@@ -289,7 +289,7 @@ fn plain(status: StatusCode, text: &str) -> Response<Bytes> {
     response
 }
 
-fn typed(status: StatusCode, media: &'static str, body: Vec<u8>) -> Response<Bytes> {
+pub(super) fn typed(status: StatusCode, media: &'static str, body: Vec<u8>) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     let media = HeaderValue::from_static(media);

@@ -9,7 +9,7 @@
 use std::{sync::PoisonError, time::Duration};
 
 use mainstay_core::Time;
-use mainstay_tsdb::{Head, Labels, NotDurable, SeriesNumber};
+use mainstay_tsdb::{Head, Labels, NotDurable, Order, OrderError, Outcome, SeriesNumber};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -77,10 +77,16 @@ struct Batch {
     written: Written,
 }
 
+/// What the task takes in, one after another.
+enum Incoming {
+    Batch(Batch),
+    Order(Time, Order, oneshot::Sender<Result<Outcome, OrderError>>),
+}
+
 /// Sends samples to the task that writes them.
 #[derive(Clone, Debug)]
 pub struct Writer {
-    batches: mpsc::Sender<Batch>,
+    batches: mpsc::Sender<Incoming>,
     ekg: Ekg,
 }
 
@@ -129,9 +135,18 @@ impl Writer {
             durably,
             written,
         };
-        let sent = self.batches.send(batch).await;
+        let sent = self.batches.send(Incoming::Batch(batch)).await;
         sent.map_err(|_| WriteError::Gone)?;
         Ok(Pending(pending))
+    }
+
+    /// Has an order carried out on what was sent before it.
+    pub(crate) async fn order(&self, now: Time, order: Order) -> Result<Outcome, OrderError> {
+        let (tell, told) = oneshot::channel();
+        let sent = self.batches.send(Incoming::Order(now, order, tell)).await;
+        sent.map_err(|_| OrderError::Closed)?;
+        // An engine that is closed before tells nobody.
+        told.await.unwrap_or(Err(OrderError::Closed))
     }
 
     /// Counts what was refused before it became a batch.
@@ -144,13 +159,13 @@ impl Writer {
 async fn write(
     ekg: Ekg,
     mut head: Head,
-    mut inbox: mpsc::Receiver<Batch>,
+    mut inbox: mpsc::Receiver<Incoming>,
     stop: CancellationToken,
 ) {
-    let mut order = Order::default();
+    let mut known = Remembered::default();
     while let Some(received) = stop.run_until_cancelled(timeout(IDLE, inbox.recv())).await {
-        let batch = match received {
-            Ok(Some(batch)) => batch,
+        let incoming = match received {
+            Ok(Some(incoming)) => incoming,
             Ok(None) => return,
             Err(_) => {
                 head.flush();
@@ -161,11 +176,20 @@ async fn write(
             tracing::error!("the log of samples has died: so does monitoring");
             return;
         }
-        take(&ekg, &mut head, &mut order, batch);
+        match incoming {
+            Incoming::Batch(batch) => take(&ekg, &mut head, &mut known, batch),
+            Incoming::Order(now, order, tell) => {
+                let obeyed = Box::new(|outcome| {
+                    // Whoever gave it may have gone; it is carried out all the same.
+                    let _ = tell.send(outcome);
+                });
+                head.order(order, now.millis(), obeyed);
+            }
+        }
     }
 }
 
-fn take(ekg: &Ekg, head: &mut Head, order: &mut Order, batch: Batch) {
+fn take(ekg: &Ekg, head: &mut Head, known: &mut Remembered, batch: Batch) {
     let now_ms = batch.now.millis();
     head.tend(now_ms);
     // Senders that no longer listen have been stopped; their samples are written all the same.
@@ -176,7 +200,7 @@ fn take(ekg: &Ekg, head: &mut Head, order: &mut Order, batch: Batch) {
         Ok(()) | Err(_) => {
             let refused = match &batch.content {
                 Content::Samples(samples) => append(ekg, head, samples),
-                Content::Parcel(parcel) => append_parcel(ekg, head, order, parcel),
+                Content::Parcel(parcel) => append_parcel(ekg, head, known, parcel),
             };
             if batch.durably {
                 let written = batch.written;
@@ -216,14 +240,14 @@ fn append(ekg: &Ekg, head: &mut Head, samples: &[NewSample]) -> Refusals {
 
 /// What is remembered of series between parcels.
 #[derive(Default)]
-struct Order {
+struct Remembered {
     last: Option<SeriesNumber>,
     numbering: u32,
     /// In which edition of the feed nobody wanted to hear of a series, by its number.
     unheard: Vec<u32>,
 }
 
-impl Order {
+impl Remembered {
     fn renew(&mut self, head: &Head) {
         if self.numbering != head.numbering() {
             *self = Self {
@@ -242,18 +266,18 @@ impl Order {
         if self.unheard.len() <= place {
             self.unheard.resize(place + 1, NO_EDITION);
         }
-        if let Some(known) = self.unheard.get_mut(place) {
-            *known = edition;
+        if let Some(of) = self.unheard.get_mut(place) {
+            *of = edition;
         }
     }
 }
 
-fn append_parcel(ekg: &Ekg, head: &mut Head, order: &mut Order, parcel: &Parcel) -> Refusals {
+fn append_parcel(ekg: &Ekg, head: &mut Head, known: &mut Remembered, parcel: &Parcel) -> Refusals {
     let mut refused = Refusals::default();
     let mut telling = ekg.feed.tell();
-    order.renew(head);
+    known.renew(head);
     for item in parcel.items() {
-        append_item(head, order, &mut telling, &mut refused, item);
+        append_item(head, known, &mut telling, &mut refused, item);
     }
     telling.into_iter().for_each(Telling::written);
     let totals = ekg.refusals.lock();
@@ -263,7 +287,7 @@ fn append_parcel(ekg: &Ekg, head: &mut Head, order: &mut Order, parcel: &Parcel)
 
 fn append_item(
     head: &mut Head,
-    order: &mut Order,
+    known: &mut Remembered,
     telling: &mut Option<Telling<'_>>,
     refused: &mut Refusals,
     item: Item<'_>,
@@ -272,7 +296,7 @@ fn append_item(
     for (at_ms, value) in item.points.iter().copied() {
         let appended = match own {
             Some(series) => head.append_next(series, (at_ms, value)).map(|()| series),
-            None => head.append_keyed(item.key, order.last, (at_ms, value), item.born_from_zero),
+            None => head.append_keyed(item.key, known.last, (at_ms, value), item.born_from_zero),
         };
         let series = match appended {
             Ok(series) => *own.insert(series),
@@ -282,17 +306,17 @@ fn append_item(
             }
         };
         let Some(telling) = telling else { continue };
-        if order.is_unheard(series, telling.edition()) {
+        if known.is_unheard(series, telling.edition()) {
             continue;
         }
         let heard = head
             .labels(series)
             .is_some_and(|labels| telling.accepted(labels, at_ms, value));
         if !heard {
-            order.set_unheard(series, telling.edition());
+            known.set_unheard(series, telling.edition());
         }
     }
     if own.is_some() {
-        order.last = own;
+        known.last = own;
     }
 }

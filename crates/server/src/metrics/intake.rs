@@ -122,6 +122,18 @@ pub(crate) async fn otlp_call(
     }
 }
 
+/// `POST /api/v1/import`.
+pub(crate) async fn import(
+    State(app): State<App>,
+    Extension(room): Extension<Arc<Room>>,
+    request: Request,
+) -> Response {
+    let taken = taken(&room, request, |request| app.upkeep.import(request));
+    taken
+        .await
+        .map_or_else(|refused| refused, |it| it.map(Body::from))
+}
+
 /// What `take` answers, if there is a place and the body arrives.
 async fn taken<'a>(
     room: &Room,

@@ -168,6 +168,27 @@ impl crate::Gauges for Nothing {
     }
 }
 
+impl crate::Upkeep for Nothing {
+    fn check(&self, _: &[String]) -> Result<(), String> {
+        Ok(())
+    }
+    fn delete(&self, _: Vec<String>, _: Window) -> BoxFuture<'_, Result<(), crate::Undone>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn clean(&self) -> BoxFuture<'_, Result<(), crate::Undone>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn snapshot(&self, _: String, _: bool) -> BoxFuture<'_, Result<(), crate::Undone>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn import(
+        &self,
+        _: axum::http::Request<axum::body::Bytes>,
+    ) -> BoxFuture<'_, axum::http::Response<axum::body::Bytes>> {
+        Box::pin(async { axum::http::Response::default() })
+    }
+}
+
 impl Queries for Asked {
     fn query(&self, expr: &str, at: Time, within: Span) -> Value {
         match expr {
@@ -303,6 +324,7 @@ fn server() -> Server {
             gate: Mutex::new(gate),
             waiting: wait,
         }),
+        upkeep: nothing.clone(),
         rules: nothing.clone(),
         monitors: nothing.clone(),
         agents: nothing.clone(),

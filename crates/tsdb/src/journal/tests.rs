@@ -21,7 +21,7 @@ fn told(journal: &Journal, byte: u8) -> mpsc::Receiver<Result<(), NotDurable>> {
 fn nobody_is_acknowledged_while_the_disk_fails_and_nothing_taken_is_lost() {
     let disk = Arc::new(MemoryDisk::default());
     let log = Log::start(disk.clone(), LogOptions::default(), 0, 0);
-    let journal = Journal::start(log, Box::new(|_, _| ())).unwrap();
+    let journal = Journal::start(log, Box::new(|_| ())).unwrap();
     assert_eq!(told(&journal, 1).recv().unwrap(), Ok(()));
     disk.limit_room(Some(0));
     let refused = told(&journal, 2).recv().unwrap().unwrap_err();
@@ -47,7 +47,10 @@ fn who_waits_behind_the_end_of_a_generation_hears_of_a_disk_that_fails() {
     disk.limit_room(Some(0));
     let log = Log::start(disk.clone(), LogOptions::default(), 0, 0);
     let (handed, on) = mpsc::channel();
-    let hand_on = move |_, segment| handed.send(segment).unwrap();
+    let hand_on = move |it| match it {
+        Handed::Ended(_, segment) => handed.send(segment).unwrap(),
+        Handed::Order(_) => {}
+    };
     let journal = Journal::start(log, Box::new(hand_on)).unwrap();
     let table = Arc::new(crate::series::SeriesTable::with_limit(1));
     let ended = Ended {

@@ -1,3 +1,5 @@
+mod orders;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -81,6 +83,7 @@ fn after_a_damaged_record_no_value_is_made_up() {
 enum Step {
     Append(u8, i64, f64),
     Commit,
+    Delete(u8, i64),
     FailSyncs(usize),
     LosePower(usize),
     Settle,
@@ -98,6 +101,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         16 => (0_u8..5, -3_i64..9, value).prop_map(|(s, t, v)| Step::Append(s, t, v)),
         6 => Just(Step::Commit),
+        1 => (0_u8..5, 0_i64..60).prop_map(|(s, span)| Step::Delete(s, span)),
         2 => (0_usize..6).prop_map(Step::FailSyncs),
         2 => (0_usize..30).prop_map(Step::LosePower),
         3 => Just(Step::Settle),
@@ -165,6 +169,8 @@ impl World {
                     self.kept.retain(|sample, _| !unlogged.contains_key(sample));
                 }
             }
+            Step::Delete(..) if self.powerless => {}
+            Step::Delete(series, span) => self.delete(series, span),
             Step::FailSyncs(count) => self.disk.fail_syncs(count),
             Step::LosePower(after) => {
                 self.disk.lose_power_after(after);
@@ -179,6 +185,24 @@ impl World {
             Step::Restart if self.powerless => self.crash(0),
             Step::Restart => self.restart(),
         }
+    }
+
+    /// Samples so old that none of their series come any more.
+    fn delete(&mut self, series: u8, span: i64) {
+        let (start_ms, end_ms) = (self.now - 10 - span, self.now - 10);
+        let order = crate::Order::Delete {
+            selectors: vec![orders::of_series(series)],
+            start_ms,
+            end_ms,
+        };
+        orders::obeyed(&mut self.head, order, self.now).unwrap();
+        let stays = |(labels_, at): &(Labels, i64)| {
+            *labels_ != labels(series) || !(start_ms..=end_ms).contains(at)
+        };
+        for samples in [&mut self.given, &mut self.kept, &mut self.unlogged] {
+            samples.retain(|sample, _| stays(sample));
+        }
+        assert_eq!(all(&self.head), self.given, "deleted at once");
     }
 
     fn append(&mut self, series: Labels, after: i64, value: f64) {

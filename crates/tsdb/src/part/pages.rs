@@ -7,7 +7,11 @@
 //! Magic with the version (8 bytes); pages; directory; footer: where the directory begins (8), its length (4), the
 //! root page's number (4), the directory's CRC32C (4), CRC32C of these (4), magic (8). All little-endian.
 
-use std::io;
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Mutex, PoisonError},
+};
 
 use mainstay_wal::{DiskFile, DiskRead};
 
@@ -191,6 +195,8 @@ pub(super) struct Pages {
     places: Vec<Place>,
     root: u32,
     bytes: u64,
+    /// Pages that are not what was written.
+    quarantine: Mutex<BTreeMap<u32, ReadError>>,
 }
 
 impl Pages {
@@ -202,6 +208,7 @@ impl Pages {
             places: Vec::new(),
             root: 0,
             bytes: 0,
+            quarantine: Mutex::default(),
         };
         pages.bytes = pages.file.len().map_err(|error| pages.failed(0, &error))?;
         let magic = pages.bytes_at(0, MAGIC.len())?;
@@ -235,13 +242,47 @@ impl Pages {
         self.bytes
     }
 
+    /// Where a page stands in the file.
+    #[cfg(test)]
+    pub(super) fn begins_at(&self, page: u32) -> u64 {
+        self.places[page as usize].offset
+    }
+
+    /// Pages that are known to be damaged.
+    pub(super) fn quarantined(&self) -> usize {
+        let quarantine = self.quarantine.lock();
+        quarantine.unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Reads every page.
+    pub(super) fn check(&self) -> Result<(), ReadError> {
+        (0..self.places.len()).try_for_each(|page| self.read(page as u32).map(drop))
+    }
+
+    /// A page is damaged: it is told once, and not read any more.
+    fn condemn(&self, page: u32, error: ReadError) -> ReadError {
+        let quarantine = self.quarantine.lock();
+        let mut quarantine = quarantine.unwrap_or_else(PoisonError::into_inner);
+        if quarantine.insert(page, error.clone()).is_none() {
+            tracing::error!(%error, "a page is quarantined; everything else is served");
+        }
+        error
+    }
+
+    fn check_quarantine(&self, page: u32) -> Result<(), ReadError> {
+        let quarantine = self.quarantine.lock();
+        let quarantine = quarantine.unwrap_or_else(PoisonError::into_inner);
+        quarantine.get(&page).cloned().map_or(Ok(()), Err)
+    }
+
     pub(super) fn read(&self, page: u32) -> Result<Vec<u8>, ReadError> {
+        self.check_quarantine(page)?;
         let place = self.places.get(page as usize).copied();
         let place = place.ok_or_else(|| self.damaged(0, "a page that is not there"))?;
         let mut bytes = self.bytes_at(place.offset, place.len as usize + CRC_BYTES)?;
         let crc = bytes.split_off(place.len as usize);
         if crc != crc32c::crc32c(&bytes).to_le_bytes() {
-            return Err(self.damaged(place.offset, "a page"));
+            return Err(self.condemn(page, self.damaged(place.offset, "a page")));
         }
         Ok(bytes)
     }
@@ -249,7 +290,7 @@ impl Pages {
     /// What is wrong with a page whose checksum holds.
     pub(super) fn senseless(&self, page: u32) -> ReadError {
         let place = self.places.get(page as usize).copied().unwrap_or_default();
-        self.damaged(place.offset, "a page without sense")
+        self.condemn(page, self.damaged(place.offset, "a page without sense"))
     }
 
     fn damaged(&self, offset: u64, what: &'static str) -> ReadError {

@@ -11,7 +11,7 @@ use super::{
     series::{BLOCK_SERIES, Coder, Piece, Stored},
     values::take_values,
 };
-use crate::{Labels, ReadError, cursor::Cursor, memtable::Columns};
+use crate::{Labels, ReadError, cursor::Cursor, damage::Tolerance, memtable::Columns};
 
 /// Timestamps that are held because other series may share them.
 const HELD_PIECES: usize = 1_024;
@@ -93,27 +93,41 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Adds the samples of a series in the window, both ends included.
+    /// Adds the samples of a series in the window, both ends included; of damaged pieces none.
     pub(super) fn read(
         &mut self,
         series: &Stored,
         window: (i64, i64),
+        tolerance: &mut Tolerance<'_>,
         into: &mut Columns,
     ) -> Result<(), ReadError> {
         for (count, piece) in series.within(window) {
-            let times = self.times(piece, count)?;
-            let within = within(&times, window);
-            if within.is_empty() {
-                continue;
+            if let Err(error) = self.piece(count, piece, window, into) {
+                tolerance.forgive(error)?;
             }
-            let values = self
-                .values
-                .read(piece.values, |bytes| take_values(bytes, count))?;
-            let both = (times.get(within.clone()), values.get(within));
-            if let (Some(times), Some(values)) = both {
-                into.times.extend_from_slice(times);
-                into.values.extend_from_slice(values);
-            }
+        }
+        Ok(())
+    }
+
+    fn piece(
+        &mut self,
+        count: usize,
+        piece: &Piece,
+        window: (i64, i64),
+        into: &mut Columns,
+    ) -> Result<(), ReadError> {
+        let times = self.times(piece, count)?;
+        let within = within(&times, window);
+        if within.is_empty() {
+            return Ok(());
+        }
+        let values = self
+            .values
+            .read(piece.values, |bytes| take_values(bytes, count))?;
+        let both = (times.get(within.clone()), values.get(within));
+        if let (Some(times), Some(values)) = both {
+            into.times.extend_from_slice(times);
+            into.values.extend_from_slice(values);
         }
         Ok(())
     }

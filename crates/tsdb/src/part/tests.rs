@@ -4,7 +4,7 @@ use mainstay_wal::MemoryDisk;
 use proptest::prelude::*;
 
 use super::{values::tests::any_value, *};
-use crate::{MatchOp, stale_marker};
+use crate::{Damage, MatchOp, Matcher, damage::Tolerance, stale_marker};
 
 type Samples = BTreeMap<Labels, (Option<i64>, Columns)>;
 
@@ -52,13 +52,29 @@ fn bits(samples: &Samples, window: (i64, i64), matchers: &[Matcher]) -> Bits {
 
 fn found(part: &Part, window: (i64, i64), matchers: &[Matcher]) -> Result<Bits, ReadError> {
     let mut found = Samples::new();
-    part.find(matchers, window, &mut |labels, born_ms, columns| {
+    let strict = &mut Tolerance::Strict;
+    part.find(matchers, window, strict, &mut |labels, born_ms, columns| {
         assert!(
             found.insert(labels, (born_ms, columns)).is_none(),
             "told once"
         );
     })?;
     Ok(bits(&found, window, &[]))
+}
+
+/// What is found around damage, and whether any was noted.
+fn found_around(part: &Part, matchers: &[Matcher]) -> (Bits, Damage) {
+    let (mut found, mut damage) = (Samples::new(), Damage::default());
+    let whole = (i64::MIN, i64::MAX);
+    let noting = &mut Tolerance::Noting(&mut damage);
+    part.find(matchers, whole, noting, &mut |labels, born_ms, columns| {
+        assert!(
+            found.insert(labels, (born_ms, columns)).is_none(),
+            "told once"
+        );
+    })
+    .unwrap();
+    (bits(&found, whole, &[]), damage)
 }
 
 fn any_samples() -> impl Strategy<Value = Samples> {
@@ -122,15 +138,16 @@ proptest! {
         let wanted = bits(&samples, window, &matchers);
         prop_assert_eq!(&found(&part, window, &matchers).unwrap(), &wanted);
         let mut series = Vec::new();
-        part.series(&matchers, window, &mut |labels| series.push(labels)).unwrap();
+        let strict = &mut Tolerance::Strict;
+        part.series(&matchers, window, strict, &mut |labels| series.push(labels)).unwrap();
         prop_assert!(series.iter().eq(wanted.keys()));
-        prop_assert!(part.label_values("zone").unwrap().iter().map(String::as_str).eq(
+        prop_assert!(part.label_values("zone", strict).unwrap().iter().map(String::as_str).eq(
             samples.keys().filter_map(|it| it.get("zone")).collect::<std::collections::BTreeSet<_>>()
         ));
         let meta = part.meta();
         let count = samples.values().map(|(_, columns)| columns.times.len() as u64).sum();
         prop_assert_eq!((meta.series as usize, meta.samples), (samples.len(), count));
-        part.ends(&[], window.1, &mut |labels, _, last| {
+        part.ends(&[], window.1, strict, &mut |labels, _, last| {
             let (_, columns) = &samples[&labels];
             let until = columns.times.partition_point(|t| *t <= window.1);
             assert_eq!(last.at_ms, columns.times[until - 1]);
@@ -219,4 +236,39 @@ fn a_damaged_page_is_named_to_those_who_need_it_and_all_others_are_served() {
     assert!(matches!(&error, ReadError::Damaged { part, offset: 8.., .. } if *part == name(9)));
     let served = found(&part, whole, &one("0299")).unwrap();
     assert_eq!(served, bits(&samples, whole, &one("0299")));
+}
+
+#[test]
+fn around_any_damaged_page_everything_else_is_served_and_the_damage_is_told() {
+    let disk = MemoryDisk::default();
+    let samples = many();
+    let pristine = written(&disk, 1, &samples).unwrap();
+    let whole = (i64::MIN, i64::MAX);
+    let ten = [Matcher::new("at", MatchOp::Regex, "00[0-9]7").unwrap()];
+    let wanted = [&[][..], &ten].map(|matchers| bits(&samples, whole, matchers));
+    let (mut index_only, mut samples_gone) = (0, 0);
+    for page in 0..pristine.pages.root() {
+        let at = pristine.pages.begins_at(page);
+        disk.damage(&name(1), at as usize);
+        let part = Part::open(&disk, 1).unwrap();
+        for (matchers, wanted) in [&[][..], &ten].into_iter().zip(&wanted) {
+            let (found, damage) = found_around(&part, matchers);
+            for (labels, (_, samples)) in &found {
+                let (_, all) = &wanted[labels];
+                let mut all = all.iter();
+                assert!(samples.iter().all(|it| all.any(|other| other == it)));
+            }
+            let complete = found == *wanted;
+            assert!(complete || !damage.is_none(), "page {page}");
+            match (complete, damage.is_none()) {
+                (true, false) => index_only += 1,
+                (false, false) => samples_gone += 1,
+                (_, true) => {}
+            }
+        }
+        let pages = part.quarantined();
+        assert!(pages <= 1, "one page is damaged, {pages} are quarantined");
+        disk.damage(&name(1), at as usize);
+    }
+    assert!(index_only > 0 && samples_gone > 3);
 }

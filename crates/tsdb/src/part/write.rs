@@ -66,7 +66,7 @@ impl PartWriter {
             base_ms,
             effort: match tier {
                 Tier::Generation | Tier::Hour => Effort::Quick,
-                Tier::Day => Effort::Thorough,
+                Tier::Day | Tier::FiveMinutes | Tier::OneHour => Effort::Thorough,
             },
             meta: Meta {
                 tier,

@@ -90,6 +90,40 @@ impl Disk for LocalDisk {
     fn sync_folder(&self) -> io::Result<()> {
         self.handle.sync_all()
     }
+
+    fn share(&self, folder: &str, names: &[&str], own: (&str, &[u8])) -> io::Result<()> {
+        let target = self.folder.join(folder);
+        if target.try_exists()? {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let parent = target.parent().unwrap_or(&self.folder);
+        std::fs::create_dir_all(parent)?;
+        let draft = target.with_extension("new");
+        match std::fs::remove_dir_all(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        std::fs::create_dir(&draft)?;
+        for name in names {
+            link(&self.folder.join(name), &draft.join(name))?;
+        }
+        let mut file = File::create_new(draft.join(own.0))?;
+        file.write_all(own.1)?;
+        file.sync_all()?;
+        File::open(&draft)?.sync_all()?;
+        std::fs::rename(&draft, &target)?;
+        File::open(parent)?.sync_all()?;
+        self.sync_folder()
+    }
+}
+
+/// One file under two names; a copy where the file system has no such thing.
+fn link(from: &Path, to: &Path) -> io::Result<()> {
+    if std::fs::hard_link(from, to).is_err() {
+        std::fs::copy(from, to)?;
+        File::open(to)?.sync_all()?;
+    }
+    Ok(())
 }
 
 #[derive(Debug)]
