@@ -3,6 +3,7 @@
 //! A task reads the tree and reports; none of them edits a file. Example: `cargo xtask tidy`.
 
 mod bench;
+mod coverage;
 mod crash;
 mod fuzz;
 mod sim;
@@ -30,6 +31,8 @@ enum Task {
     Crash(crash::Crash),
     /// Feed whatever reads what others wrote with what nobody should write.
     Fuzz(fuzz::Fuzz),
+    /// Check that every HTTP operation is documented and has a contract test.
+    Coverage,
     /// Run simulated worlds from seeds.
     Sim(sim::Sim),
 }
@@ -40,6 +43,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Bench(bench) => bench::run(&bench),
         Task::Crash(crash) => crash::run(&crash),
         Task::Fuzz(fuzz) => fuzz::run(&fuzz),
+        Task::Coverage => coverage::run(),
         Task::Sim(sim) => Ok(sim::run(&sim)),
     }
 }

@@ -254,6 +254,7 @@ impl mainstay_server::Rules for Desk {
             groups: asked.groups,
             files: asked.files,
             without_alerts: asked.without_alerts,
+            selectors: asked.selectors,
         })
     }
 

@@ -1,5 +1,7 @@
 //! The server's configuration file: TOML, one struct a section, every field with a default.
 
+mod shown;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -8,7 +10,11 @@ use std::{
 
 use anyhow::{Context, ensure};
 use mainstay_core::Span;
-use mainstay_ekg::{otlp::OtlpSettings, relabel::Rule};
+use mainstay_ekg::{
+    otlp::OtlpSettings,
+    relabel::Rule,
+    remote::{self, Remote, RemoteError},
+};
 use serde::Deserialize;
 
 mod limits;
@@ -31,7 +37,7 @@ pub(crate) struct Config {
     pub(crate) alerting: Alerting,
     /// `[[scrape]]`, or `[scrape]`: what is scraped beside what Mainstay runs.
     pub(crate) scrape: Scrape,
-    /// `[metrics]`: how long samples are kept.
+    /// `[metrics]`: how long samples are kept, or which cluster keeps them and answers queries.
     pub(crate) metrics: Metrics,
     /// `[otlp]`: which labels series get that are sent so.
     pub(crate) otlp: OtlpSettings,
@@ -40,6 +46,11 @@ pub(crate) struct Config {
     /// What a Prometheus's file says and is done otherwise here, a line each.
     #[serde(skip)]
     pub(crate) otherwise: Vec<String>,
+    /// `[[remote_write]]`: where samples are sent on to.
+    pub(crate) remote_write: Vec<RemoteWrite>,
+    /// The file in YAML, without secrets.
+    #[serde(skip)]
+    pub(crate) shown: String,
 }
 
 /// `[server]`
@@ -157,6 +168,19 @@ impl TryFrom<String> for Webhook {
     }
 }
 
+/// A receiver that can be sent to; what is wrong with it is told with its line.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "remote::Section")]
+pub(crate) struct RemoteWrite(pub(crate) Remote);
+
+impl TryFrom<remote::Section> for RemoteWrite {
+    type Error = RemoteError;
+
+    fn try_from(section: remote::Section) -> Result<Self, RemoteError> {
+        Remote::try_from(section).map(Self)
+    }
+}
+
 impl Config {
     /// Reads `file`; the error names line and field.
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
@@ -164,9 +188,13 @@ impl Config {
             .with_context(|| format!("cannot read {}", file.display()))?;
         let mut config: Self = toml::from_str(&text)
             .with_context(|| format!("{} is not a configuration", file.display()))?;
+        config.shown = shown::shown(&text);
         let folder = file.parent().unwrap_or(Path::new(""));
         for pattern in &mut config.rules.files {
             *pattern = folder.join(&pattern);
+        }
+        for RemoteWrite(remote) in &mut config.remote_write {
+            remote.begin_at(folder);
         }
         if let Scrape::Prometheus { prometheus_config } = &config.scrape {
             let path = folder.join(prometheus_config);
@@ -200,12 +228,17 @@ impl Config {
                 job.name()
             );
         }
+        if let Some(backend) = &mut config.metrics.backend {
+            backend.remote.begin_at(folder);
+        }
         Ok(config)
     }
 
     /// Takes what a Prometheus's file says; what is said here already stands.
     fn adopt(&mut self, file: prometheus::File) -> anyhow::Result<()> {
         self.scrape = Scrape::Jobs(file.jobs);
+        let receivers = file.receivers.into_iter();
+        self.remote_write.extend(receivers.map(RemoteWrite));
         self.rules.files.extend(file.rule_files);
         let rules = &mut self.rules;
         rules.evaluation_interval = rules.evaluation_interval.or(file.evaluation_interval);

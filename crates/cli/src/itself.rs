@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use mainstay_core::ports::{BoxFuture, Clock, Identity, LedgerError, TokenHolder};
 use mainstay_ekg::{
     Ekg,
-    adapter::{Credentials, Held, Secret},
+    adapter::{Credentials, Held, Remotes, Secret, Sending},
 };
 use mainstay_fleet::hub::FleetHub;
 use mainstay_rules::RuleFile;
@@ -80,6 +80,7 @@ impl Identity for WithItself {
 /// What is true of this server now.
 pub(crate) struct Vitals {
     pub(crate) data_dir: PathBuf,
+    pub(crate) remotes: Remotes,
     pub(crate) fleet: FleetHub,
     pub(crate) routes: RouteHub,
     pub(crate) leader: watch::Receiver<Leader>,
@@ -134,8 +135,101 @@ impl Gauges for Vitals {
                 ));
             }
         }
+        gauges.extend(sending(&self.remotes.sending()));
         gauges
     }
+}
+
+/// How the receivers of remote write stand.
+fn sending(all: &[Sending]) -> Vec<Gauge> {
+    let name = |it: &Sending| vec![("receiver", it.name.clone())];
+    let mut gauges = Vec::new();
+    let mut counter = |name_of, help, count: fn(&Sending) -> u64| {
+        gauges.extend(
+            all.iter()
+                .map(|it| Gauge::counter(name_of, help, name(it), count(it))),
+        );
+    };
+    counter(
+        "mainstay_remote_write_samples_total",
+        "Samples that a receiver took.",
+        |it| it.sent,
+    );
+    counter(
+        "mainstay_remote_write_bytes_total",
+        "Bytes of requests that a receiver took.",
+        |it| it.bytes,
+    );
+    counter(
+        "mainstay_remote_write_retried_total",
+        "Samples that were sent again.",
+        |it| it.retried,
+    );
+    counter(
+        "mainstay_remote_write_relabeled_total",
+        "Samples that write_relabel_configs dropped.",
+        |it| it.relabeled,
+    );
+    for (of, name_of, help) in [
+        (
+            0,
+            "mainstay_remote_write_pending",
+            "Samples in memory that a receiver has not taken.",
+        ),
+        (
+            1,
+            "mainstay_remote_write_catching_up",
+            "Whether samples are read from the store for a receiver.",
+        ),
+        (
+            2,
+            "mainstay_remote_write_newest_sent_seconds",
+            "Time of the newest sample that a receiver took.",
+        ),
+        (
+            3,
+            "mainstay_remote_write_newest_seconds",
+            "Time of the newest sample for a receiver.",
+        ),
+    ] {
+        let value = |it: &Sending| match of {
+            0 => it.pending as f64,
+            1 => f64::from(u8::from(it.catching_up)),
+            2 => it
+                .newest_sent
+                .map_or(0.0, |at| at.millis() as f64 / 1_000.0),
+            _ => it.newest.map_or(0.0, |at| at.millis() as f64 / 1_000.0),
+        };
+        gauges.extend(
+            all.iter()
+                .map(|it| Gauge::new(name_of, help, name(it), value(it))),
+        );
+    }
+    for it in all {
+        for (why, count) in it.given_up {
+            let labels = vec![("receiver", it.name.clone()), ("reason", why.to_owned())];
+            let help = "Samples that a receiver will never take.";
+            gauges.push(Gauge::counter(
+                "mainstay_remote_write_dropped_total",
+                help,
+                labels,
+                count,
+            ));
+        }
+    }
+    for it in all {
+        for (code, count) in &it.requests {
+            let labels = vec![("receiver", it.name.clone()), ("code", code.clone())];
+            let help = "Requests to a receiver, by what it answered.";
+            gauges.push(Gauge::counter(
+                "mainstay_remote_write_requests_total",
+                help,
+                labels,
+                *count,
+            ));
+        }
+    }
+    gauges
 }
 
 #[cfg(test)]

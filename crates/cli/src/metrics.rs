@@ -15,16 +15,19 @@ use mainstay_core::{
     ports::{BoxFuture, Clock},
 };
 use mainstay_ekg::{
-    Ekg, QueryError,
+    Ekg, QUERY_WITHIN, QueryError, Stats,
     adapter::{
-        Asking, Credentials, Intake, Known, SampleRules, ScrapeConfig, Target, Upkeep, UpkeepError,
-        Writer, selected,
+        Asking, Cluster, Credentials, Intake, Known, Remotes, SampleRules, ScrapeConfig, Sources,
+        Target, Upkeep, UpkeepError, Writer, seconds, selected,
     },
+    backend::Backend,
     job::Job,
     otlp::OtlpSettings,
+    read::Request as ReadRequest,
+    remote::Remote,
 };
 use mainstay_promql::{Query, ast::ValueType};
-use mainstay_server::{Queries, Tenant, Undone, Window};
+use mainstay_server::{Queries, Tenant, Terms, Undone, Window};
 use mainstay_tsdb::{
     Downsampling, Head, Keeping as Kept, Options, OrderError, Retain, TenantLimits, TenantUse,
     Tenants,
@@ -61,12 +64,14 @@ fn tenant(of: &TenantUse) -> Tenant {
     }
 }
 
-/// Answers the server's queries out of monitoring.
+/// Answers the server's queries out of monitoring; where a cluster keeps the samples, what is asked of samples is
+/// asked of that.
 #[derive(Clone)]
 pub(crate) struct PromQl {
     ekg: Ekg,
     known: Known,
     tenants: Tenants,
+    cluster: Option<Cluster>,
     retention: Span,
 }
 
@@ -77,13 +82,69 @@ impl PromQl {
     }
 }
 
-impl Queries for PromQl {
-    fn query(&self, expr: &str, at: Time, within: Span) -> Value {
-        self.ekg.within(within).query(expr, at)
+/// What a question for a cluster says whatever it asks for.
+fn asked(expr: &str, terms: &Terms) -> Vec<(&'static str, String)> {
+    let within = terms.within.min(QUERY_WITHIN);
+    let mut pairs = vec![
+        ("query", expr.to_owned()),
+        ("timeout", within.secs_f64().to_string()),
+    ];
+    if !terms.stats.is_empty() {
+        pairs.push(("stats", terms.stats.clone()));
     }
-    fn query_range(&self, expr: &str, window: Window, step: Span, within: Span) -> Value {
+    pairs
+}
+
+/// The same of lists; a window without an end has no word for it.
+fn listed(selectors: &[&str], window: Window) -> Vec<(&'static str, String)> {
+    let mut pairs: Vec<_> = selectors
+        .iter()
+        .map(|it| ("match[]", (*it).to_owned()))
+        .collect();
+    let ends = [
+        ("start", window.start.millis(), i64::MIN),
+        ("end", window.end.millis(), i64::MAX),
+    ];
+    for (name, at_ms, open) in ends {
+        if at_ms != open {
+            pairs.push((name, seconds(at_ms)));
+        }
+    }
+    pairs
+}
+
+fn computed_on(terms: &Terms) -> mainstay_ekg::Terms {
+    mainstay_ekg::Terms {
+        within: terms.within,
+        gone: terms.gone.clone(),
+        stats: match terms.stats.as_str() {
+            "" => Stats::None,
+            "all" => Stats::All,
+            _ => Stats::Sums,
+        },
+    }
+}
+
+impl Queries for PromQl {
+    fn query(&self, expr: &str, at: Time, terms: &Terms) -> Value {
+        if let Some(cluster) = &self.cluster {
+            let mut pairs = asked(expr, terms);
+            pairs.push(("time", seconds(at.millis())));
+            return cluster.posted("/api/v1/query", &pairs, terms.within);
+        }
+        self.ekg.on(computed_on(terms)).query(expr, at)
+    }
+    fn query_range(&self, expr: &str, window: Window, step: Span, terms: &Terms) -> Value {
         let Window { start, end } = window;
-        self.ekg.within(within).query_range(expr, start, end, step)
+        if let Some(cluster) = &self.cluster {
+            let mut pairs = asked(expr, terms);
+            pairs.push(("start", seconds(start.millis())));
+            pairs.push(("end", seconds(end.millis())));
+            pairs.push(("step", step.secs_f64().to_string()));
+            return cluster.posted("/api/v1/query_range", &pairs, terms.within);
+        }
+        let ekg = self.ekg.on(computed_on(terms));
+        ekg.query_range(expr, start, end, step)
     }
     fn check(&self, expr: &str) -> Result<(), String> {
         let query = Query::parse(expr).map_err(|wrong| wrong.to_string())?;
@@ -102,12 +163,22 @@ impl Queries for PromQl {
         self.ekg.parse_query(expr)
     }
     fn series(&self, selectors: &[&str], window: Window) -> Value {
+        if let Some(cluster) = &self.cluster {
+            return cluster.posted("/api/v1/series", &listed(selectors, window), QUERY_WITHIN);
+        }
         self.ekg.series(selectors, window.start, window.end)
     }
     fn labels(&self, selectors: &[&str], window: Window) -> Value {
+        if let Some(cluster) = &self.cluster {
+            return cluster.posted("/api/v1/labels", &listed(selectors, window), QUERY_WITHIN);
+        }
         self.ekg.labels(selectors, window.start, window.end)
     }
     fn label_values(&self, name: &str, selectors: &[&str], window: Window) -> Value {
+        if let Some(cluster) = &self.cluster {
+            let path = format!("/api/v1/label/{name}/values");
+            return cluster.got(&path, &listed(selectors, window), QUERY_WITHIN);
+        }
         let Window { start, end } = window;
         self.ekg.label_values(name, selectors, start, end)
     }
@@ -122,8 +193,21 @@ impl Queries for PromQl {
     fn targets(&self, pool: &str) -> Value {
         self.known.pools.listed(pool)
     }
+    fn target_metadata(&self, selector: &str, metric: &str, limit: Option<usize>) -> Value {
+        self.known.target_metadata(selector, metric, limit)
+    }
+    fn relabel_steps(&self, pool: &str, labels: &str) -> Value {
+        self.known.relabel_steps(pool, labels)
+    }
     fn pools(&self) -> Vec<String> {
         self.known.pools.names()
+    }
+    fn remote_read(&self, body: &[u8]) -> Result<Box<dyn mainstay_server::Reading>, String> {
+        let request = ReadRequest::decode(body).map_err(|error| error.to_string())?;
+        Ok(Box::new(Reading {
+            ekg: self.ekg.clone(),
+            request,
+        }))
     }
     fn federate(&self, selectors: &[&str], at: Time) -> Result<String, Value> {
         self.ekg.federate(selectors, at)
@@ -137,10 +221,29 @@ impl Queries for PromQl {
         tenants
     }
     fn retention(&self) -> Span {
-        self.retention
+        match &self.cluster {
+            Some(cluster) => cluster.keep(),
+            None => self.retention,
+        }
     }
     fn refused(&self) -> Vec<(&'static str, u64)> {
         self.ekg.refusals().by_reason().to_vec()
+    }
+}
+
+/// One request of remote read.
+struct Reading {
+    ekg: Ekg,
+    request: ReadRequest,
+}
+
+impl mainstay_server::Reading for Reading {
+    fn is_streamed(&self) -> bool {
+        self.request.is_streamed()
+    }
+    fn read(&self, take: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<(), String> {
+        let read = self.ekg.remote_read(&self.request, take);
+        read.map_err(|error| error.to_string())
     }
 }
 
@@ -207,6 +310,8 @@ pub(crate) struct Monitoring {
     pub(crate) queries: PromQl,
     /// Writes what others send.
     pub(crate) intake: Intake,
+    /// Who is sent all samples.
+    pub(crate) remotes: Remotes,
     /// What writes them.
     pub(crate) writer: Writer,
     /// Targets whose own labels stand.
@@ -330,12 +435,18 @@ pub(crate) struct Setup {
     pub(crate) otlp: OtlpSettings,
     /// What those may who share the engine.
     pub(crate) limits: Option<TenantLimits>,
+    /// Who is sent all samples.
+    pub(crate) receivers: Vec<Remote>,
+    /// The cluster that keeps samples, if there is one.
+    pub(crate) backend: Option<Backend>,
+    /// Where it is kept how far receivers are.
+    pub(crate) folder: PathBuf,
     /// How the server lets itself be scraped by itself.
     pub(crate) itself: Option<Credentials>,
 }
 
 /// Starts monitoring until `stop`: scrapes the jobs with what they find, everything else with no target. An error names
-/// the job whose files of TLS cannot be read.
+/// the job or the receiver whose files cannot be read.
 pub(crate) fn start(
     mut head: Head,
     clock: &Arc<dyn Clock>,
@@ -346,14 +457,33 @@ pub(crate) fn start(
         jobs,
         otlp,
         limits,
+        receivers,
+        backend,
+        folder,
         itself,
     } = setup;
     let tenants = limits.map(|it| head.limit_tenants(it)).unwrap_or_default();
-    let ekg = Ekg::over(head.tsdb());
-    let (writer, writing) = Writer::new(ekg.clone(), head, stop.clone());
+    let mut ekg = Ekg::over(head.tsdb());
     let mut tasks = JoinSet::new();
-    tasks.spawn(writing);
+    let mut cluster = None;
+    if let Some(backend) = &backend {
+        let file = folder.join("since.json");
+        let used = Cluster::start(backend, clock, &file, &mut tasks, stop)?;
+        ekg = ekg.after(Arc::new(used.clone()));
+        cluster = Some(used);
+    }
+    let (writer, writing) = Writer::new(ekg.clone(), head, stop.clone());
     let known = Known::default();
+    let sources = Sources {
+        ekg: &ekg,
+        metadata: &known.metadata,
+        clock,
+        folder: &folder,
+    };
+    // Before anything is written, so that they hear of all of it.
+    let receivers = receivers.into_iter().chain(backend.map(|it| it.remote));
+    let remotes = Remotes::start(receivers, &sources, &mut tasks, stop)?;
+    tasks.spawn(writing);
     let scraping = Scraping {
         writer: writer.clone(),
         clock: Arc::clone(clock),
@@ -384,16 +514,19 @@ pub(crate) fn start(
     jobs::check(&jobs.borrow())?;
     tasks.spawn(jobs::run(scraping, jobs, stop.clone()));
     let metadata = known.metadata.clone();
-    let intake = Intake::new(writer.clone(), Arc::clone(clock), metadata, otlp);
+    let intake =
+        Intake::new(writer.clone(), Arc::clone(clock), metadata, otlp).sent_on(remotes.clone());
     Ok(Monitoring {
         queries: PromQl {
             ekg: ekg.clone(),
             known,
             tenants,
+            cluster,
             retention: Span::ZERO,
         },
         ekg,
         intake,
+        remotes,
         writer,
         targets,
         routers,
@@ -422,6 +555,9 @@ mod tests {
             jobs: watch::channel(Vec::new()).1,
             otlp: OtlpSettings::default(),
             limits: None,
+            receivers: Vec::new(),
+            backend: None,
+            folder: PathBuf::new(),
             itself: None,
         }
     }

@@ -100,6 +100,9 @@ pub(crate) async fn start(
         jobs,
         otlp: config.otlp,
         limits: config.limits.tenants(),
+        receivers: config.remote_write.into_iter().map(|it| it.0).collect(),
+        backend: config.metrics.backend.clone(),
+        folder: data_dir.join("remote-write"),
         itself: (!open).then(|| itself.credentials()),
     };
     let mut monitoring = metrics::start(head, &clock, setup, &stop)?;
@@ -110,6 +113,7 @@ pub(crate) async fn start(
     let queries = queries.keeping(config.metrics.retention);
     let upkeep = Upkeep::new(monitoring.writer.clone(), Arc::clone(&clock));
     let samples = ekg.clone();
+    let remotes = monitoring.remotes.clone();
     let engine = Engine::open(DeployPorts {
         ledger: ports.clone(),
         signals: Arc::new(ekg.clone()),
@@ -224,8 +228,10 @@ pub(crate) async fn start(
         monitors: rules.desk,
         agents: Arc::new(Agents(fleet.clone())),
         routers: Arc::new(Routers(routes.clone())),
+        config: config.shown.into(),
         gauges: Arc::new(Vitals {
             data_dir: data_dir.to_owned(),
+            remotes,
             fleet,
             routes,
             leader: leader.clone(),

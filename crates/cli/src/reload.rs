@@ -78,6 +78,8 @@ impl Reloader {
             ("[alerting]", began.alerting != now.alerting),
             ("[otlp]", began.otlp != now.otlp),
             ("[limits]", began.limits != now.limits),
+            ("[metrics]", began.metrics != now.metrics),
+            ("[[remote_write]]", began.remote_write != now.remote_write),
             (
                 "the rhythm of [rules]",
                 rhythm(&began.rules) != rhythm(&now.rules),

@@ -57,6 +57,7 @@ impl Server {
         let routes = RouteHub::new(Arc::new(Wall));
         let (newest, seen) = watch::channel(0);
         let app = App {
+            config: "".into(),
             gauges: Arc::new(Empty),
             leader: tokio::sync::watch::channel(mainstay_server::Leader::Here).1,
             ledger: Arc::new(Empty),

@@ -3,7 +3,7 @@
 //! Guarantees: times are seconds, values are texts, as there; an error's text begins with its line and
 //! column in the query.
 
-use mainstay_promql::{ErrorKind, Histogram, Labels, Note, QueryResult, Sample, Severity};
+use mainstay_promql::{ErrorKind, Histogram, Labels, Note, QueryResult, Sample, Severity, Usage};
 use mainstay_tsdb::Damage;
 use serde_json::{Map, Value, json};
 
@@ -53,6 +53,26 @@ pub(crate) fn informed(mut answer: Value, infos: Vec<String>) -> Value {
         answer["infos"] = infos.chain(known).collect();
     }
     answer
+}
+
+/// What a query took, as Prometheus tells it; samples by step where `times_ms` are given.
+pub(crate) fn stats(usage: &Usage, times_ms: Option<impl IntoIterator<Item = i64>>) -> Value {
+    let mut samples = json!({
+        "totalQueryableSamples": usage.samples_read,
+        "peakSamples": usage.samples_peak,
+    });
+    if let Some(times_ms) = times_ms {
+        let counts = usage.read_by_step.iter().chain(std::iter::repeat(&0));
+        let steps = times_ms.into_iter().zip(counts);
+        let steps = steps.map(|(at, count)| json!([seconds(at), count]));
+        samples["totalQueryableSamplesPerStep"] = steps.collect();
+    }
+    json!({ "samples": samples })
+}
+
+/// What was asked cannot be answered, and why.
+pub(crate) fn refused(why: &str) -> Value {
+    json!({ "status": "error", "errorType": "bad_data", "error": why })
 }
 
 pub(crate) fn failure(error: &QueryError) -> Value {

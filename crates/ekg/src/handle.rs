@@ -11,17 +11,18 @@ use std::{
 
 use mainstay_core::{Span, Time};
 use mainstay_promql::{
-    Answer, Ask, Engine, Error, Query, QueryResult, Series, Storage as _, StorageError, When,
-    ast::ExprKind, ast::Modifiers,
+    Answer, Ask, Engine, Error, Query, QueryResult, Series, Storage as _, StorageError, Usage,
+    When, ast::ExprKind, ast::Modifiers,
 };
 use mainstay_tsdb::{
     AppendError, Damage, Excess, Matcher, MatcherError, OverLimit, Quarantined, ReadError, Tsdb,
 };
 use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    WindowCount, adapter::feed::Feed, age::Age, answer, storage, storage::Reader, summaries::Way,
-    tree::tree,
+    Past, WindowCount, adapter::feed::Feed, age::Age, answer, storage, storage::Reader,
+    summaries::Way, tree::tree,
 };
 
 /// Why a question has no answer.
@@ -135,6 +136,39 @@ impl Refusals {
     }
 }
 
+/// On which terms a query is computed.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// How long it may compute, at most [`QUERY_WITHIN`].
+    pub within: Span,
+    /// Cancelled when nobody waits for the answer any more.
+    pub gone: CancellationToken,
+    /// Whether the answer says what it took.
+    pub stats: Stats,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            within: QUERY_WITHIN,
+            gone: CancellationToken::new(),
+            stats: Stats::None,
+        }
+    }
+}
+
+/// How much an answer says of what it took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stats {
+    /// Nothing.
+    #[default]
+    None,
+    /// Sums.
+    Sums,
+    /// Sums, and samples by step.
+    All,
+}
+
 /// How long one query may compute unless who asks says less, as in Prometheus.
 pub const QUERY_WITHIN: Span = Span::from_secs(120);
 
@@ -145,7 +179,8 @@ pub struct Ekg {
     pub(crate) refusals: Arc<Mutex<Refusals>>,
     pub(crate) feed: Feed,
     engine: Engine,
-    within: Span,
+    past: Option<Arc<dyn Past>>,
+    terms: Terms,
 }
 
 impl Ekg {
@@ -156,22 +191,49 @@ impl Ekg {
             refusals: Arc::default(),
             feed: Feed::default(),
             engine: Engine::default(),
-            within: QUERY_WITHIN,
+            past: None,
+            terms: Terms::default(),
         }
+    }
+
+    /// The same samples, with what another store has of the time before them.
+    #[must_use]
+    pub fn after(self, past: Arc<dyn Past>) -> Self {
+        Self {
+            past: Some(past),
+            ..self
+        }
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader::new(&self.tsdb).after(self.past.as_deref())
     }
 
     /// The same samples; a query that is asked here ends with an error after `within`, at most [`QUERY_WITHIN`].
     #[must_use]
     pub fn within(&self, within: Span) -> Self {
+        self.on(Terms {
+            within,
+            ..self.terms.clone()
+        })
+    }
+
+    /// The same samples, asked on these terms.
+    #[must_use]
+    pub fn on(&self, terms: Terms) -> Self {
         Self {
-            within: within.min(QUERY_WITHIN),
+            terms: Terms {
+                within: terms.within.min(QUERY_WITHIN),
+                ..terms
+            },
             ..self.clone()
         }
     }
 
     /// `/api/v1/query`.
     pub fn query(&self, expr: &str, at: Time) -> Value {
-        self.asked(expr, When::Instant(at.millis()), |result| match result {
+        let when = When::Instant(at.millis());
+        self.asked(expr, when, [at.millis()], |result| match result {
             QueryResult::String(text) => answer::text(&text, at.millis()),
             other => answer::result(other),
         })
@@ -184,11 +246,19 @@ impl Ekg {
             end_ms: end.millis(),
             step_ms: i64::try_from(step.millis()).unwrap_or(i64::MAX),
         };
-        self.asked(expr, when, answer::result)
+        let steps = usize::try_from(step.millis()).unwrap_or(usize::MAX).max(1);
+        let times = (start.millis()..=end.millis()).step_by(steps);
+        self.asked(expr, when, times, answer::result)
     }
 
-    fn asked(&self, expr: &str, when: When, shown: impl FnOnce(QueryResult) -> Value) -> Value {
-        let reader = Reader::new(&self.tsdb);
+    fn asked(
+        &self,
+        expr: &str,
+        when: When,
+        times_ms: impl IntoIterator<Item = i64>,
+        shown: impl FnOnce(QueryResult) -> Value,
+    ) -> Value {
+        let reader = self.reader();
         let mut blurred = Vec::new();
         let asked = Query::parse(expr).and_then(|query| {
             reader.summaries.go(Way::Detecting);
@@ -203,7 +273,8 @@ impl Ekg {
         });
         match asked {
             Ok(answer) => {
-                let shown = answer::noted(shown(answer.result), &answer.notes);
+                let data = self.measured(shown(answer.result), &answer.usage, times_ms);
+                let shown = answer::noted(data, &answer.notes);
                 let shown = answer::informed(shown, reader.summaries.infos(&blurred));
                 answer::without(shown, &reader.damage())
             }
@@ -211,9 +282,23 @@ impl Ekg {
         }
     }
 
+    /// The data with what it took, where that is wanted.
+    fn measured(
+        &self,
+        mut data: Value,
+        usage: &Usage,
+        times_ms: impl IntoIterator<Item = i64>,
+    ) -> Value {
+        if self.terms.stats != Stats::None {
+            let by_step = (self.terms.stats == Stats::All).then_some(times_ms);
+            data["stats"] = answer::stats(usage, by_step);
+        }
+        data
+    }
+
     fn answer(&self, query: &Query, when: When, reader: &Reader<'_>) -> Result<Answer, Error> {
-        let (began, within) = (Instant::now(), self.within.duration());
-        let interrupted = || began.elapsed() >= within;
+        let (began, within) = (Instant::now(), self.terms.within.duration());
+        let interrupted = || self.terms.gone.is_cancelled() || began.elapsed() >= within;
         let ask = Ask {
             when,
             interrupted: &interrupted,
@@ -302,7 +387,7 @@ impl Ekg {
         expr: &str,
         at: Time,
     ) -> Result<(QueryResult, Option<Time>), QueryError> {
-        let reader = Reader::dating(&self.tsdb);
+        let reader = Reader::dating(&self.tsdb).after(self.past.as_deref());
         let result = self.evaluated(expr, at, &reader)?;
         Ok((result, reader.as_of_ms().map(Time::from_millis)))
     }
@@ -314,12 +399,12 @@ impl Ekg {
         start: Time,
         end: Time,
     ) -> Result<Vec<Series>, StorageError> {
-        Reader::new(&self.tsdb).select(matchers, start.millis(), end.millis())
+        self.reader().select(matchers, start.millis(), end.millis())
     }
 
     /// The value of a query that is parsed already.
     pub(crate) fn ask(&self, query: &Query, at: Time) -> Result<QueryResult, Error> {
-        let reader = Reader::new(&self.tsdb);
+        let reader = self.reader();
         let answer = self.answer(query, When::Instant(at.millis()), &reader)?;
         Ok(answer.result)
     }

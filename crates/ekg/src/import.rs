@@ -159,7 +159,10 @@ mod tests {
         ];
         let mut delivery = Delivery::new(Time::from_millis(1_000), Metadata::default());
         let body = packed(&batch).unwrap();
-        unpacked(&body, |message| decode(Protocol::V1, message, &mut delivery)).unwrap();
+        unpacked(&body, |message| {
+            decode(Protocol::V1, message, &mut delivery)
+        })
+        .unwrap();
         assert_eq!(delivery.refused.total(), 0);
         assert_eq!(by_series(&delivery.samples.finish()), batch);
     }

@@ -23,7 +23,7 @@ use crate::{
     adapter::{Asking, ListServer, SampleLimits, SampleRules, ScrapeConfig, Target, TlsError},
     relabel::{self, Rule, RuleError, Set},
 };
-use section::Auth;
+pub(crate) use section::Auth;
 pub use section::{Authorization, BasicAuth, Files, Group, HttpList, Scheme, Section, Size};
 
 /// Prometheus's default of `scrape_interval`.
@@ -223,6 +223,11 @@ impl Job {
             server.tls.client()?;
         }
         Ok(())
+    }
+
+    /// What becomes of its targets.
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.rules
     }
 
     /// How its targets are scraped.

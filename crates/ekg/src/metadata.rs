@@ -94,6 +94,11 @@ impl Family<'_> {
         }
     }
 
+    /// In the shape of Prometheus's API.
+    pub(crate) fn told(&self) -> Value {
+        json!({ "type": self.kind.word(), "help": self.help, "unit": self.unit })
+    }
+
     fn is(&self, other: &Family<'_>) -> bool {
         self.kind == other.kind
             && self.help == beginning(&other.help)
@@ -106,9 +111,18 @@ fn beginning(text: &str) -> &str {
         .unwrap_or(text)
 }
 
+/// A metric with one description, shared by all that say the same.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Described {
+    /// The metric.
+    pub name: Box<str>,
+    /// What it is.
+    pub family: Family<'static>,
+}
+
 #[derive(Debug)]
 struct Variant {
-    family: Family<'static>,
+    described: Arc<Described>,
     heard: Time,
 }
 
@@ -123,31 +137,37 @@ struct Book {
 pub struct Metadata(Arc<Mutex<Book>>);
 
 impl Metadata {
-    /// Somebody described `name` at `now`.
-    pub fn learn(&self, name: &str, family: &Family<'_>, now: Time) {
+    /// Somebody described `name` at `now`; none where there is no room for that.
+    pub fn learn(&self, name: &str, family: &Family<'_>, now: Time) -> Option<Arc<Described>> {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !book.metrics.contains_key(name) && !book.has_room(now) {
             book.refused += 1;
-            return;
+            return None;
         }
         let variants = match book.metrics.get_mut(name) {
             Some(variants) => variants,
             None => book.metrics.entry(name.into()).or_default(),
         };
-        if let Some(known) = variants.iter_mut().find(|known| known.family.is(family)) {
+        let mut known = variants.iter_mut();
+        if let Some(known) = known.find(|known| known.described.family.is(family)) {
             known.heard = known.heard.max(now);
-            return;
+            return Some(Arc::clone(&known.described));
         }
         variants.retain(|known| now.since(known.heard) <= KEPT);
         if variants.len() >= VARIANTS_MAX {
             book.refused += 1;
-            return;
+            return None;
         }
-        variants.push(Variant {
+        let described = Arc::new(Described {
+            name: name.into(),
             family: family.kept(),
+        });
+        variants.push(Variant {
+            described: Arc::clone(&described),
             heard: now,
         });
-        variants.sort_by(|a, b| a.family.cmp(&b.family));
+        variants.sort_by(|a, b| a.described.family.cmp(&b.described.family));
+        Some(described)
     }
 
     /// Descriptions in the shape of `/api/v1/metadata`: of one metric or of all, at most `limit` names and
@@ -161,7 +181,7 @@ impl Metadata {
         let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let listed = |variants: &Vec<Variant>| -> Value {
             let variants = variants.iter().take(per_metric.unwrap_or(usize::MAX));
-            variants.map(|it| described(&it.family)).collect()
+            variants.map(|it| it.described.family.told()).collect()
         };
         let named = book
             .metrics
@@ -172,11 +192,33 @@ impl Metadata {
         Value::Object(named.collect::<Map<String, Value>>())
     }
 
+    /// What is said of the metric to which a series of this name belongs.
+    pub(crate) fn of_series(&self, name: &str) -> Option<Arc<Described>> {
+        let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = |metric: &str| {
+            let newest = book.metrics.get(metric)?.iter().max_by_key(|it| it.heard)?;
+            Some(Arc::clone(&newest.described))
+        };
+        let suffixes = ["_bucket", "_count", "_sum"].into_iter();
+        let metrics = suffixes.filter_map(|suffix| name.strip_suffix(suffix));
+        newest(name).or_else(|| {
+            let mut described = metrics.filter_map(newest);
+            described.find(|it| it.family.kind.of_series(name) == &*it.name)
+        })
+    }
+
+    /// All descriptions, in order.
+    pub(crate) fn all(&self) -> Vec<Arc<Described>> {
+        let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let variants = book.metrics.values().flatten();
+        variants.map(|it| Arc::clone(&it.described)).collect()
+    }
+
     /// What `name` was last said to be.
     pub fn kind(&self, name: &str) -> Option<Kind> {
         let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = book.metrics.get(name)?.iter().max_by_key(|it| it.heard)?;
-        Some(newest.family.kind)
+        Some(newest.described.family.kind)
     }
 
     /// Descriptions refused since the start.
@@ -200,10 +242,6 @@ impl Book {
         });
         self.metrics.len() < METRICS_MAX
     }
-}
-
-fn described(family: &Family<'_>) -> Value {
-    json!({ "type": family.kind.word(), "help": family.help, "unit": family.unit })
 }
 
 #[cfg(test)]

@@ -41,6 +41,11 @@ impl Parcel {
         self.points.len()
     }
 
+    /// The time of its oldest sample.
+    pub(crate) fn oldest_ms(&self) -> Option<i64> {
+        self.points.iter().map(|(at_ms, _)| *at_ms).min()
+    }
+
     pub(crate) fn items(&self) -> impl Iterator<Item = Item<'_>> {
         let mut begin = 0;
         self.keys.sets().zip(&self.told).map(move |(key, told)| {

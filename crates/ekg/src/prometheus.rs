@@ -27,6 +27,7 @@ use crate::{
     job::{Job, JobError, Section, Size},
     otlp::OtlpSettings,
     relabel::{Rule, RuleError},
+    remote::{self, Remote, RemoteError},
 };
 
 use alerting::Alerting;
@@ -51,6 +52,9 @@ pub enum FileError {
     /// A job that does not hold.
     #[error(transparent)]
     Job(#[from] JobError),
+    /// A receiver of samples that is none.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// Where alerts go.
     #[error("alerting: {0}")]
     Alerting(#[from] AlertingError),
@@ -80,6 +84,8 @@ pub struct File {
     pub evaluation_interval: Option<Span>,
     /// How far behind the clock.
     pub query_offset: Option<Span>,
+    /// Where samples are sent on to.
+    pub receivers: Vec<Remote>,
     /// Labels of everything that leaves.
     pub external_labels: BTreeMap<String, String>,
     /// The addresses of Alertmanagers.
@@ -108,7 +114,7 @@ struct Raw {
     #[serde(deserialize_with = "nothing_or")]
     alerting: Alerting,
     #[serde(deserialize_with = "nothing_or")]
-    remote_write: Vec<IgnoredAny>,
+    remote_write: Vec<remote::Section>,
     #[serde(deserialize_with = "nothing_or")]
     remote_read: Vec<IgnoredAny>,
     storage: Option<IgnoredAny>,
@@ -161,12 +167,6 @@ impl File {
         // A file of comments is an empty configuration, as with Prometheus.
         let raw: Option<Raw> = serde_saphyr::from_str(text).map_err(|error| unreadable(&error))?;
         let raw = raw.unwrap_or_default();
-        if !raw.remote_write.is_empty() {
-            return Err(FileError::Refused {
-                section: "remote_write",
-                remedy: "is not taken from this file; say it in the server's own configuration",
-            });
-        }
         let valid = raw.global.metric_name_validation_scheme.as_deref();
         if !matches!(valid, None | Some("utf8")) {
             return Err(FileError::Refused {
@@ -177,9 +177,15 @@ impl File {
         let otherwise = raw.otherwise();
         let jobs = raw.scrape_configs.into_iter();
         let external = raw.global.external_labels.iter();
-        let external = external
+        let external: BTreeMap<String, String> = external
             .map(|(name, value)| (name.clone(), expand::expanded(value, environment)))
             .collect();
+        let receivers = raw.remote_write.into_iter().map(|it| {
+            let mut receiver = Remote::try_from(it)?;
+            receiver.add_labels(&external)?;
+            Ok(receiver)
+        });
+        let receivers: Result<Vec<Remote>, FileError> = receivers.collect();
         let (alertmanagers, relabel) = raw.alerting.taken()?;
         let alert_rules = relabel.into_iter().map(Rule::try_from);
         Ok(Self {
@@ -190,6 +196,7 @@ impl File {
             rule_files: raw.rule_files,
             evaluation_interval: raw.global.evaluation_interval,
             query_offset: raw.global.rule_query_offset,
+            receivers: receivers?,
             external_labels: external,
             alertmanagers,
             alert_rules: alert_rules.collect::<Result<_, _>>()?,
@@ -222,7 +229,7 @@ impl Raw {
             (
                 !self.remote_read.is_empty(),
                 "remote_read",
-                "queries are answered from this server's own samples alone",
+                "queries are answered from this server's samples; [metrics] backend names another store",
             ),
             (
                 self.tracing.is_some(),

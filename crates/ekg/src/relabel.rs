@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use md5::{Digest as _, Md5};
 use regex::{Captures, Regex, RegexBuilder};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Compiled size of a regular expression.
 const REGEX_BYTES_MAX: usize = 4 << 20;
@@ -26,7 +26,7 @@ const REGEX_BYTES_MAX: usize = 4 << 20;
 pub type Set = BTreeMap<String, String>;
 
 /// A rule as a configuration says it.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Section {
     /// Labels whose values are joined.
@@ -60,7 +60,7 @@ impl Default for Section {
 }
 
 /// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "each is Prometheus's own word")]
 pub enum Action {
@@ -165,6 +165,19 @@ pub fn apply(rules: &[Rule], mut set: Set) -> Option<Set> {
         }
     }
     Some(set)
+}
+
+/// What each rule made of the set, in order: the rule, the labels after it, and whether they are kept. Nothing is
+/// left of a set once a rule drops it.
+pub fn steps(rules: &[Rule], set: Set) -> Vec<(&Section, Option<Set>)> {
+    let mut left = Some(set);
+    let step = |rule| {
+        left = left
+            .take()
+            .and_then(|mut set| Rule::holds(rule, &mut set).then_some(set));
+        (&rule.section, left.clone())
+    };
+    rules.iter().map(step).collect()
 }
 
 impl Rule {

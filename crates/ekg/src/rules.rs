@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use mainstay_core::{Span, Time};
 use mainstay_rules::{Alert, AlertState, GroupRun, Kind, RuleRun};
+use mainstay_tsdb::Matcher;
 use serde_json::{Map, Value, json};
 
-use crate::answer;
+use crate::{QueryError, answer, handle::matchers};
 
 /// Which rules are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct RuleFilter {
     pub files: Vec<String>,
     /// Leave the alerts out.
     pub without_alerts: bool,
+    /// Only rules whose own labels one of these selectors takes; all where empty.
+    pub selectors: Vec<String>,
 }
 
 /// What a rule makes.
@@ -44,16 +47,18 @@ pub struct GroupSeen {
 }
 
 /// `/api/v1/rules`.
-pub(crate) fn groups(seen: &[GroupSeen], filter: &RuleFilter) -> Value {
+pub(crate) fn groups(seen: &[GroupSeen], filter: &RuleFilter) -> Result<Value, QueryError> {
+    let takes = filter.selectors.iter().map(|it| matchers(it));
+    let takes: Vec<Vec<Matcher>> = takes.collect::<Result<_, _>>()?;
     let wants =
         |names: &[String], name: &str| names.is_empty() || names.iter().any(|it| it == name);
     let groups: Vec<Value> = seen
         .iter()
         .filter(|it| wants(&filter.groups, &it.run.name) && wants(&filter.files, &it.run.file))
-        .map(|it| group(it, filter, &wants))
+        .map(|it| group(it, (filter, &takes), &wants))
         .filter(|group| group["rules"].as_array().is_some_and(|it| !it.is_empty()))
         .collect();
-    json!({ "groups": groups })
+    Ok(json!({ "groups": groups }))
 }
 
 /// `/api/v1/alerts`.
@@ -63,7 +68,22 @@ pub(crate) fn alerts(seen: &[GroupSeen]) -> Value {
     json!({ "alerts": alerts })
 }
 
-fn group(seen: &GroupSeen, filter: &RuleFilter, wants: &dyn Fn(&[String], &str) -> bool) -> Value {
+/// Whether one of the selectors takes the labels that a rule sets; templates stand as they are written.
+fn taken(run: &RuleRun, takes: &[Vec<Matcher>]) -> bool {
+    let label = |name: &str| {
+        let labels = &run.rule.labels;
+        let found = labels.iter().find(|(label, _)| label.as_str() == name);
+        found.map_or("", |(_, text)| text.text())
+    };
+    let holds = |all: &Vec<Matcher>| all.iter().all(|it| it.matches(label(it.name())));
+    takes.is_empty() || takes.iter().any(holds)
+}
+
+fn group(
+    seen: &GroupSeen,
+    (filter, takes): (&RuleFilter, &[Vec<Matcher>]),
+    wants: &dyn Fn(&[String], &str) -> bool,
+) -> Value {
     let run = &seen.run;
     let rules: Vec<Value> = run
         .rules
@@ -76,6 +96,7 @@ fn group(seen: &GroupSeen, filter: &RuleFilter, wants: &dyn Fn(&[String], &str) 
         )
         .filter(|(it, _)| wants(&filter.rules, it.rule.name()))
         .filter(|(it, _)| filter.kind.is_none_or(|kind| kind == kind_of(it)))
+        .filter(|(it, _)| taken(it, takes))
         .map(|(it, took)| rule(it, took, filter))
         .collect();
     json!({

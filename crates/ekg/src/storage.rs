@@ -12,12 +12,15 @@ use mainstay_tsdb::{Damage, MatchOp, Matcher, MatcherError, ReadError, Tsdb};
 
 use crate::{
     age::Age,
+    past::{Past, joined},
     summaries::{Summaries, Unread},
 };
 
 /// Reads for one query.
 pub(crate) struct Reader<'a> {
     tsdb: &'a Tsdb,
+    /// Who has what was before.
+    past: Option<&'a dyn Past>,
     /// How old what was read is, if somebody wants to know.
     age: Option<Cell<Age>>,
     damage: RefCell<Damage>,
@@ -28,16 +31,23 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(tsdb: &'a Tsdb) -> Self {
         Self {
             tsdb,
+            past: None,
             age: None,
             damage: RefCell::default(),
             summaries: Summaries::default(),
         }
     }
 
+    /// The same, with what another store has of the time before.
+    pub(crate) fn after(self, past: Option<&'a dyn Past>) -> Self {
+        Self { past, ..self }
+    }
+
     /// One that remembers how old the samples are.
     pub(crate) fn dating(tsdb: &'a Tsdb) -> Self {
         Self {
             tsdb,
+            past: None,
             age: Some(Cell::default()),
             damage: RefCell::default(),
             summaries: Summaries::default(),
@@ -57,6 +67,22 @@ impl<'a> Reader<'a> {
 
 impl promql::Storage for Reader<'_> {
     fn select(
+        &self,
+        matchers: &[promql::Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<promql::Series>, promql::StorageError> {
+        if let Some(past) = self.past {
+            let here = |start_ms, end_ms| self.here(matchers, start_ms, end_ms);
+            return joined(past, matchers, (start_ms, end_ms), here);
+        }
+        self.here(matchers, start_ms, end_ms)
+    }
+}
+
+impl Reader<'_> {
+    /// What is kept here.
+    fn here(
         &self,
         matchers: &[promql::Matcher],
         start_ms: i64,

@@ -9,6 +9,8 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+pub(crate) mod put;
+
 /// Bytes of the longest number.
 const VARINT_BYTES_MAX: usize = 10;
 

@@ -22,11 +22,11 @@ use crate::column::Point;
 use crate::error::{ErrorKind, Fault, Outcome};
 use crate::eval::{Evaluator, Row, Steps, Value, settle};
 use crate::functions::{Kind, Special};
+use crate::meter::Meter;
 use crate::note::Notebook;
 use crate::{
     Answer, Error, InstantSeries, ParserOptions, QueryResult, Sample, Span, Storage, parse_with,
 };
-use std::cell::Cell;
 use std::sync::Arc;
 
 /// About 32,000 years: far enough for sums with offsets and ranges not to overflow.
@@ -186,7 +186,7 @@ impl Engine {
         ask: &Ask<'_>,
     ) -> Result<Answer, Error> {
         let notes = Notebook::default();
-        let used = Cell::new(0);
+        let meter = Meter::default();
         let result = self
             .steps(&query.expr, ask.when)
             .and_then(|(steps, end_ms)| {
@@ -196,7 +196,7 @@ impl Engine {
                     steps,
                     query: steps,
                     query_end_ms: end_ms,
-                    used: &used,
+                    meter: &meter,
                     notes: &notes,
                     interrupt: ask.interrupted,
                     counts_only: false,
@@ -210,6 +210,7 @@ impl Engine {
             Ok(result) => Ok(Answer {
                 result,
                 notes: notes.placed(&query.text),
+                usage: meter.usage(),
             }),
             Err(fault) => Err(fault.placed(&query.text)),
         }

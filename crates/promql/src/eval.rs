@@ -6,9 +6,9 @@
 use crate::ast::{At, Duration, Edges, Expr, ExprKind, Modifiers, QueryTimes, Selector};
 use crate::column::{Column, Reading};
 use crate::error::{ErrorKind, Fault, Outcome};
+use crate::meter::Meter;
 use crate::note::{Notebook, Remark};
 use crate::{EngineOptions, Histogram, Labels, Series, Span, Storage};
-use std::cell::Cell;
 use std::sync::Arc;
 
 pub(crate) mod aggregate;
@@ -69,7 +69,7 @@ pub(crate) struct Evaluator<'a> {
     /// The steps of the whole query, for `start()` and its kin; differs inside a subquery.
     pub(crate) query: Steps,
     pub(crate) query_end_ms: i64,
-    pub(crate) used: &'a Cell<u64>,
+    pub(crate) meter: &'a Meter,
     pub(crate) notes: &'a Notebook,
     pub(crate) interrupt: Interrupt<'a>,
     /// Only the counts and sums of histograms are asked for.
@@ -88,7 +88,7 @@ impl Evaluator<'_> {
     }
 
     fn eval_counted(&self, expr: &Expr) -> Outcome<Value> {
-        let before = self.used.get();
+        let before = self.meter.held();
         let mut value = if self.steps.count > 1 && invariant::is_step_invariant(expr) {
             self.eval_once(expr)?
         } else {
@@ -99,7 +99,7 @@ impl Evaluator<'_> {
         {
             value = Value::Rows(settle(rows, expr.span)?);
         }
-        self.used.set(before);
+        self.meter.back_to(before);
         let size = match &value {
             Value::Rows(rows) => rows.len() as u64 * self.steps.count as u64,
             Value::Scalar(values) => values.len() as u64,
@@ -180,8 +180,7 @@ impl Evaluator<'_> {
     }
 
     fn charge(&self, samples: u64, span: Span) -> Outcome<()> {
-        let used = self.used.get().saturating_add(samples);
-        self.used.set(used);
+        let used = self.meter.hold(samples);
         if used > self.options.max_samples {
             let kind = ErrorKind::Limit {
                 what: "samples",

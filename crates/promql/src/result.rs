@@ -1,6 +1,6 @@
 //! What a query gives.
 
-use crate::{Histogram, Labels, Notes};
+use crate::{Histogram, Labels, Notes, Usage};
 use std::sync::Arc;
 
 /// What a query gives, and what its reader should know.
@@ -10,6 +10,8 @@ pub struct Answer {
     pub result: QueryResult,
     /// Warnings and infos.
     pub notes: Notes,
+    /// What it took.
+    pub usage: Usage,
 }
 
 /// The value of a query.

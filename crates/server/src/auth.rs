@@ -36,7 +36,8 @@ impl Scope {
             Self::Send => has("send") || has("write") || has("admin"),
         }
     }
-    fn name(self) -> &'static str {
+    /// As tokens name it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Write => "write",

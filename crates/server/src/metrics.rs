@@ -10,9 +10,10 @@
 
 pub(crate) mod about;
 pub(crate) mod grpc;
-mod gzip;
+pub(crate) mod gzip;
 pub(crate) mod intake;
 pub(crate) mod params;
+pub(crate) mod read;
 pub(crate) mod status;
 
 use std::{sync::Arc, time::Instant};
@@ -26,9 +27,10 @@ use axum::{
 use mainstay_core::{Span, Time};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use crate::{App, own::Own};
-use gzip::Accepts;
+use gzip::{Accepts, Packed};
 use params::{Params, Wrong};
 
 /// Queries that compute at once; as many as Prometheus lets run by default.
@@ -69,13 +71,24 @@ pub struct Window {
     pub end: Time,
 }
 
+/// On which terms a query is computed.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// How long it may compute.
+    pub within: Span,
+    /// Cancelled when who asked has gone.
+    pub gone: CancellationToken,
+    /// How much the answer says of what it took: nothing, or `all` with samples by step, or sums.
+    pub stats: String,
+}
+
 /// Answers PromQL in Prometheus's JSON. Calls may compute for as long as a query is heavy: they are made on a
 /// thread that may block.
 pub trait Queries: Send + Sync {
-    /// `/api/v1/query`; an error after `within`.
-    fn query(&self, expr: &str, at: Time, within: Span) -> Value;
-    /// `/api/v1/query_range`; an error after `within`.
-    fn query_range(&self, expr: &str, window: Window, step: Span, within: Span) -> Value;
+    /// `/api/v1/query`.
+    fn query(&self, expr: &str, at: Time, terms: &Terms) -> Value;
+    /// `/api/v1/query_range`.
+    fn query_range(&self, expr: &str, window: Window, step: Span, terms: &Terms) -> Value;
     /// Whether an expression can ever come to numbers; if not, where in it and why. Computes nothing.
     fn check(&self, expr: &str) -> Result<(), String>;
     /// `/api/v1/format_query`: an expression as it is written best.
@@ -97,8 +110,14 @@ pub trait Queries: Send + Sync {
     ) -> Value;
     /// `/api/v1/targets`: of one pool, or of all where the name is empty.
     fn targets(&self, pool: &str) -> Value;
+    /// `/api/v1/targets/metadata`: of the targets that a selector takes, and of one metric; all where empty.
+    fn target_metadata(&self, selector: &str, metric: &str, limit: Option<usize>) -> Value;
+    /// `/api/v1/targets/relabel_steps`: what the rules of a pool make of labels, which are a JSON object.
+    fn relabel_steps(&self, pool: &str, labels: &str) -> Value;
     /// Names of all pools of targets.
     fn pools(&self) -> Vec<String>;
+    /// `/api/v1/read`: a request that is understood; otherwise why not.
+    fn remote_read(&self, body: &[u8]) -> Result<Box<dyn read::Reading>, String>;
     /// `/federate`: the newest sample of each selected series, in the text format; or an error's answer.
     fn federate(&self, selectors: &[&str], at: Time) -> Result<String, Value>;
     /// `/api/v1/status/tsdb`, with at most `limit` entries of each list.
@@ -123,10 +142,11 @@ pub(crate) async fn query(
     params: Params,
 ) -> Result<Response, Wrong> {
     let at = params.time("time", app.clock.now())?;
-    let (limit, within) = (params.limit()?, params.timeout()?);
+    let (limit, terms) = (params.limit()?, terms(&params)?);
+    let _waits = terms.gone.clone().drop_guard();
     let timed = Timed::new(&params);
     let compute = move || {
-        let mut answer = timed.took(|| app.queries.query(params.text("query"), at, within));
+        let mut answer = timed.took(|| app.queries.query(params.text("query"), at, &terms));
         limit_to(&mut answer, "/data/result", limit);
         answer
     };
@@ -143,7 +163,7 @@ pub(crate) async fn query_range(
     let (start, end) = (params.needed_time("start")?, params.needed_time("end")?);
     let window = window(start, end)?;
     let step = params.step()?;
-    let (limit, within) = (params.limit()?, params.timeout()?);
+    let (limit, terms) = (params.limit()?, terms(&params)?);
     if step == Span::ZERO {
         let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
         return Err(Wrong::parameter("step", why));
@@ -155,10 +175,11 @@ pub(crate) async fn query_range(
              resolution (?step=XX)",
         ));
     }
+    let _waits = terms.gone.clone().drop_guard();
     let timed = Timed::new(&params);
     let compute = move || {
         let expr = params.text("query");
-        let mut answer = timed.took(|| app.queries.query_range(expr, window, step, within));
+        let mut answer = timed.took(|| app.queries.query_range(expr, window, step, &terms));
         limit_to(&mut answer, "/data/result", limit);
         answer
     };
@@ -206,6 +227,15 @@ pub(crate) async fn label_values(
     .await
 }
 
+/// What a request says of how its query is computed; it is over when its handler is dropped.
+fn terms(params: &Params) -> Result<Terms, Wrong> {
+    Ok(Terms {
+        within: params.timeout()?,
+        gone: CancellationToken::new(),
+        stats: params.text("stats").to_owned(),
+    })
+}
+
 /// Measures a query, if its client asks for that (`stats=all`).
 struct Timed(Option<Instant>);
 
@@ -220,11 +250,11 @@ impl Timed {
         let mut answer = answer();
         if let (Some(asked), Some(data)) = (self.0, answer.get_mut("data")) {
             let (waited, took) = (began - asked, began.elapsed());
-            data["stats"] = json!({ "timings": {
+            data["stats"]["timings"] = json!({
                 "execQueueTime": waited.as_secs_f64(),
                 "evalTotalTime": took.as_secs_f64(),
                 "execTotalTime": (waited + took).as_secs_f64(),
-            } });
+            });
         }
         answer
     }
@@ -302,26 +332,47 @@ async fn computed(
     accepts: Accepts,
     compute: impl FnOnce() -> (StatusCode, String) + Send + 'static,
 ) -> Response {
-    let Ok(permit) = Arc::clone(&own.queries).try_acquire_owned() else {
-        own.refuse_query();
-        let what =
-            format!("{QUERIES_AT_ONCE} queries run already: try again in {RETRY_AFTER_SECS} s");
-        let mut response = failed(StatusCode::TOO_MANY_REQUESTS, "unavailable", &what);
-        let retry = HeaderValue::from(RETRY_AFTER_SECS);
-        response.headers_mut().insert(header::RETRY_AFTER, retry);
-        return response;
+    let Some(permit) = own.query_permit() else {
+        return too_many(own);
     };
     let own = Arc::clone(own);
-    let computed = spawn_blocking(move || {
-        // Held until the computation ends, even if the client has gone: that is what is limited.
+    let computing = move || {
+        // Held until the computation ends, which is soon after the client has gone: that is what is limited.
         let _permit = permit;
         let began = Instant::now();
         let (status, body) = compute();
         let packed = accepts.pack(body);
         own.query_took(began.elapsed());
         (status, packed)
-    });
-    match computed.await {
+    };
+    off_thread(computing).await
+}
+
+/// Tells who comes while too many queries run when to come back, and counts it.
+fn too_many(own: &Own) -> Response {
+    own.refuse_query();
+    let what = format!("{QUERIES_AT_ONCE} queries run already: try again in {RETRY_AFTER_SECS} s");
+    let mut response = failed(StatusCode::TOO_MANY_REQUESTS, "unavailable", &what);
+    let retry = HeaderValue::from(RETRY_AFTER_SECS);
+    response.headers_mut().insert(header::RETRY_AFTER, retry);
+    response
+}
+
+/// An answer in JSON that no query stands behind: however many of those run, it is given.
+pub(crate) async fn told(
+    accepts: Accepts,
+    compute: impl FnOnce() -> Value + Send + 'static,
+) -> Response {
+    let computing = move || {
+        let answer = compute();
+        (status(&answer), accepts.pack(answer.to_string()))
+    };
+    off_thread(computing).await
+}
+
+/// What a thread that may block makes of it.
+async fn off_thread(computing: impl FnOnce() -> (StatusCode, Packed) + Send + 'static) -> Response {
+    match spawn_blocking(computing).await {
         Ok((status, packed)) => {
             let mut response = json_body(status, packed.bytes);
             response.headers_mut().extend(packed.headers);

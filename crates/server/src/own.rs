@@ -25,7 +25,10 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
 
 use crate::{
     App,
@@ -47,7 +50,7 @@ const TENANTS_TOLD: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Own {
     /// One permit a query that may still begin.
-    pub(crate) queries: Arc<Semaphore>,
+    queries: Arc<Semaphore>,
     /// One permit a request whose answer is still to come.
     waiting: Semaphore,
     requests: Mutex<BTreeMap<(String, u16), u64>>,
@@ -71,6 +74,11 @@ impl Own {
             query_seconds: Mutex::default(),
             queries_refused: AtomicU64::new(0),
         }
+    }
+
+    /// A place among the queries that compute, if there is one.
+    pub(crate) fn query_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.queries).try_acquire_owned().ok()
     }
 
     /// A query was not begun because too many ran.
@@ -151,10 +159,11 @@ pub(crate) async fn count(
     response
 }
 
-/// Something that is true of the server now.
+/// Something that is true of the server now, or was counted since its start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gauge {
     name: &'static str,
+    kind: &'static str,
     help: &'static str,
     labels: Vec<(&'static str, String)>,
     value: f64,
@@ -170,9 +179,23 @@ impl Gauge {
     ) -> Self {
         Self {
             name,
+            kind: "gauge",
             help,
             labels,
             value,
+        }
+    }
+
+    /// The same of what is only ever added to.
+    pub fn counter(
+        name: &'static str,
+        help: &'static str,
+        labels: Vec<(&'static str, String)>,
+        count: u64,
+    ) -> Self {
+        Self {
+            kind: "counter",
+            ..Self::new(name, help, labels, count as f64)
         }
     }
 }
@@ -197,7 +220,7 @@ pub(crate) async fn metrics(
     let mut last = "";
     for gauge in app.gauges.gauges() {
         if last != gauge.name {
-            text.begin(gauge.name, "gauge", gauge.help);
+            text.begin(gauge.name, gauge.kind, gauge.help);
             last = gauge.name;
         }
         let labels = gauge.labels.iter();

@@ -15,12 +15,16 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use crate::{
     App,
-    metrics::params::{Params, Wrong},
+    metrics::{
+        gzip::Accepts,
+        params::{Params, Wrong},
+        told,
+    },
 };
 
 /// Which rules are asked for; an empty list asks for all.
@@ -36,6 +40,8 @@ pub struct RulesAsked {
     pub files: Vec<String>,
     /// Leave the alerts out.
     pub without_alerts: bool,
+    /// Selectors of the labels that rules set.
+    pub selectors: Vec<String>,
 }
 
 /// A counter of the server's own metrics.
@@ -65,26 +71,82 @@ pub trait Rules: Send + Sync {
     }
 }
 
-/// `/api/v1/rules`.
-pub(crate) async fn groups(State(app): State<App>, params: Params) -> Result<Json<Value>, Wrong> {
+/// `/api/v1/rules`, in pages of `group_limit` groups where that is given.
+pub(crate) async fn groups(
+    State(app): State<App>,
+    accepts: Accepts,
+    params: Params,
+) -> Result<Response, Wrong> {
     let kind = params.text("type").to_owned();
     if !matches!(kind.as_str(), "" | "alert" | "record") {
         let why = format!("{kind:?} is neither alert nor record");
         return Err(Wrong::parameter("type", why));
     }
+    let page = Page {
+        limit: params.count("group_limit")?,
+        after: params.text("group_next_token").to_owned(),
+    };
+    if page.limit.is_none() && !page.after.is_empty() {
+        let why = "group_limit needs to be provided in order to paginate over the groups";
+        return Err(Wrong::parameter("group_limit", why));
+    }
     let all = |name: &str| params.all(name).map(str::to_owned).collect();
-    Ok(Json(app.rules.groups(RulesAsked {
+    let asked = RulesAsked {
         kind,
         rules: all("rule_name[]"),
         groups: all("rule_group[]"),
         files: all("file[]"),
         without_alerts: params.text("exclude_alerts") == "true",
-    })))
+        selectors: all("match[]"),
+    };
+    let compute = move || page.of(app.rules.groups(asked));
+    Ok(told(accepts, compute).await)
+}
+
+/// A page of groups: so many, from the one that a token names.
+struct Page {
+    limit: Option<usize>,
+    after: String,
+}
+
+impl Page {
+    /// The page of an answer with all groups. Its `groupNextToken` names the first group of the next one.
+    fn of(&self, mut answer: Value) -> Value {
+        let Some(groups) = answer
+            .pointer_mut("/data/groups")
+            .and_then(Value::as_array_mut)
+        else {
+            return answer;
+        };
+        let Some(limit) = self.limit else {
+            return answer;
+        };
+        let token = |group: &Value| {
+            let text = |field: &str| group[field].as_str().unwrap_or_default().to_owned();
+            format!("{};{}", text("file"), text("name"))
+        };
+        if !self.after.is_empty() {
+            let Some(first) = groups.iter().position(|group| token(group) == self.after) else {
+                let why = format!(
+                    "invalid group_next_token '{}': were rule groups changed?",
+                    self.after
+                );
+                return json!({ "status": "error", "errorType": "bad_data", "error": why });
+            };
+            groups.drain(..first);
+        }
+        let next = groups.get(limit).map(token);
+        groups.truncate(limit);
+        if let Some(next) = next {
+            answer["data"]["groupNextToken"] = next.into();
+        }
+        answer
+    }
 }
 
 /// `/api/v1/alerts`.
-pub(crate) async fn alerts(State(app): State<App>) -> Json<Value> {
-    Json(app.rules.alerts())
+pub(crate) async fn alerts(State(app): State<App>, accepts: Accepts) -> Response {
+    told(accepts, move || app.rules.alerts()).await
 }
 
 /// `/api/v1/alertmanagers`.

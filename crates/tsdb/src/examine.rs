@@ -19,7 +19,12 @@ pub fn examine_part(disk: &dyn Disk, id: u64) -> Result<u64, ReadError> {
     for name in names {
         part.label_values(&name, &mut Tolerance::Strict)?;
     }
-    part.find(&[], (i64::MIN, i64::MAX), &mut Tolerance::Strict, &mut |_, _, _| ())?;
+    part.find(
+        &[],
+        (i64::MIN, i64::MAX),
+        &mut Tolerance::Strict,
+        &mut |_, _, _| (),
+    )?;
     part.ends(&[], i64::MAX, &mut Tolerance::Strict, &mut |_, _, _| ())?;
     Ok(samples)
 }

@@ -1,15 +1,23 @@
-//! `[metrics]`: how long samples are kept.
+//! `[metrics]`: how long samples are kept, or which cluster keeps them.
 
-use std::path::Path;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::ensure;
 use mainstay_core::Span;
-use mainstay_ekg::adapter::Upkeep;
+use mainstay_ekg::{
+    adapter::{Secret, Tls, Upkeep},
+    backend::{self, Backend, BackendError},
+    job::{Authorization, BasicAuth},
+    remote::{MessageKind, Queue},
+};
 use serde::Deserialize;
 
 /// `[metrics]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(try_from = "Section")]
 pub(crate) struct Metrics {
     /// How long samples are kept that no `[[metrics.retain]]` names.
     pub(crate) retention: Span,
@@ -17,6 +25,86 @@ pub(crate) struct Metrics {
     pub(crate) retain: Vec<Retain>,
     /// `[metrics.downsample]`: what becomes of samples after that.
     pub(crate) downsample: Downsample,
+    /// The cluster that keeps samples and answers queries, if there is one.
+    pub(crate) backend: Option<Backend>,
+}
+
+/// The section as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    retention: Option<Span>,
+    #[serde(default)]
+    retain: Vec<Retain>,
+    #[serde(default)]
+    downsample: Downsample,
+    backend: Option<String>,
+    write_url: Option<String>,
+    keep: Option<Span>,
+    remote_timeout: Option<Span>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    basic_auth: Option<BasicAuth>,
+    authorization: Option<Authorization>,
+    bearer_token: Option<Secret>,
+    bearer_token_file: Option<PathBuf>,
+    #[serde(default)]
+    tls_config: Tls,
+    queue_config: Option<Queue>,
+    #[serde(default)]
+    protobuf_message: MessageKind,
+}
+
+/// What a section cannot mean.
+#[derive(Debug, thiserror::Error)]
+enum MetricsError {
+    /// The cluster.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// Two times for one thing.
+    #[error(
+        "[metrics]: with `backend` the cluster keeps samples: say `keep` for how long they stay here too, not `{0}`"
+    )]
+    KeptElsewhere(&'static str),
+}
+
+impl TryFrom<Section> for Metrics {
+    type Error = MetricsError;
+
+    fn try_from(section: Section) -> Result<Self, MetricsError> {
+        let backend = Backend::of(backend::Section {
+            backend: section.backend,
+            write_url: section.write_url,
+            keep: section.keep,
+            remote_timeout: section.remote_timeout,
+            headers: section.headers,
+            basic_auth: section.basic_auth,
+            authorization: section.authorization,
+            bearer_token: section.bearer_token,
+            bearer_token_file: section.bearer_token_file,
+            tls_config: section.tls_config,
+            queue_config: section.queue_config,
+            protobuf_message: section.protobuf_message,
+        })?;
+        if backend.is_some() {
+            let said = [
+                ("retention", section.retention.is_some()),
+                ("retain", !section.retain.is_empty()),
+                ("downsample", section.downsample != Downsample::default()),
+            ];
+            if let Some((field, _)) = said.into_iter().find(|(_, is_said)| *is_said) {
+                return Err(MetricsError::KeptElsewhere(field));
+            }
+        }
+        let kept = backend.as_ref().map(|it| it.keep);
+        let usual = Self::default();
+        Ok(Self {
+            retention: kept.or(section.retention).unwrap_or(usual.retention),
+            retain: section.retain,
+            downsample: section.downsample,
+            backend,
+        })
+    }
 }
 
 /// `[metrics.downsample]`
@@ -35,6 +123,7 @@ impl Default for Metrics {
             retention: Span::from_secs(30 * 24 * 60 * 60),
             retain: Vec::new(),
             downsample: Downsample::default(),
+            backend: None,
         }
     }
 }
@@ -135,6 +224,11 @@ mod tests {
                 "[metrics.downsample]\none_hour = \"20d\"\n".to_owned(),
                 "ends before metrics.retention",
             ),
+            (
+                "[metrics]\nbackend = \"http://a:1\"\nretention = \"7d\"\n".to_owned(),
+                "not `retention`",
+            ),
+            ("[metrics]\nkeep = \"2h\"\n".to_owned(), "without `backend`"),
             (rule("up[5m]", "90d"), "line 4"),
             (rule("up", "1m"), "at least 1h"),
             (rule("up", "soon"), "soon"),

@@ -22,6 +22,9 @@ pub(super) fn read(path: &Path) -> anyhow::Result<File> {
     for job in &mut file.jobs {
         job.begin_at(folder);
     }
+    for receiver in &mut file.receivers {
+        receiver.begin_at(folder);
+    }
     for pattern in &mut file.rule_files {
         *pattern = folder.join(&pattern);
     }

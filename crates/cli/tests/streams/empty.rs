@@ -11,7 +11,7 @@ use mainstay_core::{
         Tables, TokenHolder, Views,
     },
 };
-use mainstay_server::{Intake, Monitors, Queries, Rules, RulesAsked, Window};
+use mainstay_server::{Intake, Monitors, Queries, Rules, RulesAsked, Terms, Window};
 use serde_json::{Value, json};
 
 /// The wall clock.
@@ -169,10 +169,10 @@ impl mainstay_server::Upkeep for Empty {
 }
 
 impl Queries for Empty {
-    fn query(&self, _: &str, _: Time, _: Span) -> Value {
+    fn query(&self, _: &str, _: Time, _: &Terms) -> Value {
         json!({})
     }
-    fn query_range(&self, _: &str, _: Window, _: Span, _: Span) -> Value {
+    fn query_range(&self, _: &str, _: Window, _: Span, _: &Terms) -> Value {
         json!({})
     }
     fn check(&self, _: &str) -> Result<(), String> {
@@ -199,8 +199,17 @@ impl Queries for Empty {
     fn targets(&self, _: &str) -> Value {
         json!({})
     }
+    fn target_metadata(&self, _: &str, _: &str, _: Option<usize>) -> Value {
+        json!({})
+    }
+    fn relabel_steps(&self, _: &str, _: &str) -> Value {
+        json!({})
+    }
     fn pools(&self) -> Vec<String> {
         Vec::new()
+    }
+    fn remote_read(&self, _: &[u8]) -> Result<Box<dyn mainstay_server::Reading>, String> {
+        Err("nothing is kept".to_owned())
     }
     fn federate(&self, _: &[&str], _: Time) -> Result<String, Value> {
         Ok(String::new())

@@ -50,6 +50,7 @@ impl Discovery {
     /// One for `job`, which tells `pools` what relabeling dropped; begins to read at once. None where TLS cannot be
     /// spoken with a server of lists as the job wants.
     pub fn new(job: Job, pools: Pools) -> Result<Self, TlsError> {
+        pools.relabel_by(job.name(), job.rules());
         let mut sources = JoinSet::new();
         let (found, read) = mpsc::channel(WAITING_MAX);
         let mut number = 0;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
@@ -22,6 +22,8 @@ use crate::{
 };
 
 pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+/// One whose requests have bodies.
+pub(super) type SendClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Redirects of one request that are followed.
 const REDIRECTS_MAX: usize = 10;

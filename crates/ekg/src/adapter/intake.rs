@@ -13,7 +13,7 @@ use mainstay_core::{Time, ports::Clock};
 use tokio::task::spawn_blocking;
 
 use super::{
-    WriteError, Writer,
+    Remotes, WriteError, Writer,
     received::{Received, Way},
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     gzip::GzipError,
     metadata::Metadata,
     otlp::{self, Encoding, FrameError, OtlpSettings, Outcome, Status},
+    parcel::Parcel,
     write::{BodyError, Protocol, decode, unpacked},
 };
 
@@ -39,6 +40,8 @@ pub struct Intake {
     settings: Arc<OtlpSettings>,
     /// Locked only on threads that may block.
     deltas: Arc<Mutex<otlp::Deltas>>,
+    /// Who is sent what comes in.
+    remotes: Remotes,
 }
 
 impl Intake {
@@ -56,7 +59,14 @@ impl Intake {
             received: Received::default(),
             settings: Arc::new(settings),
             deltas: Arc::default(),
+            remotes: Remotes::default(),
         }
+    }
+
+    /// The same, whose answers promise that `remotes` are sent what came in.
+    #[must_use]
+    pub fn sent_on(self, remotes: Remotes) -> Self {
+        Self { remotes, ..self }
     }
 
     /// What came in so far.
@@ -190,9 +200,11 @@ impl Intake {
             ..
         } = delivery;
         let mut written = 0;
+        let parcels = samples.finish();
+        let oldest_ms = parcels.iter().filter_map(Parcel::oldest_ms).min();
         // All are on their way before the first is waited for: they become durable together.
         let mut pending = Vec::new();
-        for parcel in samples.finish() {
+        for parcel in parcels {
             written += parcel.samples() as u64;
             pending.push(self.writer.append_durably(now, parcel).await?);
         }
@@ -200,6 +212,10 @@ impl Intake {
             let more = batch.written().await?;
             written = written.saturating_sub(more.total());
             refused.add_all(&more);
+        }
+        if let Some(oldest_ms) = oldest_ms {
+            let covered = self.remotes.cover(oldest_ms).await;
+            covered.map_err(|error| WriteError::NotSentOn(error.to_string()))?;
         }
         self.received.count(way, written, &refused);
         let mut lost = Refused::default();

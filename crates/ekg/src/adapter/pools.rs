@@ -14,7 +14,10 @@ use mainstay_tsdb::Labels;
 use serde_json::{Map, Value, json};
 
 use super::Target;
-use crate::relabel::Set;
+use crate::{
+    metadata::Described,
+    relabel::{self, Rule, Set},
+};
 
 /// Dropped targets of one pool that are listed word by word.
 const DROPPED_MAX: usize = 1_000;
@@ -30,6 +33,7 @@ struct Pool {
     active: BTreeMap<Key, Active>,
     dropped: Vec<Set>,
     dropped_count: usize,
+    rules: Vec<Rule>,
 }
 
 #[derive(Debug)]
@@ -38,6 +42,8 @@ struct Active {
     interval: Span,
     deadline: Span,
     last: Option<Last>,
+    /// What it says of its metrics.
+    described: Vec<Arc<Described>>,
 }
 
 /// How a scrape ended.
@@ -57,12 +63,14 @@ impl Pools {
         let mut before = std::mem::take(&mut pool.active);
         for (target, interval, deadline) in targets {
             let key = target.key();
-            let last = before.remove(&key).and_then(|it| it.last);
+            let before = before.remove(&key).map(|it| (it.last, it.described));
+            let (last, described) = before.unwrap_or_default();
             let active = Active {
                 target,
                 interval,
                 deadline,
                 last,
+                described,
             };
             pool.active.insert(key, active);
         }
@@ -91,6 +99,61 @@ impl Pools {
         if let Some(active) = active {
             active.last = Some(last);
         }
+    }
+
+    /// A target of `pool` said what its metrics are.
+    pub(super) fn described(&self, pool: &str, target: &Target, described: Vec<Arc<Described>>) {
+        let mut pools = self.lock();
+        let active = pools
+            .get_mut(pool)
+            .and_then(|it| it.active.get_mut(&target.key()));
+        if let Some(active) = active {
+            active.described = described;
+        }
+    }
+
+    /// The targets of `pool` are relabeled by these rules.
+    pub(super) fn relabel_by(&self, pool: &str, rules: &[Rule]) {
+        self.lock().entry(pool.to_owned()).or_default().rules = rules.to_vec();
+    }
+
+    /// The data of `/api/v1/targets/relabel_steps`: what each rule of `pool` makes of `labels`. None where there is
+    /// no such pool.
+    pub fn relabel_steps(&self, pool: &str, labels: Set) -> Option<Value> {
+        let rules = self.lock().get(pool)?.rules.clone();
+        let steps = relabel::steps(&rules, labels).into_iter();
+        let steps = steps.map(|(rule, left)| {
+            let keep = left.is_some();
+            json!({ "rule": rule, "output": left.unwrap_or_default(), "keep": keep })
+        });
+        Some(json!({ "steps": steps.collect::<Vec<Value>>() }))
+    }
+
+    /// The data of `/api/v1/targets/metadata`: what the targets whose labels `wanted` takes say of `metric`, or of
+    /// all where it is empty; at most `limit` descriptions.
+    pub fn metadata(
+        &self,
+        wanted: impl Fn(&Labels) -> bool,
+        metric: &str,
+        limit: Option<usize>,
+    ) -> Value {
+        let pools = self.lock();
+        let targets = pools.values().flat_map(|pool| pool.active.values());
+        let targets = targets.filter(|active| wanted(active.target.labels()));
+        let described = targets.flat_map(|active| {
+            let labels: BTreeMap<&str, &str> = active.target.labels().iter().collect();
+            let described = active.described.iter();
+            let described = described.filter(|it| metric.is_empty() || *it.name == *metric);
+            described.map(move |it| {
+                let mut told = it.family.told();
+                told["target"] = json!(labels);
+                if metric.is_empty() {
+                    told["metric"] = it.name.to_string().into();
+                }
+                told
+            })
+        });
+        described.take(limit.unwrap_or(usize::MAX)).collect()
     }
 
     /// The names of all pools.

@@ -130,7 +130,10 @@ pub struct RuleCounts {
 impl Rules {
     /// `/api/v1/rules`.
     pub fn groups(&self, filter: &RuleFilter) -> Value {
-        crate::answer::success(rules::groups(&self.seen(), filter))
+        match rules::groups(&self.seen(), filter) {
+            Ok(groups) => crate::answer::success(groups),
+            Err(error) => crate::answer::failure(&error),
+        }
     }
 
     /// `/api/v1/alerts`.

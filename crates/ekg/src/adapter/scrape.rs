@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Pools, Target, Writer,
+    Known, Target, Writer,
     batch::{Memory, SampleRules},
     fetch::{Answer, Ask, Asking, HttpClient, ScrapeError},
     pools::Last,
@@ -30,7 +30,6 @@ use super::{
 };
 use crate::{
     Refusals,
-    metadata::Metadata,
     text::{Exposition, TextLimits},
 };
 
@@ -88,15 +87,6 @@ pub struct Scraper {
     known: Known,
     client: HttpClient,
     requests: Semaphore,
-}
-
-/// Where a scraper tells what it learns beside samples.
-#[derive(Clone, Debug, Default)]
-pub struct Known {
-    /// How targets do.
-    pub pools: Pools,
-    /// What metrics are.
-    pub metadata: Metadata,
 }
 
 type Key = (String, Labels);
@@ -250,7 +240,7 @@ impl Scraper {
             error = Some(over.to_string());
         }
         if let Some(seen) = seen {
-            self.learn(seen, memory, at);
+            self.learn(seen, target, memory, at);
         }
         let last = Last { at, seconds, error };
         self.known.pools.scraped(&self.config.pool, target, last);
@@ -285,13 +275,17 @@ impl Scraper {
     }
 
     /// Takes over what a target says its metrics are, if it is time for that.
-    fn learn(&self, seen: &Exposition<'_>, memory: &mut Memory, at: Time) {
+    fn learn(&self, seen: &Exposition<'_>, target: &Target, memory: &mut Memory, at: Time) {
         if !memory.described(at, DESCRIBED_EVERY) {
             return;
         }
-        for (name, family) in seen.families() {
-            self.known.metadata.learn(name, &family, at);
-        }
+        let families = seen.families();
+        let described =
+            families.filter_map(|(name, family)| self.known.metadata.learn(name, &family, at));
+        let described: Vec<_> = described.collect();
+        self.known
+            .pools
+            .described(&self.config.pool, target, described);
     }
 }
 

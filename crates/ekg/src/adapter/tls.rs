@@ -21,7 +21,7 @@ use rustls::{
 };
 use serde::Deserialize;
 
-use super::fetch::HttpClient;
+use super::fetch::{HttpClient, SendClient};
 
 /// `tls_config`, in Prometheus's field names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -74,6 +74,17 @@ impl Tls {
 
     /// A client that speaks HTTP, and HTTPS in this way.
     pub(crate) fn client(&self) -> Result<HttpClient, TlsError> {
+        Ok(Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(1)
+            .build(self.connector()?))
+    }
+
+    /// The same for requests with bodies, several at once.
+    pub(super) fn sender(&self) -> Result<SendClient, TlsError> {
+        Ok(Client::builder(TokioExecutor::new()).build(self.connector()?))
+    }
+
+    fn connector(&self) -> Result<HttpsConnector<HttpConnector>, TlsError> {
         let builder = HttpsConnectorBuilder::new()
             .with_tls_config(self.config()?)
             .https_or_http();
@@ -85,7 +96,7 @@ impl Tls {
                 builder.with_server_name_resolver(FixedServerNameResolver::new(known))
             }
         };
-        Ok(client(builder.enable_http1().build()))
+        Ok(builder.enable_http1().build())
     }
 
     fn config(&self) -> Result<ClientConfig, TlsError> {
@@ -132,13 +143,6 @@ impl Tls {
         }
         Ok(roots)
     }
-}
-
-/// A client without connections yet.
-fn client(connector: HttpsConnector<HttpConnector>) -> HttpClient {
-    Client::builder(TokioExecutor::new())
-        .pool_max_idle_per_host(1)
-        .build(connector)
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -46,6 +46,9 @@ pub enum WriteError {
     /// The writer has ended.
     #[error("monitoring has ended: send it again")]
     Gone,
+    /// It cannot be promised that a receiver of remote write is sent the samples.
+    #[error("samples are kept, and cannot be sent on for sure: {0}; send them again")]
+    NotSentOn(String),
     /// Samples cannot be kept at the moment.
     #[error(transparent)]
     NotDurable(#[from] NotDurable),

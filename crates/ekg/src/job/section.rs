@@ -239,16 +239,16 @@ fn bearer() -> String {
 }
 
 /// The ways to say who asks, of which a section has one at most.
-pub(super) struct Auth<'a> {
-    pub(super) basic: Option<&'a BasicAuth>,
-    pub(super) authorization: Option<&'a Authorization>,
-    pub(super) bearer_token: Option<&'a Secret>,
-    pub(super) bearer_token_file: Option<&'a PathBuf>,
+pub(crate) struct Auth<'a> {
+    pub(crate) basic: Option<&'a BasicAuth>,
+    pub(crate) authorization: Option<&'a Authorization>,
+    pub(crate) bearer_token: Option<&'a Secret>,
+    pub(crate) bearer_token_file: Option<&'a PathBuf>,
 }
 
 impl Auth<'_> {
     /// What the section says; the error names the fields that contradict each other.
-    pub(super) fn credentials(self) -> Result<Option<Credentials>, &'static str> {
+    pub(crate) fn credentials(self) -> Result<Option<Credentials>, &'static str> {
         let bearer = held(
             self.bearer_token,
             self.bearer_token_file,

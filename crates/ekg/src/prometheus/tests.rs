@@ -69,8 +69,8 @@ fn what_is_not_done_is_refused_with_its_line_and_a_remedy() {
             ["3:", "http_sd_configs"],
         ),
         (
-            "remote_write: [{url: 'http://a/'}]",
-            ["remote_write", "own configuration"],
+            "remote_write: [{url: 'a/'}]",
+            ["remote_write", "is not a URL"],
         ),
         (
             "scrape_configs: [{job_name: a, scheme: ftp}]",

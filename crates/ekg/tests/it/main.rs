@@ -4,6 +4,7 @@
 
 mod answers;
 mod kept;
+mod remote;
 mod scraping;
 mod secured;
 mod signals;

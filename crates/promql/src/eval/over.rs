@@ -95,6 +95,7 @@ impl Evaluator<'_> {
         self.charge(ranges.rows.len() as u64 * self.steps.count as u64, span)?;
         let (before_ms, after_ms) = ranges.margins_ms(self.options.lookback_ms);
         let mut rows = Vec::with_capacity(ranges.rows.len());
+        let mut looked_at = vec![0; self.steps.count];
         for source in &ranges.rows {
             self.go_on(span)?;
             let scope = Scope::new(self.notes, call.noted, &source.labels, ranges.edges);
@@ -113,6 +114,7 @@ impl Evaluator<'_> {
                 if from == to {
                     continue;
                 }
+                looked_at[i] += (to - from) as u64;
                 let window =
                     source
                         .samples
@@ -129,6 +131,7 @@ impl Evaluator<'_> {
                 column,
             });
         }
+        self.meter.looked_at(&looked_at, self.steps, self.query);
         Ok(without_empty(rows))
     }
 }

@@ -107,6 +107,7 @@ impl Evaluator<'_> {
         let found = self.select(selector, (lookback_ms, 0), span)?;
         self.charge(found.len() as u64 * self.steps.count as u64, span)?;
         let mut rows = Vec::with_capacity(found.len());
+        let mut looked_at = vec![0; self.steps.count];
         for series in found {
             self.go_on(span)?;
             let mut column = Column::gaps(self.steps.count);
@@ -126,6 +127,7 @@ impl Evaluator<'_> {
                     && let Some(reading) = give(&series, current)
                 {
                     column.set(i, reading);
+                    looked_at[i] += 1;
                     any = true;
                 }
             }
@@ -137,6 +139,7 @@ impl Evaluator<'_> {
                 });
             }
         }
+        self.meter.looked_at(&looked_at, self.steps, self.query);
         Ok(rows)
     }
 }

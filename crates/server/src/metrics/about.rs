@@ -61,6 +61,35 @@ pub(crate) async fn targets(
     answered(&own, accepts, compute).await
 }
 
+/// `/api/v1/targets/metadata`: what each target says its metrics are.
+pub(crate) async fn target_metadata(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
+    params: Params,
+) -> Result<Response, Wrong> {
+    let limit = params.limit()?;
+    let compute = move || {
+        let (targets, metric) = (params.text("match_target"), params.text("metric"));
+        app.queries.target_metadata(targets, metric, limit)
+    };
+    Ok(answered(&own, accepts, compute).await)
+}
+
+/// `/api/v1/targets/relabel_steps`: what each rule of a pool makes of labels.
+pub(crate) async fn relabel_steps(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    accepts: Accepts,
+    params: Params,
+) -> Response {
+    let compute = move || {
+        let (pool, labels) = (params.text("scrapePool"), params.text("labels"));
+        app.queries.relabel_steps(pool, labels)
+    };
+    answered(&own, accepts, compute).await
+}
+
 /// `/api/v1/scrape_pools`: the names of all jobs.
 pub(crate) async fn pools(
     State(app): State<App>,
@@ -81,12 +110,13 @@ pub(crate) async fn exemplars(
     let start = params.time("start", Time::from_millis(i64::MIN))?;
     let end = params.time("end", Time::from_millis(i64::MAX))?;
     window(start, end)?;
-    let within = params.timeout()?;
+    let terms = super::terms(&params)?;
+    let _waits = terms.gone.clone().drop_guard();
     let compute = move || {
         // What is no query is told as such, also by who has nothing to answer.
         let answer = app
             .queries
-            .query(params.text("query"), app.clock.now(), within);
+            .query(params.text("query"), app.clock.now(), &terms);
         if answer["errorType"] == "bad_data" {
             return answer;
         }

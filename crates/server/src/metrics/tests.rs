@@ -189,8 +189,32 @@ impl crate::Upkeep for Nothing {
     }
 }
 
+/// One request of remote read.
+struct Reading {
+    ekg: Ekg,
+    request: mainstay_ekg::read::Request,
+}
+
+impl crate::Reading for Reading {
+    fn is_streamed(&self) -> bool {
+        self.request.is_streamed()
+    }
+    fn read(&self, take: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<(), String> {
+        let read = self.ekg.remote_read(&self.request, take);
+        read.map_err(|error| error.to_string())
+    }
+}
+
+fn computed_on(terms: &Terms) -> mainstay_ekg::Terms {
+    mainstay_ekg::Terms {
+        within: terms.within,
+        gone: terms.gone.clone(),
+        stats: mainstay_ekg::Stats::All,
+    }
+}
+
 impl Queries for Asked {
-    fn query(&self, expr: &str, at: Time, within: Span) -> Value {
+    fn query(&self, expr: &str, at: Time, terms: &Terms) -> Value {
         match expr {
             "wait" => {
                 self.waiting.send_modify(|waiting| *waiting += 1);
@@ -199,12 +223,14 @@ impl Queries for Asked {
                 self.ekg.query("1", at)
             }
             "die" => panic!("as asked"),
-            _ => self.ekg.within(within).query(expr, at),
+            _ => self.ekg.on(computed_on(terms)).query(expr, at),
         }
     }
-    fn query_range(&self, expr: &str, window: Window, step: Span, within: Span) -> Value {
+    fn query_range(&self, expr: &str, window: Window, step: Span, terms: &Terms) -> Value {
         let Window { start, end } = window;
-        self.ekg.within(within).query_range(expr, start, end, step)
+        self.ekg
+            .on(computed_on(terms))
+            .query_range(expr, start, end, step)
     }
     fn check(&self, expr: &str) -> Result<(), String> {
         let answer = self.ekg.query(expr, Nothing.now());
@@ -239,8 +265,22 @@ impl Queries for Asked {
     fn targets(&self, pool: &str) -> Value {
         self.known.pools.listed(pool)
     }
+    fn target_metadata(&self, selector: &str, metric: &str, limit: Option<usize>) -> Value {
+        self.known.target_metadata(selector, metric, limit)
+    }
+    fn relabel_steps(&self, pool: &str, labels: &str) -> Value {
+        self.known.relabel_steps(pool, labels)
+    }
     fn pools(&self) -> Vec<String> {
         self.known.pools.names()
+    }
+    fn remote_read(&self, body: &[u8]) -> Result<Box<dyn crate::Reading>, String> {
+        let request =
+            mainstay_ekg::read::Request::decode(body).map_err(|error| error.to_string())?;
+        Ok(Box::new(Reading {
+            ekg: self.ekg.clone(),
+            request,
+        }))
     }
     fn federate(&self, selectors: &[&str], at: Time) -> Result<String, Value> {
         self.ekg.federate(selectors, at)
@@ -308,6 +348,7 @@ fn server() -> Server {
     let app = App {
         leader: leads,
         gauges: nothing.clone(),
+        config: "scrape: []\n".into(),
         ledger: nothing.clone(),
         tables: nothing.clone(),
         identity: nothing.clone(),
