@@ -60,7 +60,8 @@ fn what_is_asked_of_summaries_is_what_the_samples_would_have_said() {
         let began_ms = (now_ms() - days * 24 * hour_ms) / hour_ms * hour_ms;
         imported(&coarse, began_ms);
         imported(&raw, began_ms);
-        let end_ms = began_ms + 6 * hour_ms;
+        // A range is open where it begins, and the first sample is at that.
+        let end_ms = began_ms + 6 * hour_ms - 1_000;
         let told = format!("are downsampled to {length}");
         wait(|| {
             let answer = answer(&coarse, "count_over_time(old_load[6h])", end_ms);
