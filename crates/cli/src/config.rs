@@ -200,7 +200,9 @@ impl Config {
             let path = folder.join(prometheus_config);
             config.adopt(prometheus::read(&path)?)?;
         } else if let Scrape::Jobs(jobs) = &mut config.scrape {
-            jobs.iter_mut().for_each(|it| it.begin_at(folder));
+            for job in jobs {
+                job.begin_at(folder);
+            }
         }
         ensure!(
             config.rules.evaluation_interval != Some(Span::ZERO),

@@ -155,7 +155,7 @@ mod tests {
                 r#"{"backend": "http://a", "keep": "1m"}"#,
                 "give at least 1h",
             ),
-            (r#"{"backend": "a:1"}"#, "`a:1/api/v1/write` is not a URL"),
+            (r#"{"backend": "a:1"}"#, "`a:1` is not a URL"),
             (r#"{"backend": "http://a", "tenant": "b"}"#, "tenant"),
         ] {
             let wrong = read(text).unwrap_err();

@@ -264,7 +264,8 @@ pub fn read_tombstones(bytes: &[u8]) -> Result<Tombstones, BlockError> {
         let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
         let mut cursor = Cursor::new(body);
         let known = cursor.u32()? == TOMBSTONES_MAGIC;
-        let covered = body.get(4..)?;
+        // What follows the version, as Prometheus writes it.
+        let covered = body.get(5..)?;
         if !known || Cursor::new(crc).u32()? != crc32c::crc32c(covered) || cursor.byte()? != 1 {
             return None;
         }

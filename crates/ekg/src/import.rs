@@ -101,7 +101,7 @@ pub fn packed(batch: &[Backfilled]) -> Result<Vec<u8>, snap::Error> {
     let (mut series, mut part) = (Vec::new(), Vec::new());
     for one in batch {
         series.clear();
-        for (name, value) in one.labels.iter() {
+        for (name, value) in &one.labels {
             part.clear();
             put_bytes(&mut part, 1, name.as_bytes());
             put_bytes(&mut part, 2, value.as_bytes());

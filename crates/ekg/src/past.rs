@@ -99,7 +99,8 @@ mod tests {
     #[test]
     fn both_are_joined_before_all_is_here_and_every_series_stands_once() {
         let both = found(30, 59);
-        assert_eq!(both[0], ("a".into(), vec![30, 40, 55], vec![1.0, 1.0, 2.0]));
+        let times = vec![30, 35, 40, 45, 55];
+        assert_eq!(both[0], ("a".into(), times, vec![1.0, 2.0, 1.0, 2.0, 2.0]));
         assert_eq!(both[1], ("b".into(), vec![35, 45, 55], vec![2.0; 3]));
         assert_eq!(both[2], ("gone".into(), vec![30, 40], vec![1.0, 1.0]));
         assert_eq!(found(50, 59)[0].1, [55], "the other store is not asked");

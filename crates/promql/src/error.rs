@@ -38,7 +38,7 @@ pub enum ErrorKind {
     #[error("{0}")]
     Execution(String),
     /// More than a limit allows.
-    #[error("{what}: {value} is over the limit of {limit}")]
+    #[error("{what}: {value} is over the limit of {limit}: ask for less at once")]
     Limit {
         /// What is limited.
         what: &'static str,

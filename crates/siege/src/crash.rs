@@ -35,9 +35,9 @@ use crate::{Connection, Server, free_address};
 /// Series of each sender: small deliveries and larger ones beside each other.
 const SENDERS: [usize; 4] = [1, 10, 40, 150];
 /// How long a server may take to be ready, and then to have all history.
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_mins(2);
 /// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// One kill of so many comes while the server starts …
 const EARLY_EVERY: u32 = 4;
 /// … after so many milliseconds at most.

@@ -32,7 +32,7 @@ const HOSTS: usize = 4;
 const APART: usize = 60;
 /// Samples in one request.
 const PER_REQUEST: usize = 2_000;
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 const AT: &str = "# at ";
 
 /// Series by their labels, and of each host the samples, by time.

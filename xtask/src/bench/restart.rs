@@ -18,7 +18,7 @@ use super::{
 };
 
 /// How long one may take to have all history.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 const SIZE: Size = Size {
     name: "1m",
     hosts: 1_000,

@@ -59,6 +59,7 @@ mod tests {
     use std::fs;
 
     use mainstay_core::Span;
+    use mainstay_ekg::job::Job;
 
     use crate::config::Config;
 
@@ -85,7 +86,7 @@ alerting: {alertmanagers: [{static_configs: [{targets: ['a:9093']}]}]}
                       [alerting.external_labels]\nreplica = \"mine\"\n";
         fs::write(at("mainstay.toml"), config).unwrap();
         let config = Config::read(&at("mainstay.toml")).unwrap();
-        let names: Vec<&str> = config.scrape.jobs().iter().map(|it| it.name()).collect();
+        let names: Vec<&str> = config.scrape.jobs().iter().map(Job::name).collect();
         assert_eq!(names, ["one", "two"]);
         assert_eq!(config.scrape.jobs()[0].files()[0].files, [at("prom/t.yml")]);
         assert_eq!(config.rules.files, [at("prom/r.yml")]);

@@ -189,14 +189,18 @@ impl Site {
         loop {
             let alerts = self.get("/api/v1/alerts").await;
             let described = self.get("/api/v1/targets/metadata").await;
-            if alerts.body.contains("firing") && described.body.contains("orders_total") {
+            let shadow = self.get("/api/v1/views/shadow").await;
+            let is_seen = shadow.body.contains("\"shop\"");
+            let is_scraped = described.body.contains("orders_total");
+            if is_seen && is_scraped && alerts.body.contains("firing") {
                 return;
             }
             assert!(
                 since.elapsed() < LIMIT,
-                "nothing fires: {} {}",
+                "nothing fires: {} {} {}",
                 alerts.body,
-                described.body
+                described.body,
+                shadow.body
             );
             tokio::time::sleep(LOOK).await;
         }

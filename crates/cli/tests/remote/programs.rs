@@ -13,7 +13,7 @@ use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_mainstay");
 /// Far above what any condition takes, so that a failure is told and not waited for.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long one answer may take.

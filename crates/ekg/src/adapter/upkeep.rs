@@ -28,7 +28,7 @@ use crate::{
 
 /// How long an order may take: it waits for what was appended before it to be sealed, and parts of a month may be
 /// written anew.
-const ORDER_WITHIN: Duration = Duration::from_secs(600);
+const ORDER_WITHIN: Duration = Duration::from_mins(10);
 
 /// Why an order was not carried out.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

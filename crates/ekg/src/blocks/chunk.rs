@@ -116,20 +116,17 @@ fn floats(bits: &mut Bits<'_>, count: u16) -> Option<Vec<(i64, f64)>> {
     let mut samples = Vec::new();
     let (mut at_ms, mut step, mut value, mut window) = (0_i64, 0_i64, 0, Window::default());
     for number in 0..count {
-        match number {
-            0 => {
-                at_ms = signed(bits.uvarint()?);
-                value = bits.take(64)?;
-            }
-            _ => {
-                if number == 1 {
-                    step = bits.uvarint()? as i64;
-                } else {
-                    step = step.wrapping_add(bits.change()?);
-                }
-                at_ms = at_ms.wrapping_add(step);
-                value = window.next(bits, value)?;
-            }
+        if number == 0 {
+            at_ms = signed(bits.uvarint()?);
+            value = bits.take(64)?;
+        } else {
+            step = if number == 1 {
+                bits.uvarint()? as i64
+            } else {
+                step.wrapping_add(bits.change()?)
+            };
+            at_ms = at_ms.wrapping_add(step);
+            value = window.next(bits, value)?;
         }
         samples.push((at_ms, f64::from_bits(value)));
     }

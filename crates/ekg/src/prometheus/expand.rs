@@ -10,9 +10,8 @@ pub(super) fn expanded(text: &str, environment: Environment<'_>) -> String {
         expanded += before;
         let (name, behind) = name(after);
         match name {
-            Some("$") => expanded.push('$'),
+            Some("$") | None => expanded.push('$'),
             Some(name) => expanded += &environment(name).unwrap_or_default(),
-            None => expanded.push('$'),
         }
         rest = behind;
     }

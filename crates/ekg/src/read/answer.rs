@@ -69,7 +69,7 @@ fn time_series(series: &SeriesSlice) -> Put {
 }
 
 fn put_labels(message: &mut Put, labels: &Labels) {
-    for (name, value) in labels.iter() {
+    for (name, value) in labels {
         let mut label = Put::default();
         label.text(1, name);
         label.text(2, value);

@@ -99,7 +99,7 @@ fn first(items: &[Item]) -> Put {
     let mut request = Put::default();
     for (labels, samples) in by_series(items) {
         let mut series = Put::default();
-        for (name, value) in labels.iter() {
+        for (name, value) in labels {
             let mut label = Put::default();
             label.text(1, name);
             label.text(2, value);

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// The longest wait that a receiver can ask for.
-pub(crate) const ASKED_MAX: Duration = Duration::from_secs(300);
+pub(crate) const ASKED_MAX: Duration = Duration::from_mins(5);
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

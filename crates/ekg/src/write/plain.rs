@@ -15,6 +15,9 @@ pub(crate) struct Plain<'a> {
     rest: &'a [u8],
 }
 
+/// The bytes of a label's name and value.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 impl<'a> Plain<'a> {
     pub(crate) fn new(series: &'a [u8]) -> Self {
         Self {
@@ -24,7 +27,7 @@ impl<'a> Plain<'a> {
     }
 
     /// The next label, nothing after the last; parts may be anything until [`Plain::is_text`] was asked.
-    pub(crate) fn label(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>, Unusual> {
+    pub(crate) fn label(&mut self) -> Result<Option<Pair<'a>>, Unusual> {
         let [0x0a, rest @ ..] = self.rest else {
             return Ok(None);
         };

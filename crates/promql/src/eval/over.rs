@@ -101,7 +101,7 @@ impl Evaluator<'_> {
             let scope = Scope::new(self.notes, call.noted, &source.labels, ranges.edges);
             let mut column = Column::gaps(self.steps.count);
             let (mut from, mut to) = (0, 0);
-            for i in 0..self.steps.count {
+            for (i, looked_at) in looked_at.iter_mut().enumerate() {
                 let end_ms = self.shifted(ranges.shift, i);
                 let start_ms = end_ms - ranges.range_ms;
                 let times = &source.samples.timestamps;
@@ -114,7 +114,7 @@ impl Evaluator<'_> {
                 if from == to {
                     continue;
                 }
-                looked_at[i] += (to - from) as u64;
+                *looked_at += (to - from) as u64;
                 let window =
                     source
                         .samples

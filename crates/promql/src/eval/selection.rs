@@ -114,7 +114,7 @@ impl Evaluator<'_> {
             let mut any = false;
             // Index after the current sample.
             let mut next = 0;
-            for i in 0..self.steps.count {
+            for (i, looked_at) in looked_at.iter_mut().enumerate() {
                 let at = self.shifted(shift, i);
                 while series.timestamps.get(next).is_some_and(|t| *t <= at) {
                     next += 1;
@@ -127,7 +127,7 @@ impl Evaluator<'_> {
                     && let Some(reading) = give(&series, current)
                 {
                     column.set(i, reading);
-                    looked_at[i] += 1;
+                    *looked_at += 1;
                     any = true;
                 }
             }

@@ -209,7 +209,11 @@ fn computed_on(terms: &Terms) -> mainstay_ekg::Terms {
     mainstay_ekg::Terms {
         within: terms.within,
         gone: terms.gone.clone(),
-        stats: mainstay_ekg::Stats::All,
+        stats: match terms.stats.as_str() {
+            "" => mainstay_ekg::Stats::None,
+            "all" => mainstay_ekg::Stats::All,
+            _ => mainstay_ekg::Stats::Sums,
+        },
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) const METRIC: &str = "crash_value";
 /// Time between two samples of a series.
 const STEP_MS: u64 = 5_000;
 /// How long ago the first sample was taken, by its time: within what is kept, and far from now.
-pub(super) const AGO: Duration = Duration::from_secs(20 * 24 * 3_600);
+pub(super) const AGO: Duration = Duration::from_hours(20 * 24);
 /// When one that was told to come again does.
 const AGAIN: Duration = Duration::from_millis(20);
 

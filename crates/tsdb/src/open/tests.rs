@@ -169,14 +169,13 @@ impl World {
                     self.kept.retain(|sample, _| !unlogged.contains_key(sample));
                 }
             }
-            Step::Delete(..) if self.powerless => {}
+            Step::Delete(..) | Step::Settle if self.powerless => {}
             Step::Delete(series, span) => self.delete(series, span),
             Step::FailSyncs(count) => self.disk.fail_syncs(count),
             Step::LosePower(after) => {
                 self.disk.lose_power_after(after);
                 self.powerless = true;
             }
-            Step::Settle if self.powerless => {}
             Step::Settle => {
                 settle(&self.head, self.options.tiers);
                 assert_eq!(all(&self.head), self.given, "sealed");

@@ -190,12 +190,11 @@ impl Work {
         shared: &Shared,
     ) -> Result<(), MergeError> {
         let inputs = vec![Arc::clone(part)];
-        let replaced = match left {
-            Some(left) => self.replace(inputs, left, shared),
-            None => {
-                self.parts.retain(|it| it.id() != part.id());
-                self.retire(inputs, None, shared)
-            }
+        let replaced = if let Some(left) = left {
+            self.replace(inputs, left, shared)
+        } else {
+            self.parts.retain(|it| it.id() != part.id());
+            self.retire(inputs, None, shared)
         };
         replaced.ok_or(MergeError::Interrupted)
     }
@@ -207,6 +206,7 @@ impl Work {
                 return false;
             }
         }
-        !shared.is_closed() && !(yields && shared.has_order())
+        let gives_way = yields && shared.has_order();
+        !(gives_way || shared.is_closed())
     }
 }

@@ -39,28 +39,25 @@ enum To {
 
 impl Sink {
     pub(super) async fn open(global: &Global, args: &Import) -> anyhow::Result<Self> {
-        let to = match &args.data_dir {
-            Some(data_dir) => {
-                let config = args
-                    .config
-                    .as_deref()
-                    .map_or_else(|| Ok(Config::default()), Config::read)?;
-                let head = metrics::open(data_dir.join("metrics"), &config.metrics).await?;
-                To::Folder(Box::new(head))
-            }
-            None => {
-                let client = Client::new(global)?;
-                let paths: Vec<String> = args
-                    .paths
-                    .iter()
-                    .map(|it| it.display().to_string())
-                    .collect();
-                let title = format!("import samples from {}", paths.join(", "));
-                let title: String = title.chars().take(150).collect();
-                let record = json!({ "title": title, "reason": args.reason });
-                let _: Value = client.post("/api/v1/changes/record", &record).await?;
-                To::Server(client)
-            }
+        let to = if let Some(data_dir) = &args.data_dir {
+            let config = args
+                .config
+                .as_deref()
+                .map_or_else(|| Ok(Config::default()), Config::read)?;
+            let head = metrics::open(data_dir.join("metrics"), &config.metrics).await?;
+            To::Folder(Box::new(head))
+        } else {
+            let client = Client::new(global)?;
+            let paths: Vec<String> = args
+                .paths
+                .iter()
+                .map(|it| it.display().to_string())
+                .collect();
+            let title = format!("import samples from {}", paths.join(", "));
+            let title: String = title.chars().take(150).collect();
+            let record = json!({ "title": title, "reason": args.reason });
+            let _: Value = client.post("/api/v1/changes/record", &record).await?;
+            To::Server(client)
         };
         Ok(Self {
             to,
