@@ -144,7 +144,12 @@ fn series_that_are_kept_for_less_long_leave_their_parts_and_others_stay() {
         matchers: of_series(at),
         for_ms,
     });
+    // Each generation is a part of its own, however soon others come: what is merged goes together.
     let options = Options {
+        tiers: Tiers {
+            hour_ms: 10,
+            day_ms: 1_000_000,
+        },
         retention_ms: 60,
         ..short()
     };
