@@ -72,14 +72,19 @@ pub struct Refusals {
     pub tenant_labels: u64,
     /// The first of these last three.
     pub over_limit: Option<OverLimit>,
+    /// Histograms that make no sense.
+    pub invalid_histograms: u64,
+    /// How many of all these are histograms; no reason of its own.
+    pub of_histograms: u64,
 }
 
 impl Refusals {
     /// Each with its reason, in a fixed order.
-    pub fn by_reason(&self) -> [(&'static str, u64); 11] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 12] {
         [
             ("duplicate-time", self.duplicate_time),
             ("far-ahead", self.far_ahead),
+            ("invalid-histogram", self.invalid_histograms),
             ("label-limit", self.label_limit),
             ("labels", self.labels),
             ("native-histograms", self.native_histograms),
@@ -115,6 +120,7 @@ impl Refusals {
                     Excess::Labels => &mut self.tenant_labels,
                 }
             }
+            AppendError::Histogram { .. } => &mut self.invalid_histograms,
         } += 1;
     }
 
@@ -133,6 +139,8 @@ impl Refusals {
         if self.over_limit.is_none() {
             self.over_limit.clone_from(&other.over_limit);
         }
+        self.invalid_histograms += other.invalid_histograms;
+        self.of_histograms += other.of_histograms;
     }
 }
 

@@ -105,7 +105,9 @@ impl Tsdb {
         to_ms: i64,
     ) -> Result<Counts, ReadError> {
         let window = (from_ms.saturating_sub(NEAR_MS), to_ms);
-        let found = self.find(matchers, window, &mut Tolerance::Strict)?;
+        let mut found = self.find(matchers, window, &mut Tolerance::Strict)?;
+        // Histograms are no counters of this kind.
+        found.retain(|it| !it.columns.times.is_empty());
         let mut counts = Counts {
             matched: found.len(),
             ..Counts::default()

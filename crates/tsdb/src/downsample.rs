@@ -3,14 +3,17 @@
 //! Guarantees: of each window of a series are kept, as they were and when they were, the last sample, the last staleness
 //! marker, and the samples around resets: so that counters count what they counted. Beside them stand how many samples
 //! there were, their sum, the smallest and the largest, each at the time of the window's last sample. Nothing is
-//! interpolated or made up. docs/adr/0015 has the semantics.
+//! interpolated or made up. Of histograms the last of each window and those around resets are kept, and nothing stands
+//! beside them. docs/adr/0015 has the semantics.
 
 mod read;
 
 pub use read::Coarse;
 pub(crate) use read::plain;
 
-use crate::{Labels, METRIC_NAME, is_stale, memtable::Columns};
+use crate::{
+    HistogramSample, Labels, METRIC_NAME, histogram::HistogramColumn, is_stale, memtable::Columns,
+};
 
 /// The label by which the aggregates of a series are told from it; no query sees it.
 pub(crate) const AGGREGATE: &str = "__aggregate__";
@@ -148,7 +151,10 @@ impl Summary {
             )
         });
         Self {
-            kept: kept(is_counter(labels), raw, resolution),
+            kept: Columns {
+                histograms: kept_histograms(&raw.histograms, resolution),
+                ..kept(is_counter(labels), raw, resolution)
+            },
             aggregates,
         }
     }
@@ -165,7 +171,10 @@ impl Summary {
             *coarse = joined(aggregate, resolution, all.map(|(t, v)| (*t, *v)));
         }
         Self {
-            kept: kept(is_counter(labels), &self.kept, resolution),
+            kept: Columns {
+                histograms: kept_histograms(&self.kept.histograms, resolution),
+                ..kept(is_counter(labels), &self.kept, resolution)
+            },
             aggregates,
         }
     }
@@ -190,6 +199,24 @@ fn joined(
         window = Some(this);
     }
     joined
+}
+
+/// The histograms that stay as they are: the last of each window, and those around resets.
+fn kept_histograms(all: &HistogramColumn, resolution: Resolution) -> HistogramColumn {
+    let window = |it: &HistogramSample| it.at_ms.div_euclid(resolution.ms());
+    let mut kept = HistogramColumn::default();
+    let mut before: Option<&HistogramSample> = None;
+    for (at, sample) in all.samples.iter().enumerate() {
+        let next = all.samples.get(at + 1);
+        let is_last = next.is_none_or(|next| window(next) != window(sample));
+        let resets_after = next.is_some_and(|next| next.histogram.is_less_than(&sample.histogram));
+        let is_reset = before.is_some_and(|it| sample.histogram.is_less_than(&it.histogram));
+        if is_last || resets_after || is_reset {
+            kept.samples.push(sample.clone());
+        }
+        before = Some(sample);
+    }
+    kept
 }
 
 /// Whether a fall of its values can only be a restart.

@@ -13,7 +13,7 @@ pub fn examine_part(disk: &dyn Disk, id: u64) -> Result<u64, ReadError> {
     let mut contents = part.contents();
     while contents.labels()?.is_some() {
         let (_, columns) = contents.samples()?;
-        samples += columns.times.len() as u64;
+        samples += columns.len() as u64;
     }
     let names: Vec<String> = part.label_names().map(str::to_owned).collect();
     for name in names {

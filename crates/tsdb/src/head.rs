@@ -20,14 +20,14 @@ use mainstay_wal::Group;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    Acknowledge, AppendError, HeadLimits, Labels, NotDurable, STALE_MARKER_BITS, Tsdb,
+    Acknowledge, AppendError, HeadLimits, Labels, NotDurable, Tsdb,
     clock::Clock,
     journal::{Ended, Journal},
     keys::Key,
     labels::Pairs,
-    memtable::{Last, Memtable},
+    memtable::Memtable,
     record::{Change, Kind, Recorder},
-    roster::{Roster, State},
+    roster::{Beside, Roster, State},
     seal::Sealer,
     series::Entry,
     tenants::{Gate, TenantId, TenantLimits, Tenants},
@@ -204,7 +204,7 @@ impl Head {
     /// Makes durable what was appended and nobody waits for, if it has waited long enough at `now_ms`.
     pub fn commit_at_leisure(&mut self, now_ms: i64) {
         let due = now_ms.saturating_sub(self.committed_ms) >= COMMIT_EVERY_MS;
-        if due || self.recorder.samples() * size_of::<Change>() >= COMMIT_BYTES {
+        if due || self.recorder.bytes() >= COMMIT_BYTES {
             self.committed_ms = now_ms;
             self.hand_over(None);
         }
@@ -244,7 +244,7 @@ impl Head {
         let began_ms = self.began_ms.map_or(now_ms, |began| began.min(now_ms));
         self.began_ms = Some(began_ms);
         let due = now_ms.saturating_sub(began_ms) >= self.limits.generation_ms;
-        let full = self.active.samples() >= self.limits.generation_samples;
+        let full = self.active.weight() >= self.limits.generation_samples;
         if !(due || full) {
             return;
         }
@@ -367,11 +367,14 @@ impl Head {
     fn create(&mut self, hash: u64, key: &str, born_ms: Option<i64>) -> Result<u32, AppendError> {
         let carried = self.before.as_ref().and_then(|before| {
             let id = before.find(hash, key)?;
-            Some((before.table().get(id)?, before.state(id)?))
+            let beside = before.beside.get(&id);
+            Some((before.table().get(id)?, before.state(id)?, beside))
         });
         let tenant = self.gate.as_mut().map(|it| it.owner(key));
         let tenant = tenant.unwrap_or(TenantId::NOBODY);
-        let (entry, state) = if let Some((entry, state)) = carried {
+        let mut carried_beside = None;
+        let (entry, state) = if let Some((entry, state, beside)) = carried {
+            carried_beside = beside.map(|it| it.newest.clone());
             let state = State {
                 newest_ms: state.newest_ms,
                 newest_bits: state.newest_bits,
@@ -396,6 +399,9 @@ impl Head {
         let limit = self.limits.max_series;
         let id = self.roster.insert(hash, entry, state);
         let id = id.ok_or(AppendError::TooManySeries { limit })?;
+        if let Some(newest) = carried_beside {
+            self.roster.beside.insert(id, Beside::carried(newest));
+        }
         if let Some(gate) = &self.gate {
             gate.entered(tenant);
         }
@@ -425,10 +431,15 @@ impl Head {
             unreachable!("the roster remembers every series that it gave a number");
         };
         let newest_ms = state.newest_ms;
-        if at_ms == newest_ms && bits == state.newest_bits {
+        let histogram = || self.roster.beside.get(&id);
+        if at_ms == newest_ms
+            && bits == state.newest_bits
+            && histogram().is_none_or(|it| it.newest.at_ms != at_ms)
+        {
             return Ok(false);
         }
         let late = at_ms <= newest_ms;
+        let is_taken = late && histogram().is_some() && self.active.has_histogram(id, at_ms);
         if late && self.holds(id, at_ms, bits) {
             return Ok(false);
         }
@@ -442,7 +453,7 @@ impl Head {
                     .map(|it| it.labels.clone())
                     .unwrap_or_default()
             };
-            if at_ms == newest_ms {
+            if at_ms == newest_ms || is_taken {
                 let labels = labels();
                 return Err(AppendError::DuplicateTime { labels, at_ms });
             }
@@ -589,45 +600,6 @@ impl Head {
             self.group.push(Kind::Generation as u8, &[]);
         }
     }
-
-    /// What a log says of a series: its number here.
-    pub(crate) fn recover_series(&mut self, labels: &Labels, born_ms: Option<i64>) -> Option<u32> {
-        self.series(labels, born_ms).ok()
-    }
-
-    /// What a log says of a sample; whether it was new.
-    pub(crate) fn recover_sample(&mut self, id: u32, at_ms: i64, bits: u64) -> bool {
-        self.put(id, at_ms, bits).unwrap_or(false)
-    }
-
-    /// What a log says of a sample that was late; it is not asked how late, since its record tells late ones last.
-    pub(crate) fn recover_late(&mut self, id: u32, at_ms: i64, bits: u64) {
-        self.active.push_late(id, at_ms, bits);
-    }
-
-    /// A log says that a generation began.
-    pub(crate) fn recover_generation(&mut self) {
-        if self.active.lasted_ms() >= self.limits.generation_ms {
-            self.cut(i64::MIN);
-        }
-    }
-
-    /// A part says how a series ended that may go on.
-    pub(crate) fn recover_end(&mut self, labels: &Labels, born_ms: Option<i64>, last: Last) {
-        let (hash, key) = (labels.hash64(), labels.key());
-        if self.roster.find(hash, key).is_some() {
-            return;
-        }
-        let real = last.real.filter(|_| !last.is_stale);
-        let state = State {
-            newest_ms: last.at_ms,
-            newest_bits: real.map_or(STALE_MARKER_BITS, |(_, value)| value.to_bits()),
-            ..State::new()
-        };
-        let labels = labels.clone();
-        // One that does not fit is made anew when it goes on, as one that ended long ago.
-        let _ = self.roster.insert(hash, Entry { labels, born_ms }, state);
-    }
 }
 
 mod orders;
@@ -638,6 +610,9 @@ impl Drop for Head {
         self.hand_over(None);
     }
 }
+
+mod histograms;
+mod recover;
 
 #[cfg(test)]
 mod tests;

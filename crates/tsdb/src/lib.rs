@@ -1,4 +1,4 @@
-//! The metric engine: a head that takes samples, a log that keeps them until they are sealed into parts, columnar
+//! The metric engine: a head that takes samples, numbers and native histograms, a log that keeps them until they are sealed into parts, columnar
 //! selection over all of it.
 //!
 //! Guarantees: a series is identified by its full, canonical label set (a hash only finds it, equality
@@ -28,6 +28,7 @@ mod downsample;
 mod examine;
 mod grave;
 mod head;
+mod histogram;
 mod idset;
 mod index;
 mod journal;
@@ -59,6 +60,10 @@ pub use damage::{Damage, Quarantined};
 pub use downsample::{Aggregate, Coarse, Downsampling, Resolution};
 pub use examine::examine_part;
 pub use head::{Head, SeriesNumber};
+pub use histogram::{
+    BucketCounts, BucketSpan, CUSTOM_SCHEMA, Histogram, HistogramFault, HistogramSample,
+    MAX_BUCKETS, ResetHint, Tally,
+};
 pub(crate) use idset::IdSet;
 pub use journal::{Acknowledge, NotDurable};
 pub use keys::{CheckedKeys, Key, LabelKeys};

@@ -1,6 +1,6 @@
 //! What a head may hold, and why a sample was refused.
 
-use crate::{Labels, OverLimit};
+use crate::{HistogramFault, Labels, OverLimit};
 
 /// What a head may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct HeadLimits {
     pub late_ms: i64,
     /// A generation that has lasted so long is followed by the next …
     pub generation_ms: i64,
-    /// … and so is one with so many samples.
+    /// … and so is one with so many samples; a histogram counts as many as take its place in memory.
     pub generation_samples: usize,
     /// With more samples than these in generations that ended and are not sealed yet, because the disk fails or is
     /// slow, nothing more is promised to be kept: see [`Head::ready`](crate::Head::ready).
@@ -87,4 +87,12 @@ pub enum AppendError {
     /// One of those who share is at its limit.
     #[error(transparent)]
     Tenant(#[from] OverLimit),
+    /// A histogram that makes no sense.
+    #[error("{labels}: {fault}")]
+    Histogram {
+        /// The series.
+        labels: Labels,
+        /// Why.
+        fault: HistogramFault,
+    },
 }

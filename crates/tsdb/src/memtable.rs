@@ -8,9 +8,23 @@ use std::sync::{
     atomic::{AtomicI64, AtomicUsize, Ordering},
 };
 
-use crate::{is_stale, page::Page, segments::Segments, series::SeriesTable};
+use crate::{
+    Histogram,
+    histogram::{Chain, HistogramColumn, HistogramSample},
+    is_stale,
+    page::Page,
+    segments::Segments,
+    series::SeriesTable,
+};
 
 type Pages = Segments<OnceLock<Arc<Page>>>;
+type Chains = Segments<OnceLock<Arc<Chain>>>;
+
+/// Bytes of a number with its time.
+const NUMBER_BYTES: usize = 16;
+
+/// What stands for the value of a newest sample that is a histogram, where only one number is remembered.
+pub(crate) const HISTOGRAM_BITS: u64 = 0x7ff8_0000_0000_0053;
 
 /// See the module.
 #[derive(Debug)]
@@ -18,9 +32,13 @@ pub(crate) struct Memtable {
     table: Arc<SeriesTable>,
     pages: Pages,
     late: Pages,
+    histograms: Chains,
+    late_histograms: Chains,
     oldest_ms: AtomicI64,
     newest_ms: AtomicI64,
     samples: AtomicUsize,
+    /// What histograms take in memory beyond numbers, in numbers.
+    extra: AtomicUsize,
 }
 
 impl Memtable {
@@ -29,9 +47,12 @@ impl Memtable {
             table,
             pages: Segments::with_limit(limit),
             late: Segments::with_limit(limit),
+            histograms: Segments::with_limit(limit),
+            late_histograms: Segments::with_limit(limit),
             oldest_ms: AtomicI64::new(i64::MAX),
             newest_ms: AtomicI64::new(i64::MIN),
             samples: AtomicUsize::new(0),
+            extra: AtomicUsize::new(0),
         }
     }
 
@@ -42,6 +63,11 @@ impl Memtable {
     /// Samples held, repeated ones included.
     pub(crate) fn samples(&self) -> usize {
         self.samples.load(Ordering::Relaxed)
+    }
+
+    /// Samples held, each histogram as many as take its place in memory: what limits are about.
+    pub(crate) fn weight(&self) -> usize {
+        self.samples() + self.extra.load(Ordering::Relaxed)
     }
 
     /// Time of the newest sample; the smallest there is without any.
@@ -67,6 +93,59 @@ impl Memtable {
         // Late samples are few: finding the end of their pages each time costs nothing that matters.
         slot.get_or_init(|| Page::new(0)).push(at_ms, bits);
         self.count(at_ms);
+    }
+
+    /// Where histograms of a series go, which is about to get one; only the one writer may call this.
+    pub(crate) fn first_link(&self, id: u32) -> Option<Arc<Chain>> {
+        let slot = self.histograms.get_or_make(id)?;
+        Some(Arc::clone(slot.get_or_init(Chain::new)))
+    }
+
+    /// Adds a histogram that is older than the newest sample of its series; only the one writer may call this.
+    pub(crate) fn push_late_histogram(&self, id: u32, sample: HistogramSample) {
+        let Some(slot) = self.late_histograms.get_or_make(id) else {
+            return;
+        };
+        self.count_histogram(&sample);
+        slot.get_or_init(Chain::new).push(sample);
+    }
+
+    /// Says that a histogram was added; only the one writer may call this.
+    pub(crate) fn count_histogram(&self, sample: &HistogramSample) {
+        let more = sample.histogram.bytes() / NUMBER_BYTES;
+        self.extra
+            .store(self.extra.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        self.count(sample.at_ms);
+    }
+
+    /// Whether a series has a number at this time.
+    pub(crate) fn has_number(&self, id: u32, at_ms: i64) -> bool {
+        let page = |pages: &Pages| pages.get(id).and_then(OnceLock::get).cloned();
+        let late = page(&self.late).is_some_and(|it| it.samples().any(|(t, _)| t == at_ms));
+        late || page(&self.pages).is_some_and(|it| it.ascending(at_ms, at_ms).next().is_some())
+    }
+
+    /// Whether a series has any histogram.
+    pub(crate) fn has_histograms(&self, id: u32) -> bool {
+        self.each_histogram(id).next().is_some()
+    }
+
+    /// Whether a series has a histogram at this time.
+    pub(crate) fn has_histogram(&self, id: u32, at_ms: i64) -> bool {
+        self.each_histogram(id).any(|it| it.at_ms == at_ms)
+    }
+
+    /// Whether a series has exactly this sample.
+    pub(crate) fn has_exactly(&self, id: u32, at_ms: i64, histogram: &Histogram) -> bool {
+        let same = |it: &HistogramSample| it.at_ms == at_ms && *it.histogram == *histogram;
+        self.each_histogram(id).any(same)
+    }
+
+    /// The histograms of a series: those that came in order, then the others.
+    fn each_histogram(&self, id: u32) -> impl Iterator<Item = &HistogramSample> {
+        let in_order = self.histograms.get(id).and_then(OnceLock::get);
+        let late = self.late_histograms.get(id).and_then(OnceLock::get);
+        in_order.into_iter().chain(late).flat_map(|it| it.samples())
     }
 
     /// Says that a sample was added; only the one writer may call this.
@@ -96,7 +175,9 @@ impl Memtable {
             .flat_map(|it| it.ascending(i64::MIN, end_ms));
         let late = page(&self.late);
         let late = late.iter().flat_map(|it| it.samples());
-        for (at_ms, bits) in in_order.chain(late.filter(|(at_ms, _)| *at_ms <= end_ms)) {
+        let histograms = self.each_histogram(id).map(|it| (it.at_ms, HISTOGRAM_BITS));
+        let others = late.chain(histograms);
+        for (at_ms, bits) in in_order.chain(others.filter(|(at_ms, _)| *at_ms <= end_ms)) {
             let last = last.get_or_insert(Last {
                 at_ms: i64::MIN,
                 is_stale: false,
@@ -127,7 +208,7 @@ impl Memtable {
     /// Whether a series has samples.
     pub(crate) fn holds(&self, id: u32) -> bool {
         let any = |pages: &Pages| pages.get(id).is_some_and(|slot| slot.get().is_some());
-        any(&self.pages) || any(&self.late)
+        any(&self.pages) || any(&self.late) || self.has_histograms(id)
     }
 
     /// Adds the samples of a series in `start_ms..=end_ms` to the columns, ascending; of two with one time the
@@ -152,6 +233,18 @@ impl Memtable {
             }
             into.order(begin);
         }
+        self.read_histograms(id, (start_ms, end_ms), into);
+    }
+
+    /// Adds the histograms of a series as [`Memtable::read`] does numbers.
+    fn read_histograms(&self, id: u32, (start_ms, end_ms): (i64, i64), into: &mut Columns) {
+        let mut found = HistogramColumn::default();
+        let within = |it: &&HistogramSample| (start_ms..=end_ms).contains(&it.at_ms);
+        found
+            .samples
+            .extend(self.each_histogram(id).filter(within).cloned());
+        found.order();
+        into.histograms.samples.append(&mut found.samples);
     }
 }
 
@@ -161,15 +254,16 @@ pub(crate) struct Last {
     pub(crate) at_ms: i64,
     /// Whether the newest sample is a staleness marker.
     pub(crate) is_stale: bool,
-    /// The newest that is none.
+    /// The newest that is none; its value is [`HISTOGRAM_BITS`] where that is a histogram.
     pub(crate) real: Option<(i64, f64)>,
 }
 
-/// Samples as two columns of equal length.
+/// Samples as two columns of equal length, and those that are histograms beside them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Columns {
     pub(crate) times: Vec<i64>,
     pub(crate) values: Vec<f64>,
+    pub(crate) histograms: HistogramColumn,
 }
 
 impl Columns {
@@ -179,7 +273,24 @@ impl Columns {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.times.is_empty()
+        self.times.is_empty() && self.histograms.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.times.clear();
+        self.values.clear();
+        self.histograms.clear();
+    }
+
+    /// Samples of either kind.
+    pub(crate) fn len(&self) -> usize {
+        self.times.len() + self.histograms.len()
+    }
+
+    /// Time of the oldest sample.
+    pub(crate) fn first_ms(&self) -> Option<i64> {
+        let first = self.times.first().copied();
+        first.into_iter().chain(self.histograms.first_ms()).min()
     }
 
     /// Takes out the samples of a window, both ends included; those here ascend.
@@ -190,6 +301,8 @@ impl Columns {
             self.times.drain(from..to);
             self.values.drain(from..to);
         }
+        let outside = |it: &HistogramSample| !(start_ms..=end_ms).contains(&it.at_ms);
+        self.histograms.samples.retain(outside);
     }
 
     /// Keeps samples by their time.
@@ -199,6 +312,13 @@ impl Columns {
         self.times.retain(|_| flags.next() == Some(&true));
         let mut flags = kept.iter();
         self.values.retain(|_| flags.next() == Some(&true));
+        self.histograms.samples.retain(|it| keep(it.at_ms));
+    }
+
+    /// Times of samples of either kind, in no order.
+    pub(crate) fn all_times(&self) -> impl Iterator<Item = i64> {
+        let histograms = self.histograms.samples.iter().map(|it| it.at_ms);
+        self.times.iter().copied().chain(histograms)
     }
 
     /// Brings what stands from `begin` on in the order of time; of equal times the first stays.
@@ -214,16 +334,38 @@ impl Columns {
         }
     }
 
-    /// Adds samples that are mostly newer than those here; of equal times the one here stays.
-    pub(crate) fn extend(&mut self, times: &[i64], values: &[f64]) {
-        let follows = match (self.times.last(), times.first()) {
+    /// Adds samples that are mostly newer than those here; of equal times the one here stays, whatever it is.
+    pub(crate) fn extend(&mut self, mut newer: Self) {
+        if !self.histograms.is_empty() || !newer.histograms.is_empty() {
+            newer.leave_out(self);
+            self.histograms
+                .samples
+                .append(&mut newer.histograms.samples);
+            self.histograms.order();
+        }
+        let follows = match (self.times.last(), newer.times.first()) {
             (Some(last), Some(first)) => last < first,
             _ => true,
         };
-        self.times.extend_from_slice(times);
-        self.values.extend_from_slice(values);
+        if self.times.is_empty() {
+            (self.times, self.values) = (newer.times, newer.values);
+            return;
+        }
+        self.times.extend_from_slice(&newer.times);
+        self.values.extend_from_slice(&newer.values);
         if !follows {
             self.order(0);
         }
+    }
+
+    /// Forgets numbers at times of others' histograms, and histograms at times of others' numbers.
+    fn leave_out(&mut self, others: &Self) {
+        if !others.histograms.is_empty() {
+            let samples = self.times.iter().zip(&self.values);
+            let stays = samples.filter(|(at_ms, _)| !others.histograms.has(**at_ms));
+            (self.times, self.values) = stays.map(|(t, v)| (*t, *v)).unzip();
+        }
+        let stays = |it: &HistogramSample| others.times.binary_search(&it.at_ms).is_err();
+        self.histograms.samples.retain(stays);
     }
 }

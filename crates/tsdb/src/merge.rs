@@ -133,7 +133,7 @@ fn together(
         if labels.as_ref() == Some(series) {
             let (born, samples) = contents.samples()?;
             born_ms = born_ms.or(born);
-            columns.extend(&samples.times, &samples.values);
+            columns.extend(samples);
             *labels = contents.labels()?;
         }
     }
@@ -200,3 +200,6 @@ mod tests {
         assert_eq!(plan(&parts, TIERS), Some((0..2, Tier::Hour)));
     }
 }
+
+#[cfg(test)]
+mod mixed;

@@ -18,7 +18,7 @@ pub struct Newest {
     pub labels: Labels,
     /// Time of its newest sample, staleness markers aside.
     pub at_ms: i64,
-    /// The value of that sample.
+    /// The value of that sample; not a number where it is a histogram.
     pub value: f64,
     /// Whether a staleness marker follows.
     pub ended: bool,

@@ -16,7 +16,7 @@ use crate::{
     damage::Tolerance,
     journal::{Handed, Journal},
     parts::Parts,
-    record::{Kind, read_changes, read_series},
+    record::{Kind, read_changes, read_histograms, read_series},
     retention::Retention,
     seal::{Job, Sealer, Task, Work},
     view::View,
@@ -241,6 +241,16 @@ impl Recovery<'_> {
             })?,
             Kind::Samples if self.after_gap => self.lose(payload)?,
             Kind::Samples => self.samples(payload)?,
+            Kind::Histograms => read_histograms(payload, &mut |id, late, sample| {
+                let id = self.ids.get(id as usize).copied().flatten();
+                match id.filter(|_| !self.after_gap) {
+                    Some(id) => {
+                        self.head.recover_histogram(id, late, sample);
+                        self.recovered.samples += 1;
+                    }
+                    None => self.recovered.lost += 1,
+                }
+            })?,
             Kind::Late => read_changes(
                 payload,
                 |_| 0,

@@ -9,6 +9,7 @@
 //! all series that share them; values, each piece in the smallest of several codes; postings to find series by labels.
 
 mod find;
+mod histograms;
 mod index;
 mod ints;
 mod mask;

@@ -8,14 +8,17 @@
 use mainstay_wal::{Group, MAX_PAYLOAD_BYTES};
 
 use crate::{
-    Labels,
+    HistogramSample, Labels,
     cursor::{Cursor, from_zigzag, put_text, put_varint, put_zigzag, to_zigzag},
+    histogram::{put_histogram, take_histogram},
 };
 
 /// Samples in one record.
 const RECORD_SAMPLES: usize = 1 << 16;
 /// A record of series is ended when it has so many bytes; one more series still fits.
 const SERIES_BYTES: usize = MAX_PAYLOAD_BYTES / 2;
+/// A record of histograms is ended when it has so many bytes; one more still fits.
+const HISTOGRAMS_BYTES: usize = MAX_PAYLOAD_BYTES / 2;
 /// Above this a double no longer holds every integer.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -33,6 +36,8 @@ pub(crate) enum Kind {
     Samples = 4,
     /// Samples older than those before of their series.
     Late = 5,
+    /// Samples that are histograms, each by itself.
+    Histograms = 6,
 }
 
 impl Kind {
@@ -43,6 +48,7 @@ impl Kind {
             Self::Series,
             Self::Samples,
             Self::Late,
+            Self::Histograms,
         ];
         all.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -63,6 +69,7 @@ pub(crate) struct Recorder {
     series: Vec<u8>,
     samples: Vec<Change>,
     late: Vec<Change>,
+    histograms: Vec<u8>,
     payload: Vec<u8>,
 }
 
@@ -93,9 +100,26 @@ impl Recorder {
         self.samples.push(change);
     }
 
-    /// Samples gathered.
-    pub(crate) fn samples(&self) -> usize {
-        self.samples.len() + self.late.len()
+    /// Bytes of samples gathered.
+    pub(crate) fn bytes(&self) -> usize {
+        (self.samples.len() + self.late.len()) * size_of::<Change>() + self.histograms.len()
+    }
+
+    /// A sample that is a histogram; `late` as of numbers.
+    pub(crate) fn histogram(
+        &mut self,
+        id: u32,
+        late: bool,
+        sample: &HistogramSample,
+        group: &mut Group,
+    ) {
+        let out = &mut self.histograms;
+        put_varint(out, u64::from(id) << 1 | u64::from(late));
+        put_zigzag(out, sample.at_ms);
+        put_histogram(out, &sample.histogram);
+        if out.len() >= HISTOGRAMS_BYTES {
+            self.flush(group);
+        }
     }
 
     pub(crate) fn late(&mut self, change: Change) {
@@ -115,6 +139,11 @@ impl Recorder {
                 write_changes(&mut self.payload, changes);
                 group.push(kind as u8, &self.payload);
             }
+        }
+        // After the numbers: a reader knows by this order, not by time, what came first.
+        if !self.histograms.is_empty() {
+            group.push(Kind::Histograms as u8, &self.histograms);
+            self.histograms.clear();
         }
         self.samples.clear();
         self.late.clear();
@@ -136,6 +165,22 @@ pub(crate) fn read_series(
             _ => Some(cursor.zigzag()?),
         };
         visit(id, labels, born_ms);
+    }
+    Some(())
+}
+
+/// Reads a record of histograms: the number of each one's series, whether it was late, and it.
+pub(crate) fn read_histograms(
+    payload: &[u8],
+    visit: &mut dyn FnMut(u32, bool, HistogramSample),
+) -> Option<()> {
+    let mut cursor = Cursor::new(payload);
+    while !cursor.is_empty() {
+        let number = cursor.varint()?;
+        let (id, late) = (u32::try_from(number >> 1).ok()?, number & 1 == 1);
+        let at_ms = cursor.zigzag()?;
+        let histogram = take_histogram(&mut cursor)?.into();
+        visit(id, late, HistogramSample { at_ms, histogram });
     }
     Some(())
 }

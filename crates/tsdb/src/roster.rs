@@ -3,11 +3,13 @@
 //! Guarantees: a hash only finds a series, equality of labels decides. Growing never stops the writer for long:
 //! the lookup is many small tables, each growing by itself, and what is remembered stands in pieces.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hashbrown::HashTable;
 
 use crate::{
+    HistogramSample,
+    histogram::Chain,
     page::Page,
     series::{Entry, SeriesTable},
     tenants::TenantId,
@@ -55,6 +57,28 @@ impl State {
     }
 }
 
+/// What the writer remembers of a series' histograms, if it has any.
+#[derive(Clone, Debug)]
+pub(crate) struct Beside {
+    /// The newest that came in order.
+    pub(crate) newest: HistogramSample,
+    /// Where the next goes.
+    pub(crate) link: Option<Arc<Chain>>,
+    /// The generation that the link belongs to.
+    pub(crate) generation: u32,
+}
+
+impl Beside {
+    /// Of a generation that ended.
+    pub(crate) fn carried(newest: HistogramSample) -> Self {
+        Self {
+            newest,
+            link: None,
+            generation: 0,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     hash: u64,
@@ -67,6 +91,8 @@ pub(crate) struct Roster {
     table: Arc<SeriesTable>,
     shards: Vec<HashTable<Slot>>,
     states: Vec<Vec<State>>,
+    /// Few series have histograms: those that have none pay nothing for them.
+    pub(crate) beside: BTreeMap<u32, Beside>,
 }
 
 impl Roster {
@@ -75,6 +101,7 @@ impl Roster {
             table: Arc::new(SeriesTable::with_limit(limit)),
             shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
             states: Vec::new(),
+            beside: BTreeMap::new(),
         }
     }
 

@@ -335,8 +335,7 @@ impl Work {
                     if shared.is_closed() {
                         return Err(MergeError::Interrupted);
                     }
-                    columns.times.clear();
-                    columns.values.clear();
+                    columns.clear();
                     generation.read(id, (i64::MIN, i64::MAX), &mut columns);
                     writer.push(&entry.labels, entry.born_ms, &columns)?;
                 }

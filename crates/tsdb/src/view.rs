@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use hashbrown::HashTable;
 
 use crate::{
-    Damage, Labels, Matcher,
+    Damage, HistogramSample, Labels, Matcher,
     damage::{Tolerance, Unserved},
     downsample::{AGGREGATE, plain},
     index::matching,
@@ -17,7 +17,7 @@ use crate::{
     part::Part,
 };
 
-/// Samples of one series inside a selection, as two columns of equal length.
+/// Samples of one series inside a selection: numbers as two columns of equal length, histograms beside them.
 #[derive(Clone, Debug)]
 pub struct SeriesSlice {
     /// The series.
@@ -26,6 +26,8 @@ pub struct SeriesSlice {
     pub timestamps: Arc<[i64]>,
     /// The values, staleness markers included.
     pub values: Arc<[f64]>,
+    /// Samples that are histograms, strictly ascending; none has a time of `timestamps`.
+    pub histograms: Vec<HistogramSample>,
 }
 
 /// All that there is to read at one moment.
@@ -44,9 +46,9 @@ impl View {
         self.frozen.iter().chain([&self.active]).collect()
     }
 
-    /// Samples that are only in memory, but for those of the active generation.
+    /// Samples that are only in memory, but for those of the active generation; histograms by their weight.
     pub(crate) fn frozen_samples(&self) -> usize {
-        self.frozen.iter().map(|it| it.samples()).sum()
+        self.frozen.iter().map(|it| it.weight()).sum()
     }
 
     pub(crate) fn parts_within(
@@ -302,6 +304,7 @@ pub(crate) fn slices(found: Vec<Found>) -> Vec<SeriesSlice> {
         labels: found.labels,
         timestamps: found.columns.times.into(),
         values: found.columns.values.into(),
+        histograms: found.columns.histograms.samples,
     };
     found.into_iter().map(slice).collect()
 }
@@ -320,6 +323,12 @@ fn gather(
     for id in ids.iter() {
         let mut columns = Columns::default();
         for generation in sharing {
+            if generation.has_histograms(id) || !columns.histograms.is_empty() {
+                let mut newer = Columns::default();
+                generation.read(id, window, &mut newer);
+                columns.extend(newer);
+                continue;
+            }
             let begin = columns.times.len();
             generation.read(id, window, &mut columns);
             // A late sample is younger than the cut, and older than what was cut away.
@@ -355,7 +364,7 @@ impl Gathered {
         let same = |at: &usize| self.found.get(*at).is_some_and(|it| it.labels == *labels);
         if let Some(at) = self.by_labels.find(labels.hash64(), same) {
             if let Some(known) = self.found.get_mut(*at) {
-                known.columns.extend(&columns.times, &columns.values);
+                known.columns.extend(columns);
                 known.born_ms = known.born_ms.or(born_ms);
             }
             return;

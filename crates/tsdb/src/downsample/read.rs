@@ -90,6 +90,17 @@ fn each(aggregate: Aggregate, columns: &Columns) -> Columns {
             windows.push(*at_ms, aggregate.of_one(*value));
         }
     }
+    match aggregate {
+        Aggregate::Count => {
+            for sample in &columns.histograms.samples {
+                windows.push(sample.at_ms, 1.0);
+            }
+            windows.order(0);
+        }
+        Aggregate::Sum => windows.histograms.clone_from(&columns.histograms),
+        // As in PromQL, no histogram is smaller or larger than another.
+        Aggregate::Min | Aggregate::Max => {}
+    }
     windows
 }
 

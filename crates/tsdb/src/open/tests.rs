@@ -13,7 +13,9 @@ use mainstay_wal::{DiskFile, DiskRead, MemoryDisk};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Labels, part::Tier, stale_marker, view::View};
+use crate::{
+    Histogram, Labels, histogram::tests::any_histogram, part::Tier, stale_marker, view::View,
+};
 
 fn labels(at: u8) -> Labels {
     Labels::from_pairs([("__name__", "m"), ("at", &at.to_string())]).unwrap()
@@ -37,9 +39,26 @@ fn all(head: &Head) -> BTreeMap<(Labels, i64), u64> {
     let slices = head.tsdb().select(&[], i64::MIN, i64::MAX).unwrap();
     let samples = slices.iter().flat_map(|slice| {
         let times = slice.timestamps.iter().zip(&*slice.values);
-        times.map(|(t, v)| ((slice.labels.clone(), *t), v.to_bits()))
+        let numbers = times.map(|(t, v)| ((slice.labels.clone(), *t), v.to_bits()));
+        let histograms = slice.histograms.iter();
+        let histograms = histograms.map(|it| {
+            let sample = (slice.labels.clone(), it.at_ms);
+            (sample, fingerprint(&it.histogram))
+        });
+        let all: Vec<_> = numbers.chain(histograms).collect();
+        let times: BTreeSet<_> = all.iter().map(|((_, t), _)| *t).collect();
+        assert_eq!(times.len(), all.len(), "one sample at a time");
+        assert!(slice.histograms.is_sorted_by_key(|it| it.at_ms));
+        all
     });
     samples.collect()
+}
+
+/// What is compared of a histogram: all of it.
+fn fingerprint(histogram: &Histogram) -> u64 {
+    let mut bytes = Vec::new();
+    crate::histogram::put_histogram(&mut bytes, histogram);
+    xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
 #[test]
@@ -82,6 +101,7 @@ fn after_a_damaged_record_no_value_is_made_up() {
 #[derive(Clone, Debug)]
 enum Step {
     Append(u8, i64, f64),
+    AppendHistogram(u8, i64, Histogram),
     Commit,
     Delete(u8, i64),
     FailSyncs(usize),
@@ -99,7 +119,9 @@ fn any_step() -> impl Strategy<Value = Step> {
         Just(-0.0),
     ];
     prop_oneof![
-        16 => (0_u8..5, -3_i64..9, value).prop_map(|(s, t, v)| Step::Append(s, t, v)),
+        12 => (0_u8..5, -3_i64..9, value).prop_map(|(s, t, v)| Step::Append(s, t, v)),
+        8 => (0_u8..4, -3_i64..9, any_histogram())
+            .prop_map(|(s, t, h)| Step::AppendHistogram(s, t, h)),
         6 => Just(Step::Commit),
         1 => (0_u8..5, 0_i64..60).prop_map(|(s, span)| Step::Delete(s, span)),
         2 => (0_usize..6).prop_map(Step::FailSyncs),
@@ -161,7 +183,20 @@ impl World {
 
     fn take(&mut self, step: Step) {
         match step {
-            Step::Append(series, after, value) => self.append(labels(series), after, value),
+            Step::Append(series, after, value) => {
+                self.append(
+                    labels(series),
+                    after,
+                    value.to_bits(),
+                    |head, (series, at_ms)| head.append(series, *at_ms, value).is_ok(),
+                );
+            }
+            Step::AppendHistogram(series, after, histogram) => {
+                let bits = fingerprint(&histogram);
+                self.append(labels(series), after, bits, |head, (series, at_ms)| {
+                    head.append_histogram(series, *at_ms, histogram).is_ok()
+                });
+            }
             Step::Commit => {
                 if self.head.ready().is_ok() && committed(&mut self.head) {
                     self.kept.clone_from(&self.given);
@@ -204,16 +239,22 @@ impl World {
         assert_eq!(all(&self.head), self.given, "deleted at once");
     }
 
-    fn append(&mut self, series: Labels, after: i64, value: f64) {
+    fn append(
+        &mut self,
+        series: Labels,
+        after: i64,
+        bits: u64,
+        append: impl FnOnce(&mut Head, &(Labels, i64)) -> bool,
+    ) {
         self.now += after.max(0);
         let sample = (series, self.now + after.min(0));
         let logged = self.head.ready().is_ok();
-        let taken = self.head.append(&sample.0, sample.1, value).is_ok();
+        let taken = append(&mut self.head, &sample);
         if taken && !self.given.contains_key(&sample) {
             if !logged {
-                self.unlogged.insert(sample.clone(), value.to_bits());
+                self.unlogged.insert(sample.clone(), bits);
             }
-            self.given.insert(sample, value.to_bits());
+            self.given.insert(sample, bits);
         }
         self.head.tend(self.now);
         assert_eq!(all(&self.head), self.given, "readable at once");
@@ -497,4 +538,135 @@ fn parts_are_merged_tier_by_tier_and_go_when_they_are_too_old() {
     while names(&disk, ".part").len() != listed() {
         std::thread::yield_now();
     }
+}
+
+/// Numbers and histograms, in a head and in what it becomes.
+fn mixed(head: &mut Head, steps: &[(u8, i64, Result<f64, Histogram>)]) {
+    for (series, at_ms, sample) in steps {
+        // What is refused is refused in any head alike.
+        let _ = match sample {
+            Ok(value) => head.append(&labels(*series), *at_ms, *value),
+            Err(histogram) => head.append_histogram(&labels(*series), *at_ms, histogram.clone()),
+        };
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn numbers_and_histograms_of_one_series_are_the_same_in_memory_in_the_log_and_in_parts(
+        generations in prop::collection::vec(prop::collection::vec((
+            0_u8..2, 0_i64..40, prop_oneof![
+                any::<f64>().prop_map(Ok),
+                Just(Ok(stale_marker())),
+                any_histogram().prop_map(Err),
+            ],
+        ), 0..20), 1..6),
+        window in (0_i64..40, 0_i64..40),
+    ) {
+        let late = HeadLimits { late_ms: 30, generation_ms: 1_000, ..HeadLimits::default() };
+        let options = Options { limits: late, ..Options::default() };
+        let disk = Arc::new(MemoryDisk::default());
+        let (mut kept, _) = open(disk.clone(), options).unwrap();
+        let mut memory = Head::new(late);
+        for steps in &generations {
+            mixed(&mut memory, steps);
+            memory.cut(0);
+            mixed(&mut kept, steps);
+            prop_assert!(committed(&mut kept));
+        }
+        let wanted = all(&memory);
+        // Without cuts between, what is late for another generation may be refused at once instead of hidden.
+        prop_assert_eq!(&all(&kept), &wanted);
+        drop(kept);
+        let (replayed, _) = open(disk.clone(), options).unwrap();
+        prop_assert_eq!(&all(&replayed), &wanted);
+        settle(&replayed, options.tiers);
+        prop_assert_eq!(&all(&replayed), &wanted);
+        drop(replayed);
+        let (reopened, _) = open(disk, options).unwrap();
+        prop_assert_eq!(&all(&reopened), &wanted);
+        let (start, end) = (window.0.min(window.1), window.0.max(window.1));
+        let within = |it: &Head| it.tsdb().select(&[], start, end).unwrap().into_iter()
+            .map(|it| (it.labels, it.timestamps.to_vec(), it.histograms)).collect::<Vec<_>>();
+        prop_assert_eq!(within(&reopened), within(&memory));
+    }
+}
+
+#[test]
+fn the_newest_sample_of_a_series_may_be_a_histogram_also_once_it_is_sealed() {
+    let disk = Arc::new(MemoryDisk::default());
+    let (mut head, _) = opened(&disk, HeadLimits::default());
+    let sample = &crate::histogram::tests::histograms(2, 5)[1];
+    head.append(&labels(0), 10, 3.0).unwrap();
+    let histogram = || Histogram::clone(&sample.histogram);
+    head.append_histogram(&labels(0), 20, histogram()).unwrap();
+    head.append_histogram(&labels(0), 20, histogram()).unwrap();
+    let other = head.append(&labels(0), 20, 3.0).unwrap_err();
+    assert!(matches!(other, crate::AppendError::DuplicateTime { .. }));
+    assert!(committed(&mut head));
+    for _ in 0..2 {
+        let found = head.tsdb().newest(&[], 100).unwrap();
+        assert_eq!((found[0].at_ms, found[0].ended), (20, false));
+        assert!(found[0].value.is_nan());
+        let found = head.tsdb().newest(&[], 19).unwrap();
+        assert_eq!((found[0].at_ms, found[0].value), (10, 3.0));
+        let series = |start, end| {
+            let mut damage = crate::Damage::default();
+            head.tsdb().series(&[], start, end, &mut damage).unwrap()
+        };
+        assert_eq!(series(15, 25), [labels(0)]);
+        assert_eq!(series(11, 19), []);
+        drop(head);
+        head = opened(&disk, HeadLimits::default()).0;
+        settle(&head, Tiers::default());
+    }
+    let late = head.append_histogram(&labels(0), 15, histogram());
+    assert!(matches!(late, Err(crate::AppendError::OutOfOrder { .. })));
+    let end = Histogram {
+        sum: stale_marker(),
+        ..Histogram::default()
+    };
+    head.append_histogram(&labels(0), 30, end).unwrap();
+    let found = head.tsdb().newest(&[], 100).unwrap();
+    assert_eq!((found[0].at_ms, found[0].ended), (20, true));
+    let found = head.tsdb().select(&[], 0, 100).unwrap();
+    assert_eq!(
+        (&*found[0].timestamps, found[0].histograms.len()),
+        (&[10, 30][..], 1)
+    );
+}
+
+#[test]
+fn a_histogram_counts_in_limits_as_many_samples_as_take_its_place() {
+    let mut head = Head::new(HeadLimits::default());
+    let sample = &crate::histogram::tests::histograms(2, 100)[1];
+    head.append_histogram(&labels(0), 20, Histogram::clone(&sample.histogram))
+        .unwrap();
+    assert_eq!(head.tsdb().sample_count(), 1);
+    assert!(head.tsdb().view().active.weight() > 50);
+}
+
+#[test]
+fn a_histogram_at_the_end_of_a_torn_log_is_lost_and_those_before_it_are_not() {
+    let disk = Arc::new(MemoryDisk::default());
+    let (mut head, _) = opened(&disk, HeadLimits::default());
+    let samples = crate::histogram::tests::histograms(3, 5);
+    let mut before = BTreeMap::new();
+    for (at, sample) in samples.iter().enumerate() {
+        let histogram = Histogram::clone(&sample.histogram);
+        head.append_histogram(&labels(0), sample.at_ms, histogram)
+            .unwrap();
+        if at < 2 {
+            assert!(committed(&mut head));
+            before = all(&head);
+        }
+    }
+    assert!(committed(&mut head));
+    drop(head);
+    let name = names(&disk, ".wal").remove(0);
+    let bytes = (&*disk as &dyn Disk).read(&name, 1 << 20).unwrap();
+    disk.damage(&name, bytes.len() - 3);
+    let (head, recovered) = opened(&disk, HeadLimits::default());
+    assert_eq!((all(&head), recovered.samples), (before, 2));
 }

@@ -6,6 +6,7 @@ use std::{collections::HashMap, rc::Rc};
 
 use super::{
     Part,
+    histograms::{HistogramPiece, take_histograms},
     ints::take_ints,
     pages::{Lens, Span},
     series::{BLOCK_SERIES, Coder, Piece, Stored},
@@ -81,6 +82,7 @@ impl<'a> Walk<'a> {
 pub(crate) struct Reader<'a> {
     times: Lens<'a>,
     values: Lens<'a>,
+    histograms: Lens<'a>,
     held: HashMap<Span, Rc<Vec<i64>>>,
 }
 
@@ -89,6 +91,7 @@ impl<'a> Reader<'a> {
         Self {
             times: Lens::new(&part.pages),
             values: Lens::new(&part.pages),
+            histograms: Lens::new(&part.pages),
             held: HashMap::new(),
         }
     }
@@ -106,6 +109,31 @@ impl<'a> Reader<'a> {
                 tolerance.forgive(error)?;
             }
         }
+        for piece in series.histograms_within(window) {
+            if let Err(error) = self.histogram_piece(piece, window, into) {
+                tolerance.forgive(error)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn histogram_piece(
+        &mut self,
+        piece: &HistogramPiece,
+        window: (i64, i64),
+        into: &mut Columns,
+    ) -> Result<(), ReadError> {
+        let times = self.times(piece.times, piece.count)?;
+        let within = within(&times, window);
+        if within.is_empty() {
+            return Ok(());
+        }
+        let read = |bytes: &[u8]| take_histograms(bytes, piece.count);
+        let histograms = self.histograms.read(piece.values, read)?;
+        let both = times.iter().zip(histograms);
+        for (at_ms, histogram) in both.skip(within.start).take(within.len()) {
+            into.histograms.push(*at_ms, histogram);
+        }
         Ok(())
     }
 
@@ -116,7 +144,7 @@ impl<'a> Reader<'a> {
         window: (i64, i64),
         into: &mut Columns,
     ) -> Result<(), ReadError> {
-        let times = self.times(piece, count)?;
+        let times = self.times(piece.times, count)?;
         let within = within(&times, window);
         if within.is_empty() {
             return Ok(());
@@ -143,24 +171,29 @@ impl<'a> Reader<'a> {
             if ends
                 .iter()
                 .any(|at_ms| (window.0..=window.1).contains(at_ms))
-                || !within(&self.times(piece, count)?, window).is_empty()
+                || !within(&self.times(piece.times, count)?, window).is_empty()
             {
+                return Ok(true);
+            }
+        }
+        for piece in series.histograms_within(window) {
+            if !within(&self.times(piece.times, piece.count)?, window).is_empty() {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn times(&mut self, piece: &Piece, count: usize) -> Result<Rc<Vec<i64>>, ReadError> {
-        if let Some(times) = self.held.get(&piece.times) {
+    fn times(&mut self, span: Span, count: usize) -> Result<Rc<Vec<i64>>, ReadError> {
+        if let Some(times) = self.held.get(&span) {
             return Ok(Rc::clone(times));
         }
         let read = |bytes: &[u8]| take_ints(&mut Cursor::new(bytes), count);
-        let times = Rc::new(self.times.read(piece.times, read)?);
+        let times = Rc::new(self.times.read(span, read)?);
         if self.held.len() >= HELD_PIECES {
             self.held.clear();
         }
-        self.held.insert(piece.times, Rc::clone(&times));
+        self.held.insert(span, Rc::clone(&times));
         Ok(times)
     }
 }

@@ -3,7 +3,7 @@
 //! Guarantees: a block is read by itself; what is read back is what was written. Series stand in the order of their
 //! labels, so that neighbours share most of them and each says only what it does not share.
 
-use super::pages::Span;
+use super::{histograms::HistogramPiece, pages::Span};
 use crate::{
     Labels,
     cursor::{Cursor, put_text_bytes, put_varint, put_zigzag},
@@ -19,6 +19,7 @@ const PIECE_SAMPLES: usize = 4_096;
 const BORN: u8 = 1;
 const ENDED: u8 = 2;
 const REAL: u8 = 4;
+const HISTOGRAMS: u8 = 8;
 
 /// Samples that stand together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -37,6 +38,7 @@ pub(super) struct Stored {
     pub(super) samples: usize,
     pub(super) last: Last,
     pub(super) pieces: Vec<Piece>,
+    pub(super) histograms: Vec<HistogramPiece>,
 }
 
 impl Default for Stored {
@@ -52,6 +54,7 @@ impl Default for Stored {
             samples: 0,
             last,
             pieces: Vec::new(),
+            histograms: Vec::new(),
         }
     }
 }
@@ -73,6 +76,19 @@ impl Stored {
             .zip(ends)
             .filter(move |((_, piece), last_ms)| piece.first_ms <= end_ms && *last_ms >= start_ms);
         near.map(|(piece, _)| piece)
+    }
+
+    /// The pieces with a histogram in the window, perhaps.
+    pub(super) fn histograms_within(
+        &self,
+        (start_ms, end_ms): (i64, i64),
+    ) -> impl Iterator<Item = &HistogramPiece> {
+        let ends = self.histograms.iter().skip(1).map(|next| next.first_ms - 1);
+        let pieces = self.histograms.iter().zip(ends.chain([self.last.at_ms]));
+        let near = move |(piece, last_ms): &(&HistogramPiece, i64)| {
+            piece.first_ms <= end_ms && *last_ms >= start_ms
+        };
+        pieces.filter(near).map(|(piece, _)| piece)
     }
 }
 
@@ -118,7 +134,8 @@ impl Coder {
         out.push(
             flag(series.born_ms.is_some(), BORN)
                 | flag(last.is_stale, ENDED)
-                | flag(last.real.is_some(), REAL),
+                | flag(last.real.is_some(), REAL)
+                | flag(!series.histograms.is_empty(), HISTOGRAMS),
         );
         put_zigzag(out, self.base_ms.wrapping_sub(last.at_ms));
         if let Some(born_ms) = series.born_ms {
@@ -136,6 +153,16 @@ impl Coder {
             before_ms = piece.first_ms;
             piece.times.put(out, &mut self.times_page);
             piece.values.put(out, &mut self.values_page);
+        }
+        if !series.histograms.is_empty() {
+            put_varint(out, series.histograms.len() as u64);
+            for piece in &series.histograms {
+                put_zigzag(out, piece.first_ms.wrapping_sub(before_ms));
+                before_ms = piece.first_ms;
+                put_varint(out, piece.count as u64);
+                piece.times.put(out, &mut self.times_page);
+                piece.values.put(out, &mut self.values_page);
+            }
         }
     }
 
@@ -175,6 +202,19 @@ impl Coder {
                 times: Span::take(cursor, &mut self.times_page)?,
                 values: Span::take(cursor, &mut self.values_page)?,
             });
+        }
+        into.histograms.clear();
+        if flags & HISTOGRAMS != 0 {
+            let pieces = cursor.count(cursor.rest().len())?;
+            for _ in 0..pieces {
+                before_ms = before_ms.wrapping_add(cursor.zigzag()?);
+                into.histograms.push(HistogramPiece {
+                    first_ms: before_ms,
+                    count: usize::try_from(cursor.varint()?).ok()?,
+                    times: Span::take(cursor, &mut self.times_page)?,
+                    values: Span::take(cursor, &mut self.values_page)?,
+                });
+            }
         }
         (into.samples <= pieces * PIECE_SAMPLES).then_some(())
     }

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     Meta, Tier,
+    histograms::{self, HistogramPiece},
     index::{Gathering, Names},
     ints::{Effort, put_ints},
     pages::{Filling, PageWriter, Span},
@@ -20,8 +21,9 @@ use super::{
 use crate::{
     Labels,
     cursor::{put_text, put_varint, put_zigzag},
+    histogram::HistogramColumn,
     is_stale,
-    memtable::{Columns, Last},
+    memtable::{Columns, HISTOGRAM_BITS, Last},
 };
 
 /// Timestamps that are remembered to be shared; beyond, all are forgotten, and some may be written again.
@@ -33,6 +35,7 @@ pub(crate) struct PartWriter {
     pages: PageWriter,
     times: Filling,
     values: Filling,
+    histograms: Filling,
     shared: Shared,
     /// The block of series that is not full yet.
     block: Vec<u8>,
@@ -57,6 +60,7 @@ impl PartWriter {
             pages: PageWriter::new(file),
             times: Filling::default(),
             values: Filling::default(),
+            histograms: Filling::default(),
             shared: Shared::default(),
             block: Vec::new(),
             coder: Coder::new(base_ms),
@@ -86,7 +90,7 @@ impl PartWriter {
         born_ms: Option<i64>,
         columns: &Columns,
     ) -> io::Result<()> {
-        let (Some(first_ms), Some(last)) = (columns.times.first(), Last::of(columns)) else {
+        let (Some(first_ms), Some(last)) = (columns.first_ms(), Last::of(columns)) else {
             return Ok(());
         };
         let samples = columns.times.len();
@@ -105,6 +109,7 @@ impl PartWriter {
             });
             begin += count;
         }
+        self.put_histograms(&columns.histograms)?;
         self.stored.key.clear();
         self.stored.key.extend_from_slice(labels.key().as_bytes());
         self.stored.born_ms = born_ms;
@@ -113,8 +118,8 @@ impl PartWriter {
         self.coder.put(&mut self.block, &self.stored);
         self.labels.push(self.meta.series, labels.iter());
         self.meta.series += 1;
-        self.meta.samples += samples as u64;
-        self.meta.oldest_ms = self.meta.oldest_ms.min(*first_ms);
+        self.meta.samples += columns.len() as u64;
+        self.meta.oldest_ms = self.meta.oldest_ms.min(first_ms);
         self.meta.newest_ms = self.meta.newest_ms.max(last.at_ms);
         if self.meta.series.is_multiple_of(BLOCK_SERIES) {
             self.end_block()?;
@@ -129,6 +134,7 @@ impl PartWriter {
         }
         self.times.flush(&mut self.pages)?;
         self.values.flush(&mut self.pages)?;
+        self.histograms.flush(&mut self.pages)?;
         let names = std::mem::take(&mut self.labels).write(&mut self.pages)?;
         let root = self.root(&names);
         let root = self.pages.page(&root)?;
@@ -139,6 +145,31 @@ impl PartWriter {
         self.blocks.push(self.pages.page(&self.block)?);
         self.block.clear();
         self.coder = Coder::new(self.base_ms);
+        Ok(())
+    }
+
+    /// Histograms stand in pages of their own.
+    fn put_histograms(&mut self, column: &HistogramColumn) -> io::Result<()> {
+        self.stored.histograms.clear();
+        let effort = self.effort;
+        for piece in histograms::pieces(&column.samples) {
+            let times: Vec<i64> = piece.iter().map(|it| it.at_ms).collect();
+            let spans = self.put_times(&times)?;
+            let values = self.histograms.put(&mut self.pages, |out| {
+                histograms::put_histograms(out, piece, effort);
+            })?;
+            let (Some(first_ms), [times]) = (times.first(), &*spans) else {
+                return Err(io::Error::other(
+                    "a piece of histograms has one piece of times",
+                ));
+            };
+            self.stored.histograms.push(HistogramPiece {
+                first_ms: *first_ms,
+                count: piece.len(),
+                times: *times,
+                values,
+            });
+        }
         Ok(())
     }
 
@@ -184,13 +215,20 @@ impl PartWriter {
 impl Last {
     /// Of samples that ascend.
     pub(super) fn of(columns: &Columns) -> Option<Self> {
-        let mut back = columns.times.iter().zip(&columns.values).rev();
-        let (at_ms, value) = back.clone().next()?;
-        let real = back.find(|(_, value)| !is_stale(**value));
+        let numbers = columns.times.iter().zip(&columns.values).rev();
+        let mut numbers = numbers.map(|(at_ms, value)| (*at_ms, *value));
+        let histogram = columns.histograms.last();
+        let histogram = histogram.map(|it| (it.at_ms, f64::from_bits(HISTOGRAM_BITS)));
+        let later = |a: Option<(i64, f64)>, b: Option<(i64, f64)>| {
+            let is_later = |b: &(i64, f64)| a.is_none_or(|a| b.0 > a.0);
+            b.filter(is_later).or(a)
+        };
+        let (at_ms, value) = later(numbers.clone().next(), histogram)?;
+        let real = numbers.find(|(_, value)| !is_stale(*value));
         Some(Self {
-            at_ms: *at_ms,
-            is_stale: is_stale(*value),
-            real: real.map(|(at_ms, value)| (*at_ms, *value)),
+            at_ms,
+            is_stale: is_stale(value),
+            real: later(real, histogram),
         })
     }
 }

@@ -110,8 +110,9 @@ impl Work {
                 let mut found = Gathered::default();
                 view.gather(&exactly(labels), window, &mut found);
                 let same = found.into_found().find(|it| it.labels == *labels);
-                let times = same.map(|it| it.columns.times).unwrap_or_default();
-                known.times.entry(labels.clone()).or_default().extend(times);
+                let columns = same.map(|it| it.columns).unwrap_or_default();
+                let times = known.times.entry(labels.clone()).or_default();
+                times.extend(columns.all_times());
             }
         }
         for (labels, columns) in &mut series {
@@ -190,7 +191,8 @@ impl Known {
             if !series.contains_key(&labels) {
                 continue;
             }
-            let times = contents.samples()?.1.times.into_iter();
+            let columns = contents.samples()?.1;
+            let times = columns.all_times();
             match part.resolution() {
                 None => self.times.entry(labels).or_default().extend(times),
                 Some(resolution) => {
