@@ -2,10 +2,17 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mainstay_ekg::{protobuf::scan, text::TextLimits};
+use mainstay_ekg::{
+    protobuf::scan,
+    text::{Natives, TextLimits},
+};
 
 fuzz_target!(|body: &[u8]| {
-    if let Ok(seen) = scan(body, &TextLimits::default()) {
+    let limits = TextLimits {
+        natives: Natives::ReadWithClassic,
+        ..TextLimits::default()
+    };
+    if let Ok(seen) = scan(body, &limits) {
         for sample in &seen.samples {
             let _ = seen.counts_from_zero(&sample.name);
         }

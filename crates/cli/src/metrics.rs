@@ -209,6 +209,9 @@ impl Queries for PromQl {
             request,
         }))
     }
+    fn query_exemplars(&self, expr: &str, window: Window) -> Value {
+        self.ekg.query_exemplars(expr, window.start, window.end)
+    }
     fn federate(&self, selectors: &[&str], at: Time) -> Result<String, Value> {
         self.ekg.federate(selectors, at)
     }

@@ -165,7 +165,7 @@ fn histogram(histogram: &Histogram) -> Value {
     shown
 }
 
-fn seconds(ms: i64) -> Value {
+pub(crate) fn seconds(ms: i64) -> Value {
     if ms % 1_000 == 0 {
         Value::from(ms / 1_000)
     } else {

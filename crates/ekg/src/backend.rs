@@ -106,6 +106,8 @@ impl Backend {
         let write = section.write_url;
         let write = write.unwrap_or_else(|| format!("{url}/api/v1/write"));
         let mut sent = remote::Section::at(write);
+        // What is not sent is gone after a day.
+        sent.send_native_histograms = true;
         sent.name = Some("backend".to_owned());
         sent.remote_timeout = section.remote_timeout.unwrap_or(sent.remote_timeout);
         sent.headers = section.headers;

@@ -3,16 +3,18 @@
 //! Guarantees: everything that was sent is either a sample to write or counted with its reason; the first few
 //! refusals are told word by word. Never drops a good sample for a bad one beside it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use mainstay_core::{Span, Time};
 use mainstay_tsdb::{Labels, METRIC_NAME};
 
 use crate::{
     Refusals,
+    adapter::NewSample,
+    exemplars::SentExemplar,
     metadata::{Family, Metadata},
     parcel::Packing,
-    write::{Plain, Sample, Series, Sink},
+    write::{Plain, Sample, SentHistogram, Series, Sink},
 };
 
 /// How far ahead of the clock a sample may lie, as in Prometheus.
@@ -92,10 +94,12 @@ pub(crate) struct Delivery {
     metadata: Metadata,
     /// What can be written.
     pub(crate) samples: Packing,
+    /// Histograms that can, and the markers that end them.
+    pub(crate) histograms: Vec<NewSample>,
     /// What can not.
     pub(crate) refused: Refused,
-    /// Exemplars that were sent; none is kept.
-    pub(crate) exemplars: u64,
+    /// Exemplars that were sent, of which series, and when its sample is.
+    pub(crate) exemplars: Vec<(Labels, SentExemplar, i64)>,
 }
 
 impl Delivery {
@@ -105,8 +109,9 @@ impl Delivery {
             now,
             metadata,
             samples: Packing::default(),
+            histograms: Vec::new(),
             refused: Refused::default(),
-            exemplars: 0,
+            exemplars: Vec::new(),
         }
     }
 
@@ -124,8 +129,36 @@ impl Delivery {
         (self.now + AHEAD).millis()
     }
 
+    fn is_far_ahead(&mut self, labels: &Labels, at_ms: i64) -> bool {
+        let ahead = !self.in_time(at_ms);
+        if ahead {
+            self.refused.add("far-ahead", 1, || {
+                format!("{labels}: {at_ms} ms is more than ten minutes ahead")
+            });
+        }
+        ahead
+    }
+
+    fn histogram(&mut self, labels: &Labels, sent: &SentHistogram) {
+        if self.is_far_ahead(labels, sent.at_ms) {
+            return;
+        }
+        match &sent.histogram {
+            Ok(histogram) => self.histograms.push(NewSample {
+                labels: labels.clone(),
+                at_ms: sent.at_ms,
+                value: sent.marker().unwrap_or(f64::NAN),
+                born_from_zero: false,
+                histogram: histogram.clone().map(Arc::new),
+            }),
+            Err(fault) => self
+                .refused
+                .add("invalid-histogram", 1, || format!("{labels}: {fault}")),
+        }
+    }
+
     fn refuse_series(&mut self, reason: &'static str, series: &Series<'_>, why: &str) {
-        let parts = series.samples.len() as u64;
+        let parts = (series.samples.len() + series.histograms.len()) as u64;
         self.refused.add(reason, parts.max(1), || {
             format!("{}: {why}", shown(&series.labels))
         });
@@ -140,22 +173,20 @@ impl Sink for Delivery {
     }
 
     fn series(&mut self, series: &Series<'_>) {
-        self.exemplars += series.exemplars;
-        self.refused
-            .add("native-histograms", series.histograms, || {
-                let labels = shown(&series.labels);
-                format!("{labels}: native histograms are not stored")
-            });
         if let Some(broken) = series.broken {
             return self.refuse_series("labels", series, &broken.to_string());
         }
-        if series.samples.is_empty() {
+        if series.samples.is_empty() && series.histograms.is_empty() && series.exemplars.is_empty()
+        {
             return;
         }
         let labels = match Labels::from_pairs(series.labels.iter().copied()) {
             Ok(labels) => labels,
             Err(error) => return self.refuse_series("labels", series, &error.to_string()),
         };
+        if labels.metric_name().is_none() {
+            return self.refuse_series("labels", series, "no metric name");
+        }
         let newest_ms = self.newest_ms();
         let in_time = |sample: &&Sample| sample.at_ms <= newest_ms;
         let mut good = series.samples.iter().filter(in_time).peekable();
@@ -174,6 +205,16 @@ impl Sink for Delivery {
                 let at = early.at_ms;
                 format!("{labels}: {at} ms is more than ten minutes ahead")
             });
+        }
+        for sent in &series.histograms {
+            self.histogram(&labels, sent);
+        }
+        let sample_ms = series.samples.last().map(|it| it.at_ms);
+        let sample_ms = sample_ms.or_else(|| series.histograms.last().map(|it| it.at_ms));
+        for exemplar in &series.exemplars {
+            let sample_ms = sample_ms.unwrap_or_else(|| self.now.millis());
+            self.exemplars
+                .push((labels.clone(), exemplar.clone(), sample_ms));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The newest sample of each series, for another server to scrape.
 //!
 //! Guarantees: a series of several selectors is told once, metrics in order, samples with their own times; what
-//! has ended or has no sample in the last five minutes is left out. Names that need quotes get them.
+//! has ended or has no sample in the last five minutes is left out, and so are native histograms. Names that need quotes get them.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -46,6 +46,11 @@ impl Ekg {
             }
             let series = reader.select(&found.matchers, start.saturating_add(1), end);
             for series in series.map_err(|error| failed(error, &expr, selector))? {
+                // The text format has no native histograms: they are left out, as Prometheus leaves them out.
+                let histograms = series.histograms.as_deref().unwrap_or_default();
+                if histograms.last().is_some_and(Option::is_some) {
+                    continue;
+                }
                 let last = series.timestamps.last().zip(series.values.last());
                 let Some((at_ms, value)) = last.filter(|(_, value)| !is_stale(**value)) else {
                     continue;
@@ -62,6 +67,7 @@ impl Ekg {
                     labels: others.map(pair).collect(),
                     value: *value,
                     timestamp_ms: Some(*at_ms),
+                    extra: None,
                 };
                 let metric = newest.entry(name.to_owned()).or_default();
                 metric.insert(series.labels, sample);

@@ -21,8 +21,8 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Past, WindowCount, adapter::feed::Feed, age::Age, answer, storage, storage::Reader,
-    summaries::Way, tree::tree,
+    Past, WindowCount, adapter::feed::Feed, age::Age, answer, exemplars::Exemplars, storage,
+    storage::Reader, summaries::Way, tree::tree,
 };
 
 /// Why a question has no answer.
@@ -62,7 +62,7 @@ pub struct Refusals {
     pub far_ahead: u64,
     /// Targets above the scraper's limit.
     pub targets: u64,
-    /// Native histograms of targets, which are not stored.
+    /// Native histograms of targets whose job does not scrape them.
     pub native_histograms: u64,
     /// Of one of those who share the engine, which has too many series …
     pub tenant_series: u64,
@@ -74,8 +74,6 @@ pub struct Refusals {
     pub over_limit: Option<OverLimit>,
     /// Histograms that make no sense.
     pub invalid_histograms: u64,
-    /// How many of all these are histograms; no reason of its own.
-    pub of_histograms: u64,
 }
 
 impl Refusals {
@@ -140,7 +138,6 @@ impl Refusals {
             self.over_limit.clone_from(&other.over_limit);
         }
         self.invalid_histograms += other.invalid_histograms;
-        self.of_histograms += other.of_histograms;
     }
 }
 
@@ -186,6 +183,7 @@ pub struct Ekg {
     pub(crate) tsdb: Tsdb,
     pub(crate) refusals: Arc<Mutex<Refusals>>,
     pub(crate) feed: Feed,
+    pub(crate) exemplars: Exemplars,
     engine: Engine,
     past: Option<Arc<dyn Past>>,
     terms: Terms,
@@ -198,6 +196,7 @@ impl Ekg {
             tsdb,
             refusals: Arc::default(),
             feed: Feed::default(),
+            exemplars: Exemplars::default(),
             engine: Engine::default(),
             past: None,
             terms: Terms::default(),

@@ -20,8 +20,11 @@ use std::{fmt::Write as _, path::Path, sync::Arc};
 use mainstay_core::Span;
 
 use crate::{
-    adapter::{Asking, ListServer, SampleLimits, SampleRules, ScrapeConfig, Target, TlsError},
+    adapter::{
+        Asking, Format, ListServer, SampleLimits, SampleRules, ScrapeConfig, Target, TlsError,
+    },
     relabel::{self, Rule, RuleError, Set},
+    text::{Natives, TextLimits},
 };
 pub(crate) use section::Auth;
 pub use section::{Authorization, BasicAuth, Files, Group, HttpList, Scheme, Section, Size};
@@ -153,7 +156,21 @@ impl TryFrom<Section> for Job {
 
 fn config(section: &Section, interval: Span, deadline: Span, relabel: Arc<[Rule]>) -> ScrapeConfig {
     let limit = |limit: usize| Some(limit).filter(|limit| *limit > 0);
-    let asking = Asking::default();
+    let mut formats = Asking::default().formats;
+    let (native, keep_classic, custom_buckets) = (
+        section.scrape_native_histograms.unwrap_or(false),
+        section.always_scrape_classic_histograms.unwrap_or(false),
+        section.convert_classic_histograms_to_nhcb.unwrap_or(false),
+    );
+    if native {
+        // Only this format has them.
+        formats.insert(0, Format::Protobuf);
+    }
+    let natives = match (native, keep_classic) {
+        (false, _) => Natives::PassedOver,
+        (true, false) => Natives::Read,
+        (true, true) => Natives::ReadWithClassic,
+    };
     ScrapeConfig {
         pool: section.job_name.clone(),
         interval,
@@ -161,7 +178,7 @@ fn config(section: &Section, interval: Span, deadline: Span, relabel: Arc<[Rule]
         body_bytes: limit(section.body_size_limit.0).unwrap_or(BODY_BYTES),
         targets: limit(section.target_limit).unwrap_or(TARGETS),
         asking: Asking {
-            formats: section.scrape_protocols.clone().unwrap_or(asking.formats),
+            formats: section.scrape_protocols.clone().unwrap_or(formats),
             gzip: section.enable_compression,
             redirects: section.follow_redirects,
             credentials: None,
@@ -175,11 +192,26 @@ fn config(section: &Section, interval: Span, deadline: Span, relabel: Arc<[Rule]
                 labels: limit(section.label_limit),
                 name_bytes: limit(section.label_name_length_limit),
                 value_bytes: limit(section.label_value_length_limit),
+                buckets: limit(section.native_histogram_bucket_limit),
+                finest_schema: finest_schema(section.native_histogram_min_bucket_factor),
             },
+            custom_buckets,
+            keep_classic,
             relabel,
+        },
+        text: TextLimits {
+            natives,
+            ..ScrapeConfig::default().text
         },
         ..ScrapeConfig::default()
     }
+}
+
+/// The finest schema whose buckets grow by at least `factor`.
+fn finest_schema(factor: f64) -> Option<i32> {
+    let grows = |schema: &i32| 2_f64.powf(2_f64.powi(-*schema)) >= factor;
+    let finest = (-4..=8).rev().find(grows).unwrap_or(-4);
+    (factor > 1.0).then_some(finest)
 }
 
 fn list_server(job: &str, list: &HttpList) -> Result<ListServer, JobError> {

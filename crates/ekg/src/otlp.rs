@@ -1,9 +1,8 @@
 //! OTLP metrics, from a request to series, with the names and labels that Prometheus's receiver gives them.
 //!
 //! Guarantees: a message is read to its end or refused with its place; what it unpacks to, and what it becomes, is
-//! bounded before any of it counts. Deltas become sums (see [`Deltas`]). What has no place here is refused by name:
-//! exponential histograms, as native ones are not stored and buckets made of them would move with the data; deltas of
-//! what may sink, as a level is not known from its changes.
+//! bounded before any of it counts. Deltas become sums (see [`Deltas`]), exponential histograms native ones. What has
+//! no place here is refused by name: deltas of what may sink, as a level is not known from its changes.
 //!
 //! ```
 //! use mainstay_ekg::otlp::Encoding;
@@ -13,6 +12,7 @@
 
 mod answer;
 mod delta;
+mod exponential;
 mod grpc;
 mod json;
 mod message;

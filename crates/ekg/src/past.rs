@@ -4,9 +4,9 @@
 //! with those of the other, which may not show yet what it was sent. Where the other does not answer, neither does a
 //! query that needs it; all others do.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
-use mainstay_promql::{Labels, Matcher, Series, StorageError};
+use mainstay_promql::{Histogram, Labels, Matcher, Series, StorageError};
 
 /// Another store.
 pub trait Past: Debug + Send + Sync {
@@ -44,19 +44,28 @@ pub(crate) fn joined(
     Ok(all.into_values().collect())
 }
 
-/// A series of numbers with the samples of both, in the order of time; of two at one time the second's stands.
+/// A series with the samples of both, in the order of time; of two at one time the second's stands.
 fn merged(first: &Series, second: &Series) -> Series {
     let samples = |of: &Series| {
         let samples = of.timestamps.iter().copied().zip(of.values.iter().copied());
-        samples.collect::<BTreeMap<i64, f64>>()
+        let histograms = of.histograms.clone();
+        let histogram = move |at: usize| histograms.as_ref()?.get(at)?.clone();
+        let samples = samples.enumerate();
+        let samples = samples.map(|(at, (at_ms, value))| (at_ms, (value, histogram(at))));
+        samples.collect::<BTreeMap<i64, (f64, Option<Arc<Histogram>>)>>()
     };
     let mut both = samples(first);
     both.extend(samples(second));
-    Series::floats(
+    let mut series = Series::floats(
         first.labels.clone(),
         both.keys().copied().collect(),
-        both.values().copied().collect(),
-    )
+        both.values().map(|(value, _)| *value).collect(),
+    );
+    if both.values().any(|(_, histogram)| histogram.is_some()) {
+        let histograms = both.into_values().map(|(_, histogram)| histogram);
+        series.histograms = Some(histograms.collect());
+    }
+    series
 }
 
 #[cfg(test)]

@@ -129,6 +129,9 @@ struct Global {
     scrape_interval: Option<Span>,
     scrape_timeout: Option<Span>,
     scrape_protocols: Option<Vec<Format>>,
+    scrape_native_histograms: Option<bool>,
+    always_scrape_classic_histograms: Option<bool>,
+    convert_classic_histograms_to_nhcb: Option<bool>,
     evaluation_interval: Option<Span>,
     rule_query_offset: Option<Span>,
     external_labels: BTreeMap<String, String>,
@@ -282,6 +285,22 @@ impl Global {
         }
         if section.scrape_protocols.is_none() {
             section.scrape_protocols.clone_from(&self.scrape_protocols);
+        }
+        for (own, general) in [
+            (
+                &mut section.scrape_native_histograms,
+                self.scrape_native_histograms,
+            ),
+            (
+                &mut section.always_scrape_classic_histograms,
+                self.always_scrape_classic_histograms,
+            ),
+            (
+                &mut section.convert_classic_histograms_to_nhcb,
+                self.convert_classic_histograms_to_nhcb,
+            ),
+        ] {
+            *own = own.or(general);
         }
         if section.body_size_limit == Size::default() {
             section.body_size_limit = self.body_size_limit;

@@ -1,15 +1,21 @@
 //! The protobuf exposition format: metric families, each with its length before it.
 //!
 //! Guarantees: the same exposition as of the text formats, or a refusal with its byte; bounds of buckets and
-//! quantiles are written as OpenMetrics writes them. A native histogram is counted and its classic buckets, if it
-//! has some, are read; exemplars are passed over.
+//! quantiles are written as OpenMetrics writes them. Whether native histograms are read, and classic buckets beside
+//! them, is asked for; where they are not, they are counted. Exemplars of a native histogram are read where they say
+//! their time, as Prometheus does.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use std::borrow::Cow;
+mod histogram;
+
+use std::{borrow::Cow, sync::Arc};
+
+use histogram::{Histogram, exemplar};
 
 use crate::{
+    exemplars::SentExemplar,
     metadata::Kind,
-    text::{Exposition, Number, Sample, TextLimits},
+    text::{Exposition, Extra, Natives, Number, Sample, TextLimits},
     wire::{Field, Reader, WireError, WireErrorKind},
 };
 
@@ -55,6 +61,7 @@ impl<'a> Metric<'a> {
             // A NaN with a payload would be a staleness marker.
             value: if value.is_nan() { f64::NAN } else { value },
             timestamp_ms: self.timestamp_ms,
+            extra: None,
         }
     }
 }
@@ -81,13 +88,17 @@ impl<'a> Families<'a, '_> {
         let mut fields = message;
         while let Some(field) = fields.field()? {
             if field.number == 4 {
-                self.metric(name, &field)?;
+                self.metric((name, kind), &field)?;
             }
         }
         Ok(())
     }
 
-    fn metric(&mut self, family: &'a str, field: &Field<'a>) -> Result<(), WireError> {
+    fn metric(
+        &mut self,
+        (family, kind): (&'a str, Kind),
+        field: &Field<'a>,
+    ) -> Result<(), WireError> {
         let mut metric = Metric {
             family,
             labels: Vec::new(),
@@ -110,9 +121,14 @@ impl<'a> Families<'a, '_> {
         let mut fields = field.message()?;
         while let Some(value) = fields.field()? {
             match value.number {
-                2 | 3 | 5 => self.push(metric.sample("", one_double(&value)?, None), &value)?,
+                2 | 3 | 5 => {
+                    let (number, exemplars) = one_double(&value)?;
+                    let mut sample = metric.sample("", number, None);
+                    sample.extra = Extra::of(exemplars);
+                    self.push(sample, &value)?;
+                }
                 4 => self.summary(&metric, &value)?,
-                7 => self.histogram(&metric, &value)?,
+                7 => self.histogram(&metric, &value, kind)?,
                 _ => {}
             }
         }
@@ -154,31 +170,69 @@ impl<'a> Families<'a, '_> {
         self.push(metric.sample("_count", count as f64, None), at)
     }
 
-    fn histogram(&mut self, metric: &Metric<'a>, at: &Field<'a>) -> Result<(), WireError> {
-        let (mut count, mut sum) = (0.0, 0.0);
-        let (mut native, mut whole) = (false, false);
-        let mut fields = at.message()?;
-        while let Some(field) = fields.field()? {
-            match field.number {
-                1 => count = field.unsigned()? as f64,
-                2 => sum = field.double()?,
-                3 => {
-                    let (bound, below) = bucket(field.message()?)?;
-                    whole |= bound == f64::INFINITY;
-                    self.push(metric.sample("_bucket", below, Some(("le", bound))), &field)?;
-                }
-                4 => count = field.double()?,
-                // Spans of buckets, which only a native histogram has.
-                9 | 12 => native = true,
-                _ => {}
+    fn histogram(
+        &mut self,
+        metric: &Metric<'a>,
+        at: &Field<'a>,
+        kind: Kind,
+    ) -> Result<(), WireError> {
+        let read = Histogram::read(at.message()?, kind)?;
+        let natives = self.limits.natives;
+        let (is_native, has_classic) = (read.is_native, !read.classic.is_empty());
+        let is_read = is_native && natives != Natives::PassedOver;
+        let classic = !is_read || has_classic && natives == Natives::ReadWithClassic;
+        if classic {
+            self.classic(metric, &read, at)?;
+        }
+        if is_read {
+            self.native(metric, read, at)
+        } else {
+            self.seen.native_histograms += u64::from(is_native);
+            Ok(())
+        }
+    }
+
+    fn native(
+        &mut self,
+        metric: &Metric<'a>,
+        read: Histogram<'a>,
+        at: &Field<'a>,
+    ) -> Result<(), WireError> {
+        match read.sent.histogram() {
+            Ok(histogram) => {
+                let mut sample = metric.sample("", f64::NAN, None);
+                sample.extra = Some(Box::new(Extra {
+                    histogram: Some(Arc::new(histogram)),
+                    exemplars: read.exemplars,
+                }));
+                self.push(sample, at)
+            }
+            Err(fault) => {
+                let (count, first) = &mut self.seen.invalid_histograms;
+                *count += 1;
+                first.get_or_insert(fault);
+                Ok(())
             }
         }
-        if !whole {
+    }
+
+    fn classic(
+        &mut self,
+        metric: &Metric<'a>,
+        read: &Histogram<'a>,
+        at: &Field<'a>,
+    ) -> Result<(), WireError> {
+        let count = read.sent.real_count.unwrap_or(read.sent.count as f64);
+        for (bound, below, exemplars, place) in &read.classic {
+            let mut sample = metric.sample("_bucket", *below, Some(("le", *bound)));
+            sample.extra = Extra::of(exemplars.clone());
+            self.push(sample, place)?;
+        }
+        if !read.classic.iter().any(|it| it.0 == f64::INFINITY) {
             let last = metric.sample("_bucket", count, Some(("le", f64::INFINITY)));
             self.push(last, at)?;
         }
-        self.seen.native_histograms += u64::from(native);
-        self.push(metric.sample("_sum", sum, None), at)?;
+        self.push(metric.sample("_sum", read.sent.sum, None), at)?;
         self.push(metric.sample("_count", count, None), at)
     }
 }
@@ -210,30 +264,19 @@ fn label(mut fields: Reader<'_>) -> Result<(Cow<'_, str>, Cow<'_, str>), WireErr
     Ok((name.into(), value.into()))
 }
 
-/// The one value of a counter, a gauge or an untyped metric.
-fn one_double(field: &Field<'_>) -> Result<f64, WireError> {
-    let mut value = 0.0;
+/// The one value of a counter, a gauge or an untyped metric, and a counter's exemplar.
+fn one_double(field: &Field<'_>) -> Result<(f64, Vec<SentExemplar>), WireError> {
+    let (mut value, mut exemplars) = (0.0, Vec::new());
+    let is_counter = field.number == 3;
     let mut fields = field.message()?;
     while let Some(field) = fields.field()? {
-        if field.number == 1 {
-            value = field.double()?;
-        }
-    }
-    Ok(value)
-}
-
-/// Upper bound and how many are below.
-fn bucket(mut fields: Reader<'_>) -> Result<(f64, f64), WireError> {
-    let (mut bound, mut below) = (0.0, 0.0);
-    while let Some(field) = fields.field()? {
         match field.number {
-            1 => below = field.unsigned()? as f64,
-            2 => bound = field.double()?,
-            4 => below = field.double()?,
+            1 => value = field.double()?,
+            2 if is_counter => exemplars = vec![exemplar(field.message()?)?],
             _ => {}
         }
     }
-    Ok((bound, below))
+    Ok((value, exemplars))
 }
 
 /// A number as OpenMetrics writes it: always with a point or an exponent, the latter from a million on.
@@ -259,6 +302,8 @@ pub(crate) fn open_number(value: f64) -> String {
 mod tests {
     use proptest::prelude::*;
 
+    use mainstay_tsdb::BucketCounts;
+
     use super::*;
     use crate::wire::tests::Message;
 
@@ -280,11 +325,23 @@ mod tests {
             .nested(1, label("code", "200"))
             .nested(3, Message::default().double(1, 7.0))
             .uint(6, 1_500);
+        let exemplar = |trace, value, seconds: Option<u64>| {
+            let it = Message::default()
+                .nested(1, label("trace_id", trace))
+                .double(2, value);
+            let time = |seconds| Message::default().uint(1, seconds).uint(2, 500_000_000);
+            seconds.map_or(it.clone(), |seconds| it.nested(3, time(seconds)))
+        };
+        let second = Message::default().uint(1, 1);
         let histogram = Message::default()
             .uint(1, 4)
             .double(2, 1.5)
-            .nested(3, bucket(3, 1.0))
-            .nested(12, Message::default());
+            .nested(3, bucket(3, 1.0).nested(3, exemplar("c", 0.75, Some(2))))
+            .uint(5, 4)
+            .nested(12, Message::default().uint(1, 1).uint(2, 2))
+            .packed(13, [2, 4])
+            .nested(16, exemplar("x", 0.5, None))
+            .nested(16, exemplar("d", 0.25, None).nested(3, second));
         let summary = Message::default()
             .uint(1, 2)
             .double(2, 3.0)
@@ -319,12 +376,61 @@ mod tests {
             (seen.native_histograms, seen.types["rpc"]),
             (1, Kind::Summary)
         );
+        let exemplars = |at: usize| {
+            seen.samples[at]
+                .extra
+                .as_ref()
+                .map(|it| it.exemplars.clone())
+        };
+        let of_bucket = SentExemplar::new([("trace_id", "c")], 0.75, Some(2_500));
+        assert_eq!(exemplars(1), Some(vec![of_bucket]));
+        assert_eq!(exemplars(2), None);
         let few = TextLimits {
             samples: 3,
             ..TextLimits::default()
         };
         let error = scan(&body, &few).unwrap_err().to_string();
         assert!(error.ends_with("more than 3 samples"), "{error}");
+    }
+
+    #[test]
+    fn native_histograms_are_read_where_that_is_asked_for() {
+        let body = body();
+        let read = |natives| {
+            let limits = TextLimits {
+                natives,
+                ..TextLimits::default()
+            };
+            let seen = scan(&body, &limits).unwrap();
+            let names = seen
+                .samples
+                .iter()
+                .filter(|it| it.name.starts_with("seconds"));
+            let names: Vec<String> = names.map(|it| it.name.to_string()).collect();
+            let native = seen.samples.iter().find(|it| it.name == "seconds");
+            (names, native.and_then(|it| it.extra.clone()))
+        };
+        let (names, extra) = read(Natives::Read);
+        assert_eq!(names, ["seconds"]);
+        let extra = extra.unwrap();
+        let histogram = extra.histogram.unwrap();
+        assert_eq!((histogram.schema, histogram.sum), (2, 1.5));
+        let BucketCounts::Whole(tally) = &histogram.counts else {
+            panic!("whole counts");
+        };
+        assert_eq!((tally.count, &tally.positive[..]), (4, &[1, 3][..]));
+        // The one without a time is left out.
+        let timed = SentExemplar::new([("trace_id", "d")], 0.25, Some(1_000));
+        assert_eq!(extra.exemplars, [timed]);
+        let (names, _) = read(Natives::ReadWithClassic);
+        let both = [
+            "seconds_bucket",
+            "seconds_bucket",
+            "seconds_sum",
+            "seconds_count",
+            "seconds",
+        ];
+        assert_eq!(names, both);
     }
 
     #[test]

@@ -157,10 +157,6 @@ fn holds(section: &Section, url: &str) -> Result<(), RemoteError> {
     if section.send_exemplars {
         return unsent("send_exemplars", "leave it out, exemplars are not sent");
     }
-    if section.send_native_histograms {
-        let why = "leave it out, native histograms are not sent";
-        return unsent("send_native_histograms", why);
-    }
     let Queue {
         capacity,
         max_shards,
@@ -226,6 +222,11 @@ fn headers(said: &BTreeMap<String, String>, url: &str) -> Result<HeaderMap, Remo
 }
 
 impl Remote {
+    /// Whether it is sent native histograms.
+    pub(crate) fn sends_histograms(&self) -> bool {
+        self.section.send_native_histograms
+    }
+
     /// Its name: the one it was given, or its host.
     pub fn name(&self) -> &str {
         &self.name

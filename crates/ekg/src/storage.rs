@@ -5,13 +5,20 @@
 //! something may be decided, fails where samples are damaged. Any other goes on without them and remembers what it
 //! did without.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 use mainstay_promql as promql;
-use mainstay_tsdb::{Damage, MatchOp, Matcher, MatcherError, ReadError, Tsdb};
+use mainstay_tsdb::{
+    BucketCounts, BucketSpan, Damage, Histogram, MatchOp, Matcher, MatcherError, ReadError,
+    ResetHint, SeriesSlice, Tally, Tsdb,
+};
 
 use crate::{
     age::Age,
+    native,
     past::{Past, joined},
     summaries::{Summaries, Unread},
 };
@@ -109,12 +116,110 @@ impl Reader<'_> {
             })
         };
         let found = found.map_err(failed)?;
-        let series = found.into_iter().map(|slice| {
-            let labels = promql::Labels::from_pairs(slice.labels.iter());
-            promql::Series::floats(labels, slice.timestamps, slice.values)
-        });
-        Ok(series.collect())
+        Ok(found.into_iter().map(series).collect())
     }
+}
+
+fn series(slice: SeriesSlice) -> promql::Series {
+    let labels = promql::Labels::from_pairs(slice.labels.iter());
+    if slice.histograms.is_empty() {
+        return promql::Series::floats(labels, slice.timestamps, slice.values);
+    }
+    let numbers = slice.timestamps.iter().zip(&*slice.values);
+    let mut numbers = numbers.map(|(t, v)| (*t, *v)).peekable();
+    let (mut timestamps, mut values, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
+    let mut push = |at_ms, value, histogram| {
+        timestamps.push(at_ms);
+        values.push(value);
+        histograms.push(histogram);
+    };
+    for sample in &slice.histograms {
+        while let Some((at_ms, value)) = numbers.next_if(|(at_ms, _)| *at_ms < sample.at_ms) {
+            push(at_ms, value, None);
+        }
+        let histogram = histogram(&sample.histogram);
+        push(sample.at_ms, f64::NAN, Some(Arc::new(histogram)));
+    }
+    numbers.for_each(|(at_ms, value)| push(at_ms, value, None));
+    promql::Series {
+        labels,
+        timestamps: timestamps.into(),
+        values: values.into(),
+        histograms: Some(histograms.into()),
+        start_timestamps: None,
+    }
+}
+
+/// A stored histogram as the engine computes with it. That it is no reset is not believed, since samples before it may
+/// not have been stored: the engine compares.
+fn histogram(stored: &Histogram) -> promql::Histogram {
+    let (count, zero_count, positive, negative) = match &stored.counts {
+        BucketCounts::Whole(tally) => {
+            let side = |spans: &[BucketSpan], counts: &[u64]| {
+                slots(spans, counts.iter().map(|count| *count as f64))
+            };
+            let positive = side(&stored.positive, &tally.positive);
+            let negative = side(&stored.negative, &tally.negative);
+            (tally.count as f64, tally.zero as f64, positive, negative)
+        }
+        BucketCounts::Real(tally) => {
+            let side = |spans: &[BucketSpan], counts: &[f64]| slots(spans, counts.iter().copied());
+            let positive = side(&stored.positive, &tally.positive);
+            let negative = side(&stored.negative, &tally.negative);
+            (tally.count, tally.zero, positive, negative)
+        }
+    };
+    promql::Histogram {
+        schema: stored.schema,
+        hint: match stored.hint {
+            ResetHint::Unknown | ResetHint::NotReset => promql::ResetHint::Unknown,
+            ResetHint::Reset => promql::ResetHint::Reset,
+            ResetHint::Gauge => promql::ResetHint::Gauge,
+        },
+        zero_threshold: stored.zero_threshold,
+        zero_count,
+        count,
+        sum: stored.sum,
+        positive,
+        negative,
+        bounds: Arc::clone(&stored.bounds),
+    }
+}
+
+/// What the engine computed as it is stored: counts need not be whole.
+pub(crate) fn stored(computed: &promql::Histogram) -> Arc<Histogram> {
+    let side = |slots: &[promql::Slot]| {
+        let slots: Vec<(i32, f64)> = slots.iter().map(|it| (it.index, it.count)).collect();
+        native::spans_of(&slots)
+    };
+    let ((positive, above), (negative, below)) =
+        (side(&computed.positive), side(&computed.negative));
+    Arc::new(Histogram {
+        schema: computed.schema,
+        hint: match computed.hint {
+            promql::ResetHint::Unknown => ResetHint::Unknown,
+            promql::ResetHint::Reset => ResetHint::Reset,
+            promql::ResetHint::NotReset => ResetHint::NotReset,
+            promql::ResetHint::Gauge => ResetHint::Gauge,
+        },
+        start_ms: 0,
+        zero_threshold: computed.zero_threshold,
+        sum: computed.sum,
+        positive,
+        negative,
+        bounds: Arc::clone(&computed.bounds),
+        counts: BucketCounts::Real(Tally {
+            count: computed.count,
+            zero: computed.zero_count,
+            positive: above,
+            negative: below,
+        }),
+    })
+}
+
+fn slots(spans: &[BucketSpan], counts: impl Iterator<Item = f64>) -> Vec<promql::Slot> {
+    let slot = |(index, count)| promql::Slot { index, count };
+    native::indices(spans).zip(counts).map(slot).collect()
 }
 
 /// The engine's matchers as the store's.

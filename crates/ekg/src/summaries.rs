@@ -4,11 +4,17 @@
 //! summaries. An instant selector sees the last sample of a window for as long as the window is followed by another:
 //! what stands is repeated, never changed. Whoever asks hears how coarse what was read is.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 use mainstay_core::Time;
 use mainstay_promql as promql;
-use mainstay_tsdb::{Aggregate, Coarse, Damage, Matcher, ReadError, Resolution, SeriesSlice, Tsdb};
+use mainstay_tsdb::{
+    Aggregate, Coarse, Damage, Histogram, HistogramSample, Matcher, ReadError, Resolution,
+    SeriesSlice, Tsdb,
+};
 
 /// A little less than the engine looks back, so that what stands is always found.
 const REPEAT_MS: i64 = 299_000;
@@ -113,7 +119,7 @@ impl Summaries {
             for slice in &mut found {
                 repeat(slice, &coarse, (start_ms, end_ms));
             }
-            found.retain(|slice| !slice.timestamps.is_empty());
+            found.retain(|it| !(it.timestamps.is_empty() && it.histograms.is_empty()));
         }
         Ok(found)
     }
@@ -134,19 +140,48 @@ impl From<ReadError> for Unread {
     }
 }
 
+/// What stands: a number, or a histogram.
+#[derive(Clone, Debug)]
+enum Stands {
+    Number(f64),
+    Histogram(Arc<Histogram>),
+}
+
+impl Stands {
+    fn is_stale(&self) -> bool {
+        match self {
+            Self::Number(value) => mainstay_tsdb::is_stale(*value),
+            Self::Histogram(_) => false,
+        }
+    }
+}
+
+/// Samples of both kinds in the order of time.
+fn in_order(slice: &SeriesSlice) -> Vec<(i64, Stands)> {
+    let numbers = slice.timestamps.iter().zip(&*slice.values);
+    let numbers = numbers.map(|(at_ms, value)| (*at_ms, Stands::Number(*value)));
+    let histograms = slice.histograms.iter();
+    let histograms = histograms.map(|it| (it.at_ms, Stands::Histogram(Arc::clone(&it.histogram))));
+    let mut all: Vec<(i64, Stands)> = numbers.chain(histograms).collect();
+    if !slice.histograms.is_empty() {
+        all.sort_by_key(|(at_ms, _)| *at_ms);
+    }
+    all
+}
+
 /// Repeats what stands from one window to the next.
 fn repeat(slice: &mut SeriesSlice, coarse: &[Coarse], (start_ms, end_ms): (i64, i64)) {
-    let (mut times, mut values) = (Vec::new(), Vec::new());
-    let mut samples = slice.timestamps.iter().zip(&*slice.values).peekable();
-    while let Some((at_ms, value)) = samples.next() {
+    let (mut times, mut values, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
+    let samples = in_order(slice);
+    for (at, (at_ms, what)) in samples.iter().enumerate() {
         let mut here_ms = *at_ms;
-        let next_ms = samples.peek().map(|(next_ms, _)| **next_ms);
+        let next_ms = samples.get(at + 1).map(|(next_ms, _)| *next_ms);
         let within = |it: &&Coarse| (it.oldest_ms..=it.newest_ms).contains(at_ms);
         let window_ms = coarse
             .iter()
             .find(within)
             .map_or(0, |it| it.resolution.ms());
-        let stands = !mainstay_tsdb::is_stale(*value)
+        let stands = !what.is_stale()
             && next_ms.is_some_and(|next_ms| next_ms - *at_ms <= WINDOWS_BETWEEN * window_ms);
         let until_ms = if stands {
             next_ms.unwrap_or(*at_ms)
@@ -155,14 +190,23 @@ fn repeat(slice: &mut SeriesSlice, coarse: &[Coarse], (start_ms, end_ms): (i64, 
         };
         while here_ms < until_ms {
             if (start_ms..=end_ms).contains(&here_ms) {
-                times.push(here_ms);
-                values.push(*value);
+                match what {
+                    Stands::Number(value) => {
+                        times.push(here_ms);
+                        values.push(*value);
+                    }
+                    Stands::Histogram(histogram) => histograms.push(HistogramSample {
+                        at_ms: here_ms,
+                        histogram: Arc::clone(histogram),
+                    }),
+                }
             }
             here_ms += REPEAT_MS;
         }
     }
     slice.timestamps = times.into();
     slice.values = values.into();
+    slice.histograms = histograms;
 }
 
 #[cfg(test)]
@@ -181,6 +225,10 @@ mod tests {
             labels: mainstay_tsdb::Labels::default(),
             timestamps: [0, 700_000, 800_000, 9_000_000, 9_200_000].into(),
             values: [1.0, 2.0, stale, 3.0, 4.0].into(),
+            histograms: vec![HistogramSample {
+                at_ms: 9_050_000,
+                histogram: Arc::default(),
+            }],
         };
         repeat(&mut slice, &coarse, (1, 9_100_000));
         assert_eq!(
@@ -188,5 +236,6 @@ mod tests {
             [299_000, 598_000, 700_000, 800_000, 9_000_000]
         );
         assert_eq!(slice.values[..3], [1.0, 1.0, 2.0]);
+        assert_eq!(slice.histograms.len(), 1, "the next repetition is too late");
     }
 }

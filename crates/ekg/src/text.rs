@@ -21,12 +21,17 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
     fmt,
+    sync::Arc,
 };
 
 use line::Line;
+use mainstay_tsdb::{Histogram, HistogramFault};
 pub use openmetrics::scan as scan_openmetrics;
 
-use crate::metadata::{Family, Kind};
+use crate::{
+    exemplars::SentExemplar,
+    metadata::{Family, Kind},
+};
 
 /// What one body may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub struct TextLimits {
     pub labels: usize,
     /// Samples of one body.
     pub samples: usize,
+    /// Native histograms of one body.
+    pub natives: Natives,
 }
 
 impl Default for TextLimits {
@@ -46,6 +53,7 @@ impl Default for TextLimits {
             line_bytes: 16 * 1024,
             labels: 62,
             samples: 50_000,
+            natives: Natives::PassedOver,
         }
     }
 }
@@ -118,6 +126,40 @@ pub struct Sample<'a> {
     pub value: f64,
     /// Milliseconds since the epoch, where the body gives a time.
     pub timestamp_ms: Option<i64>,
+    /// What few samples have.
+    pub extra: Option<Box<Extra>>,
+}
+
+/// What few samples have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Extra {
+    /// The native histogram that it is, instead of a number.
+    pub histogram: Option<Arc<Histogram>>,
+    /// Single observations behind it.
+    pub exemplars: Vec<SentExemplar>,
+}
+
+impl Extra {
+    /// Of a sample with these exemplars, if there are any.
+    pub(crate) fn of(exemplars: Vec<SentExemplar>) -> Option<Box<Self>> {
+        let extra = Self {
+            histogram: None,
+            exemplars,
+        };
+        (!extra.exemplars.is_empty()).then(|| Box::new(extra))
+    }
+}
+
+/// What becomes of native histograms, which only the protobuf format has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Natives {
+    /// They are counted, and their classic buckets are read.
+    #[default]
+    PassedOver,
+    /// They are read, and their classic buckets are not.
+    Read,
+    /// They are read, and their classic buckets are too.
+    ReadWithClassic,
 }
 
 impl fmt::Display for Sample<'_> {
@@ -190,8 +232,10 @@ pub struct Exposition<'a> {
     pub help: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     /// Units, where the format has them.
     pub units: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
-    /// Native histograms, which are counted and not read.
+    /// Native histograms that were counted and not read.
     pub native_histograms: u64,
+    /// Native histograms that make no sense, and why the first does not.
+    pub invalid_histograms: (u64, Option<HistogramFault>),
 }
 
 impl Exposition<'_> {

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: names and values are borrowed from the message; a message is read to its end or refused with the
 //! byte; what it unpacks to is bounded before anything is unpacked. Never decides whether a series is good:
-//! it hands over what was sent, counting what it cannot carry (native histograms, exemplars).
+//! it hands over what was sent, with the reason where a histogram is none.
 //!
 //! ```
 //! use mainstay_ekg::write::Protocol;
@@ -12,6 +12,7 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod histogram;
 mod plain;
 mod v1;
 mod v2;
@@ -20,10 +21,14 @@ use std::{borrow::Cow, cell::RefCell};
 
 pub(crate) use plain::Plain;
 
+use mainstay_tsdb::Histogram;
+
 use crate::{
+    exemplars::SentExemplar,
     metadata::{Family, Kind},
     wire::{Field, Reader, WireError},
 };
+pub use histogram::SentHistogram;
 
 /// Bytes of one message when unpacked; as much as Prometheus takes.
 pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
@@ -161,10 +166,10 @@ pub struct Series<'a> {
     pub broken: Option<Broken>,
     /// Its samples.
     pub samples: Vec<Sample>,
-    /// Native histograms that were sent.
-    pub histograms: u64,
-    /// Exemplars that were sent.
-    pub exemplars: u64,
+    /// Its samples that are native histograms.
+    pub histograms: Vec<SentHistogram>,
+    /// Its exemplars.
+    pub exemplars: Vec<SentExemplar>,
 }
 
 /// Why the labels of a series cannot be told.
@@ -188,7 +193,8 @@ impl Series<'_> {
         self.labels.clear();
         self.broken = None;
         self.samples.clear();
-        (self.histograms, self.exemplars) = (0, 0);
+        self.histograms.clear();
+        self.exemplars.clear();
     }
 }
 
@@ -244,6 +250,13 @@ impl Budget {
     fn spend(&mut self, field: &Field<'_>) -> Result<(), WireError> {
         self.0 += 1;
         field.within(self.0, SAMPLES_MAX, "samples in one message")
+    }
+
+    /// A histogram counts as many samples as take its place in memory.
+    fn spend_on(&mut self, sent: &SentHistogram, field: &Field<'_>) -> Result<(), WireError> {
+        let bytes = |histogram: &Option<_>| histogram.as_ref().map_or(0, Histogram::bytes);
+        self.0 += sent.histogram.as_ref().map_or(0, bytes) / size_of::<Sample>();
+        self.spend(field)
     }
 }
 

@@ -17,7 +17,7 @@
 //! # Ok::<(), mainstay_promql::Error>(())
 //! ```
 
-use crate::ast::{AggregateOp, Expr, ExprKind, ValueType};
+use crate::ast::{AggregateOp, Expr, ExprKind, Selector, ValueType};
 use crate::column::Point;
 use crate::error::{ErrorKind, Fault, Outcome};
 use crate::eval::{Evaluator, Row, Steps, Value, settle};
@@ -135,6 +135,21 @@ impl Query {
     /// The syntax tree.
     pub fn expr(&self) -> &Expr {
         &self.expr
+    }
+
+    /// All selectors in it, those of ranges included.
+    pub fn selectors(&self) -> Vec<&Selector> {
+        fn gather<'e>(expr: &'e Expr, into: &mut Vec<&'e Selector>) {
+            if let ExprKind::Selector(selector) | ExprKind::Range { selector, .. } = &expr.kind {
+                into.push(selector);
+            }
+            for child in expr.children() {
+                gather(child, into);
+            }
+        }
+        let mut selectors = Vec::new();
+        gather(&self.expr, &mut selectors);
+        selectors
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use mainstay_core::{Span, Time};
-use mainstay_promql::{Error, InstantSeries, Labels, METRIC_NAME, Query, QueryResult};
+use mainstay_promql::{Error, Histogram, InstantSeries, Labels, METRIC_NAME, Query, QueryResult};
 
 use crate::{
     Alert, AlertState, Alerts, External, Group, Kind, Rule, TemplateError,
@@ -42,8 +42,10 @@ pub struct Sample {
     pub labels: Labels,
     /// Milliseconds since the epoch.
     pub at_ms: i64,
-    /// The value; none says that the series ended.
+    /// The value; none says that the series ended. Of no meaning where there is a histogram.
     pub value: Option<f64>,
+    /// The value where that is a histogram.
+    pub histogram: Option<Arc<Histogram>>,
 }
 
 /// Why a rule gave nothing.
@@ -180,6 +182,7 @@ impl GroupRun {
                 labels: labels.clone(),
                 at_ms: (now - self.query_offset).millis(),
                 value: None,
+                histogram: None,
             })
             .collect()
     }
@@ -320,6 +323,7 @@ impl RuleRun {
                 labels: own(one),
                 at_ms: context.at_ms,
                 value: Some(one.sample.value),
+                histogram: one.histogram.clone(),
             })
             .collect();
         unique(samples.iter().map(|it| &it.labels))?;
@@ -371,6 +375,7 @@ impl RuleRun {
                 labels,
                 at_ms,
                 value: Some(value),
+                histogram: None,
             }));
         }
         samples
@@ -385,6 +390,7 @@ impl RuleRun {
             labels,
             at_ms,
             value: None,
+            histogram: None,
         }));
         self.series = now;
         samples

@@ -3,8 +3,8 @@
 //! Guarantees: an alert begins, fires and ends at the turn that finds it so, not at the next evaluation of its
 //! group; what is written, and the values and texts of alerts that hold on, follow the group's interval as
 //! ever. An alert moves by itself only after its rule was evaluated once, so that a start over an empty store
-//! is not taken for absence. A rule whose samples grow beyond bounds, or whose series clash, is answered by the
-//! engine at each interval instead. Never asks the engine otherwise, but for queries in texts.
+//! is not taken for absence. A rule whose samples grow beyond bounds or are histograms, or whose series clash, is
+//! answered by the engine at each interval instead. Never asks the engine otherwise, but for queries in texts.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     Evaluation, External, GroupRun, Kind, RuleError, RuleRun, Source,
     group::Context,
     guarded::guarded,
-    stream::{Slot, Stream, TooMuch, Turned},
+    stream::{Slot, Stream, Turned},
 };
 
 /// What a rule may ask, and what its texts may say.
@@ -43,12 +43,16 @@ impl<'a> Around<'a> {
 /// Where the samples of a series go.
 pub type Slots = Vec<(usize, Vec<Slot>)>;
 
+/// The engine answers at each interval: samples are too many, or histograms, or the incremental form died.
+#[derive(Debug, Clone, Copy)]
+struct Ticked;
+
 #[derive(Debug, Clone)]
 struct LiveRule {
     /// Where it stands in its group.
     place: usize,
     run: RuleRun,
-    stream: Result<Stream, TooMuch>,
+    stream: Result<Stream, Ticked>,
 }
 
 /// Those rules of a group that are kept up to date.
@@ -118,9 +122,21 @@ impl LiveGroup {
                 continue;
             };
             if let Ok(stream) = &mut rule.stream
-                && let Err(too_much) = stream.take(slots, at_ms, value)
+                && stream.take(slots, at_ms, value).is_err()
             {
-                rule.stream = Err(too_much);
+                rule.stream = Err(Ticked);
+            }
+        }
+    }
+
+    /// A sample of a series is a histogram, which no incremental form computes with: the rules that select it are
+    /// answered by the engine from now on.
+    pub fn take_histogram(&mut self, slots: &Slots) {
+        for (at, slots) in slots {
+            if let Some(rule) = self.rules.get_mut(*at)
+                && !slots.is_empty()
+            {
+                rule.stream = Err(Ticked);
             }
         }
     }
@@ -201,7 +217,7 @@ impl LiveRule {
         };
         let Ok(turned) = guarded(|| stream.advance(context.at_ms)) else {
             // The engine answers from now on.
-            self.stream = Err(TooMuch);
+            self.stream = Err(Ticked);
             return false;
         };
         match turned {
@@ -230,7 +246,7 @@ impl LiveRule {
             Ok(Some(found)) => Ok(found),
             Ok(None) => self.run.asked(context),
             Err(_) => {
-                self.stream = Err(TooMuch);
+                self.stream = Err(Ticked);
                 self.run.asked(context)
             }
         }

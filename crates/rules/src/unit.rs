@@ -299,6 +299,10 @@ impl Bench {
     fn write(&self, samples: Vec<crate::Sample>) {
         let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
         for sample in samples {
+            if let Some(histogram) = sample.histogram {
+                memory.write_histogram(&sample.labels, sample.at_ms, histogram);
+                continue;
+            }
             let value = sample.value.unwrap_or(f64::from_bits(STALE_BITS));
             memory.write(&sample.labels, sample.at_ms, value);
         }

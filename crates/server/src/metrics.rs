@@ -95,6 +95,8 @@ pub trait Queries: Send + Sync {
     fn format_query(&self, expr: &str) -> Value;
     /// `/api/v1/parse_query`: an expression as a tree.
     fn parse_query(&self, expr: &str) -> Value;
+    /// `/api/v1/query_exemplars`: those of the series that a query selects.
+    fn query_exemplars(&self, expr: &str, window: Window) -> Value;
     /// `/api/v1/series`.
     fn series(&self, selectors: &[&str], window: Window) -> Value;
     /// `/api/v1/labels`.

@@ -93,6 +93,7 @@ async fn a_firing_alert_reaches_an_alertmanager_and_a_wrong_reload_changes_nothi
         at_ms: now.millis(),
         value: 8.0,
         born_from_zero: false,
+        histogram: None,
     };
     writer.append(now, vec![sample]).await.unwrap();
     let body = taken.recv().await.unwrap();

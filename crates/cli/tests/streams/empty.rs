@@ -184,6 +184,9 @@ impl Queries for Empty {
     fn parse_query(&self, _: &str) -> Value {
         json!({})
     }
+    fn query_exemplars(&self, _: &str, _: Window) -> Value {
+        json!({})
+    }
     fn series(&self, _: &[&str], _: Window) -> Value {
         json!({})
     }

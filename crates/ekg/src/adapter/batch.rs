@@ -11,17 +11,21 @@ use std::{
 };
 
 use mainstay_core::{Span, Time};
-use mainstay_tsdb::{Labels, METRIC_NAME, stale_marker};
+use mainstay_tsdb::{Histogram, Labels, METRIC_NAME, stale_marker};
 
 use super::NewSample;
 use crate::{
     Refusals,
+    exemplars::SentExemplar,
+    native,
     relabel::{self, Rule},
     text::{Exposition, Sample},
 };
 
 /// How recent the previous answer must be for a new counter to be known as born since.
 const BIRTH_WITHIN: Span = Span::from_secs(60);
+/// The schema with the widest buckets.
+const COARSEST_SCHEMA: i32 = -4;
 /// How far ahead of the scrape a sample's own time may lie.
 const AHEAD_MS: i64 = 10 * 60 * 1_000;
 
@@ -34,6 +38,10 @@ pub struct SampleRules {
     pub honor_timestamps: bool,
     /// What one scrape may hold.
     pub limits: SampleLimits,
+    /// Whether classic histograms become native ones with custom buckets.
+    pub custom_buckets: bool,
+    /// Whether their classic series are kept beside them.
+    pub keep_classic: bool,
     /// `metric_relabel_configs`.
     pub relabel: Arc<[Rule]>,
 }
@@ -45,6 +53,8 @@ impl Default for SampleRules {
             honor_labels: false,
             honor_timestamps: true,
             limits: SampleLimits::default(),
+            custom_buckets: false,
+            keep_classic: false,
             relabel: Arc::default(),
         }
     }
@@ -61,6 +71,10 @@ pub struct SampleLimits {
     pub name_bytes: Option<usize>,
     /// `label_value_length_limit`
     pub value_bytes: Option<usize>,
+    /// `native_histogram_bucket_limit`
+    pub buckets: Option<usize>,
+    /// The finest schema of native histograms, from `native_histogram_min_bucket_factor`.
+    pub finest_schema: Option<i32>,
 }
 
 /// A scrape over a limit.
@@ -68,6 +82,10 @@ pub struct SampleLimits {
 pub(super) enum OverLimit {
     #[error("{found} samples after relabeling, the sample_limit is {limit}")]
     Samples { found: usize, limit: usize },
+    #[error(
+        "a native histogram has {found} buckets however wide they are made, the native_histogram_bucket_limit is {limit}"
+    )]
+    Buckets { found: usize, limit: usize },
     #[error("{labels} has {found} labels, the label_limit is {limit}")]
     Labels {
         labels: Labels,
@@ -93,6 +111,24 @@ pub(super) enum OverLimit {
 }
 
 impl SampleLimits {
+    /// A histogram as it may be written: with wider buckets where there are too many, or where they are too fine.
+    fn fit(&self, histogram: &Arc<Histogram>) -> Result<Arc<Histogram>, OverLimit> {
+        let many = |it: &Histogram| self.buckets.is_some_and(|limit| it.buckets() > limit);
+        let fine = |it: &Histogram| self.finest_schema.is_some_and(|finest| it.schema > finest);
+        let can_reduce = |it: &Histogram| !it.is_custom() && it.schema > COARSEST_SCHEMA;
+        let mut fitted = Arc::clone(histogram);
+        while (many(&fitted) || fine(&fitted)) && can_reduce(&fitted) {
+            native::reduce(Arc::make_mut(&mut fitted), 1);
+        }
+        match self.buckets.filter(|_| many(&fitted)) {
+            Some(limit) => Err(OverLimit::Buckets {
+                found: fitted.buckets(),
+                limit,
+            }),
+            None => Ok(fitted),
+        }
+    }
+
     fn check(&self, labels: &Labels) -> Result<(), OverLimit> {
         let over = |found: usize, limit: Option<usize>| limit.filter(|limit| found > *limit);
         let whose = || labels.clone();
@@ -193,6 +229,8 @@ pub(super) struct Memory {
 /// What a scrape comes to.
 pub(super) struct Written {
     pub(super) samples: Vec<NewSample>,
+    /// Exemplars of which series, and when its sample is.
+    pub(super) exemplars: Vec<(Labels, SentExemplar, i64)>,
     /// Why it counts as failed though it was answered.
     pub(super) over: Option<OverLimit>,
 }
@@ -201,6 +239,7 @@ pub(super) struct Written {
 #[derive(Default)]
 struct Gathered {
     batch: Vec<NewSample>,
+    exemplars: Vec<(Labels, SentExemplar, i64)>,
     /// Series that lived before and may not any more.
     gone: BTreeSet<Labels>,
     /// Series that were not seen at this place before.
@@ -235,6 +274,7 @@ impl Memory {
         let mut found = self.gather(at, seen, refused);
         if found.over.is_some() {
             found.batch.clear();
+            found.exemplars.clear();
             found.gone.append(&mut found.lived);
             // What is first seen is checked against the limits: all of it shall be again.
             self.known.clear();
@@ -257,6 +297,7 @@ impl Memory {
         }
         Written {
             samples: batch,
+            exemplars: found.exemplars,
             over: found.over,
         }
     }
@@ -297,6 +338,17 @@ impl Memory {
                     refused.far_ahead += 1;
                 }
                 Fate::Series(labels) => {
+                    let mut histogram = None;
+                    if let Some(extra) = &sample.extra {
+                        let fitted = extra.histogram.as_ref().map(|it| self.rules.limits.fit(it));
+                        match fitted.transpose() {
+                            Ok(fitted) => histogram = fitted,
+                            Err(over) => found.over = found.over.take().or(Some(over)),
+                        }
+                        let exemplars = extra.exemplars.iter().cloned();
+                        let exemplars = exemplars.map(|it| (labels.clone(), it, own_ms));
+                        found.exemplars.extend(exemplars);
+                    }
                     // Who gives times of their own says themselves how long a sample holds.
                     *live = own.is_none();
                     found.kept += 1;
@@ -306,6 +358,7 @@ impl Memory {
                         at_ms: own_ms,
                         value: sample.value,
                         born_from_zero: counter && answered.is_some(),
+                        histogram,
                     });
                 }
             }
@@ -380,6 +433,7 @@ impl Memory {
                 at_ms,
                 value,
                 born_from_zero: false,
+                histogram: None,
             })
         };
         names.into_iter().zip(values).filter_map(sample).collect()
@@ -438,6 +492,7 @@ fn stale(labels: &Labels, at_ms: i64) -> NewSample {
         at_ms,
         value: stale_marker(),
         born_from_zero: false,
+        histogram: None,
     }
 }
 

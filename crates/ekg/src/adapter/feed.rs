@@ -13,7 +13,7 @@ use std::{
 };
 
 use mainstay_promql::{MatchOp, Matcher};
-use mainstay_tsdb::Labels;
+use mainstay_tsdb::{Histogram, Labels};
 use tokio::sync::mpsc;
 
 /// Deliveries that may wait for one subscriber.
@@ -24,7 +24,9 @@ const WAITING_MAX: usize = 1_024;
 pub(crate) struct Arrival {
     pub(crate) labels: Labels,
     pub(crate) at_ms: i64,
+    /// Of no meaning where it is a histogram.
     pub(crate) value: f64,
+    pub(crate) histogram: Option<Arc<Histogram>>,
 }
 
 /// Names of the metrics that somebody wants to hear of; none for all.
@@ -134,6 +136,26 @@ impl Telling<'_> {
 
     /// A sample of the batch was accepted; whether anybody wants to hear of its series.
     pub(crate) fn accepted(&mut self, labels: &Labels, at_ms: i64, value: f64) -> bool {
+        self.tell(labels, at_ms, value, None)
+    }
+
+    /// A sample of the batch that is a histogram was accepted.
+    pub(crate) fn accepted_histogram(
+        &mut self,
+        labels: &Labels,
+        at_ms: i64,
+        histogram: &Arc<Histogram>,
+    ) {
+        self.tell(labels, at_ms, f64::NAN, Some(histogram));
+    }
+
+    fn tell(
+        &mut self,
+        labels: &Labels,
+        at_ms: i64,
+        value: f64,
+        histogram: Option<&Arc<Histogram>>,
+    ) -> bool {
         let mut heard = false;
         let name = labels.metric_name().unwrap_or_default();
         let named = self.board.by_name.get(name).into_iter().flatten();
@@ -143,6 +165,7 @@ impl Telling<'_> {
                 labels: labels.clone(),
                 at_ms,
                 value,
+                histogram: histogram.cloned(),
             });
         }
         heard

@@ -25,6 +25,8 @@ use crate::{
     write::{BodyError, Protocol, decode, unpacked},
 };
 
+/// Histograms written at once, so that nobody else waits for the whole of a large request.
+const BATCH_HISTOGRAMS: usize = 1_000;
 /// When a sender shall try again whose samples cannot be kept at the moment, in seconds.
 const NOT_DURABLE_RETRY_SECS: u64 = 1;
 /// When one that has sent more than its share.
@@ -186,43 +188,77 @@ impl Intake {
         Ok(otlp::partial(encoding, rejected, &refused.text()))
     }
 
-    /// Writes a delivery; how many samples were written, and what was refused of it.
+    /// Writes a delivery; what was written, and what was refused of it.
     async fn write(
         &self,
         way: Way,
         now: Time,
         delivery: Delivery,
-    ) -> Result<(u64, Refused), WriteError> {
+    ) -> Result<(Written, Refused), WriteError> {
         let Delivery {
             samples,
+            histograms,
             mut refused,
             exemplars,
             ..
         } = delivery;
-        let mut written = 0;
+        let mut written = Written {
+            histograms: histograms.len() as u64,
+            ..Written::default()
+        };
         let parcels = samples.finish();
         let oldest_ms = parcels.iter().filter_map(Parcel::oldest_ms).min();
         // All are on their way before the first is waited for: they become durable together.
         let mut pending = Vec::new();
         for parcel in parcels {
-            written += parcel.samples() as u64;
+            written.samples += parcel.samples() as u64;
             pending.push(self.writer.append_durably(now, parcel).await?);
+        }
+        let mut rest = histograms.into_iter();
+        let mut pending_histograms = Vec::new();
+        loop {
+            let batch: Vec<_> = rest.by_ref().take(BATCH_HISTOGRAMS).collect();
+            if batch.is_empty() {
+                break;
+            }
+            let sent = self.writer.append_histograms_durably(now, batch).await?;
+            pending_histograms.push(sent);
         }
         for batch in pending {
             let more = batch.written().await?;
-            written = written.saturating_sub(more.total());
+            written.samples = written.samples.saturating_sub(more.total());
+            refused.add_all(&more);
+        }
+        for batch in pending_histograms {
+            let more = batch.written().await?;
+            written.histograms = written.histograms.saturating_sub(more.total());
             refused.add_all(&more);
         }
         if let Some(oldest_ms) = oldest_ms {
             let covered = self.remotes.cover(oldest_ms).await;
             covered.map_err(|error| WriteError::NotSentOn(error.to_string()))?;
         }
-        self.received.count(way, written, &refused);
+        let all = written.samples + written.histograms;
+        self.received.count(way, all, &refused);
         let mut lost = Refused::default();
-        lost.add("exemplars", exemplars, String::new);
+        for (series, exemplar, sample_ms) in &exemplars {
+            match self.writer.exemplars().add(series, exemplar, *sample_ms) {
+                Ok(true) => written.exemplars += 1,
+                Ok(false) => {}
+                Err(_) => lost.add("exemplars", 1, String::new),
+            }
+        }
         self.received.count(way, 0, &lost);
         Ok((written, refused))
     }
+}
+
+/// What was written of a delivery.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    samples: u64,
+    histograms: u64,
+    exemplars: u64,
 }
 
 fn read(protocol: Protocol, body: &[u8], mut delivery: Delivery) -> Result<Delivery, BodyError> {
@@ -261,12 +297,12 @@ fn rejected(outcome: Outcome, samples: u64) -> u64 {
     outcome.points.min(outcome.rejected + samples)
 }
 
-/// Says what was written, in the headers of remote write 2.0, which do no harm to a sender of 1.0. Exemplars are
-/// not kept: a sender hears it from their header and is not stopped for it.
-fn answer(written: u64, refused: &Refused) -> Response<Bytes> {
+/// Says what was written, in the headers of remote write 2.0, which do no harm to a sender of 1.0. An exemplar that is
+/// refused is told by its header only, as Prometheus does: no sender is stopped for it.
+fn answer(written: Written, refused: &Refused) -> Response<Bytes> {
     let text = || {
-        let refused = refused.text();
-        format!("{written} samples are written, others are refused: {refused}")
+        let (count, refused) = (written.samples + written.histograms, refused.text());
+        format!("{count} samples are written, others are refused: {refused}")
     };
     let mut response = if refused.total() == 0 {
         plain(StatusCode::NO_CONTENT, "")
@@ -279,7 +315,11 @@ fn answer(written: u64, refused: &Refused) -> Response<Bytes> {
     } else {
         plain(StatusCode::BAD_REQUEST, &text())
     };
-    for (of, count) in [("samples", written), ("histograms", 0), ("exemplars", 0)] {
+    for (of, count) in [
+        ("samples", written.samples),
+        ("histograms", written.histograms),
+        ("exemplars", written.exemplars),
+    ] {
         let name = format!("x-prometheus-remote-write-{of}-written");
         if let Ok(name) = HeaderName::try_from(name) {
             response

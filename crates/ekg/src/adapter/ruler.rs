@@ -38,6 +38,7 @@ use super::{NewSample, Writer};
 use crate::{
     Ekg, Refusals,
     rules::{self, GroupSeen, RuleFilter},
+    storage,
 };
 
 /// A firing alert is told at least so often.
@@ -405,6 +406,7 @@ impl Ruler {
                     at_ms: sample.at_ms,
                     value: sample.value.unwrap_or_else(stale_marker),
                     born_from_zero: false,
+                    histogram: sample.histogram.as_deref().map(storage::stored),
                 }),
                 Err(_) => refused.labels += 1,
             }

@@ -24,12 +24,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Known, Target, Writer,
     batch::{Memory, SampleRules},
-    fetch::{Answer, Ask, Asking, HttpClient, ScrapeError},
+    fetch::{Answer, Ask, Asking, BodyError, HttpClient, ScrapeError},
     pools::Last,
     tls::{Tls, TlsError},
 };
 use crate::{
-    Refusals,
+    Refusals, nhcb,
     text::{Exposition, TextLimits},
 };
 
@@ -218,7 +218,7 @@ impl Scraper {
         let answer = answer.await.unwrap_or(Err(late));
         drop(permit);
         let seconds = started.elapsed().as_secs_f64();
-        let seen = answer.as_ref().map(|answer| answer.read(&self.config.text));
+        let seen = answer.as_ref().map(|answer| self.read(answer));
         let (seen, mut error) = match &seen {
             Ok(Ok(seen)) => (Some(seen), None),
             Ok(Err(error)) => {
@@ -232,8 +232,12 @@ impl Scraper {
         };
         let mut refused = Refusals {
             native_histograms: seen.map_or(0, |seen| seen.native_histograms),
+            invalid_histograms: seen.map_or(0, |seen| seen.invalid_histograms.0),
             ..Refusals::default()
         };
+        if let Some(fault) = seen.and_then(|seen| seen.invalid_histograms.1.as_ref()) {
+            tracing::warn!(url = %target.url(), %fault, "a target's histogram is refused");
+        }
         let written = memory.scraped(at, seconds, seen, &mut refused);
         if let Some(over) = written.over {
             tracing::warn!(url = %target.url(), error = %over, "a target says too much");
@@ -248,6 +252,10 @@ impl Scraper {
         self.writer.refuse(&refused);
         match self.writer.append(at, batch).await {
             Ok(more) => {
+                for (series, exemplar, sample_ms) in &written.exemplars {
+                    // A target says the same ones at each scrape: those that are older are there already.
+                    let _ = self.writer.exemplars().add(series, exemplar, *sample_ms);
+                }
                 refused.add(&more);
                 if refused.total() > 0 {
                     tracing::warn!(url = %target.url(), ?refused, "samples refused");
@@ -261,6 +269,15 @@ impl Scraper {
 }
 
 impl Scraper {
+    /// What an answer says, with classic histograms made native where the job asks for it.
+    fn read<'a>(&self, answer: &'a Answer) -> Result<Exposition<'a>, BodyError> {
+        let mut seen = answer.read(&self.config.text)?;
+        if self.config.samples.custom_buckets {
+            nhcb::convert(&mut seen, self.config.samples.keep_classic);
+        }
+        Ok(seen)
+    }
+
     async fn ask(&self, target: &Target, deadline: Duration) -> Result<Answer, ScrapeError> {
         let asking = &self.config.asking;
         let ask = Ask {

@@ -6,10 +6,15 @@
 //! durable soon after, also where nothing follows. It never
 //! queues more than [`QUEUED_BATCHES`]: senders wait.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use mainstay_core::Time;
-use mainstay_tsdb::{Head, Labels, NotDurable, Order, OrderError, Outcome, SeriesNumber};
+use mainstay_tsdb::{
+    Head, Histogram, Labels, NotDurable, Order, OrderError, Outcome, SeriesNumber,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -19,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::feed::{NO_EDITION, Telling};
 use crate::{
     Ekg, Refusals,
+    exemplars::Exemplars,
     parcel::{Item, Parcel},
 };
 
@@ -38,6 +44,21 @@ pub struct NewSample {
     pub value: f64,
     /// If this creates the series: its counter is known to have been zero just before.
     pub born_from_zero: bool,
+    /// The histogram that it is, instead of a number.
+    pub histogram: Option<Arc<Histogram>>,
+}
+
+impl NewSample {
+    /// A number.
+    pub fn number(labels: Labels, at_ms: i64, value: f64) -> Self {
+        Self {
+            labels,
+            at_ms,
+            value,
+            born_from_zero: false,
+            histogram: None,
+        }
+    }
 }
 
 /// Why a batch cannot be answered for: whoever sent it sends it again.
@@ -125,6 +146,15 @@ impl Writer {
         self.send(now, Content::Parcel(parcel), true).await
     }
 
+    /// Sends histograms, and the markers that end them, which count as written once they are durable.
+    pub(crate) async fn append_histograms_durably(
+        &self,
+        now: Time,
+        histograms: Vec<NewSample>,
+    ) -> Result<Pending, WriteError> {
+        self.send(now, Content::Samples(histograms), true).await
+    }
+
     async fn send(
         &self,
         now: Time,
@@ -150,6 +180,11 @@ impl Writer {
         sent.map_err(|_| OrderError::Closed)?;
         // An engine that is closed before tells nobody.
         told.await.unwrap_or(Err(OrderError::Closed))
+    }
+
+    /// Where exemplars are kept.
+    pub(crate) fn exemplars(&self) -> &Exemplars {
+        &self.ekg.exemplars
     }
 
     /// Counts what was refused before it became a batch.
@@ -222,16 +257,23 @@ fn append(ekg: &Ekg, head: &mut Head, samples: &[NewSample]) -> Refusals {
     let mut refused = Refusals::default();
     let mut telling = ekg.feed.tell();
     for sample in samples {
-        let appended = if sample.born_from_zero {
+        let appended = if let Some(histogram) = &sample.histogram {
+            head.append_histogram(&sample.labels, sample.at_ms, Histogram::clone(histogram))
+        } else if sample.born_from_zero {
             head.append_born_from_zero(&sample.labels, sample.at_ms, sample.value)
         } else {
             head.append(&sample.labels, sample.at_ms, sample.value)
         };
         match (appended, &mut telling) {
             (Err(error), _) => refused.count(&error),
-            (Ok(()), Some(it)) => {
-                it.accepted(&sample.labels, sample.at_ms, sample.value);
-            }
+            (Ok(()), Some(it)) => match &sample.histogram {
+                Some(histogram) => {
+                    it.accepted_histogram(&sample.labels, sample.at_ms, histogram);
+                }
+                None => {
+                    it.accepted(&sample.labels, sample.at_ms, sample.value);
+                }
+            },
             (Ok(()), None) => {}
         }
     }

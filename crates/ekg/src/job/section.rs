@@ -79,6 +79,19 @@ pub struct Section {
     /// Samples of one scrape; zero is no limit, here and below.
     #[serde(default)]
     pub sample_limit: usize,
+    /// Whether native histograms are scraped.
+    pub scrape_native_histograms: Option<bool>,
+    /// Whether classic buckets are kept beside a native histogram.
+    #[serde(alias = "scrape_classic_histograms")]
+    pub always_scrape_classic_histograms: Option<bool>,
+    /// Whether classic histograms become native ones with custom buckets.
+    pub convert_classic_histograms_to_nhcb: Option<bool>,
+    /// Buckets of one native histogram.
+    #[serde(default)]
+    pub native_histogram_bucket_limit: usize,
+    /// How much larger than the one before a bucket's end is at least; zero is no limit.
+    #[serde(default)]
+    pub native_histogram_min_bucket_factor: f64,
     /// Labels of one sample.
     #[serde(default)]
     pub label_limit: usize,

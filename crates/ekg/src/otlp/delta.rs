@@ -12,7 +12,9 @@ use std::{
 };
 
 use mainstay_core::{Span, Time};
-use mainstay_tsdb::Labels;
+use mainstay_tsdb::{Histogram, Labels};
+
+use super::exponential;
 
 /// Memory for streams: about a hundred thousand histograms.
 const BYTES_MAX: usize = 128 << 20;
@@ -58,6 +60,21 @@ impl DeltaError {
     }
 }
 
+/// The sum of a stream of histograms.
+#[derive(Debug)]
+struct Summed {
+    sum: Histogram,
+    last_ms: i64,
+    last: Histogram,
+    heard: Time,
+}
+
+impl Summed {
+    fn bytes(&self) -> usize {
+        self.sum.bytes() + self.last.bytes()
+    }
+}
+
 #[derive(Debug)]
 struct Stream {
     bounds: Box<[f64]>,
@@ -72,6 +89,7 @@ struct Stream {
 #[derive(Debug)]
 pub(crate) struct Deltas {
     streams: HashMap<Labels, Stream>,
+    histograms: HashMap<Labels, Summed>,
     bytes: usize,
     bytes_max: usize,
     swept: Time,
@@ -81,6 +99,7 @@ impl Default for Deltas {
     fn default() -> Self {
         Self {
             streams: HashMap::new(),
+            histograms: HashMap::new(),
             bytes: 0,
             bytes_max: BYTES_MAX,
             swept: Time::from_millis(0),
@@ -135,6 +154,49 @@ impl Deltas {
         Ok(&stream.sums)
     }
 
+    /// Adds a delta that is an exponential histogram, as [`Deltas::add`] does numbers.
+    pub(super) fn add_histogram(
+        &mut self,
+        stream: &Labels,
+        (at_ms, delta): (i64, Histogram),
+        now: Time,
+    ) -> Result<Histogram, DeltaError> {
+        if !delta.sum.is_finite() {
+            return Err(DeltaError::Value);
+        }
+        let wanted = label_bytes(stream) + 2 * delta.bytes();
+        let Some(known) = self.histograms.get_mut(stream) else {
+            if self.bytes + wanted > self.bytes_max && now.since(self.swept) >= SWEEP_EVERY {
+                self.sweep(now);
+            }
+            if self.bytes + wanted > self.bytes_max {
+                return Err(DeltaError::Full);
+            }
+            self.bytes += wanted;
+            let summed = Summed {
+                sum: delta.clone(),
+                last_ms: at_ms,
+                last: delta.clone(),
+                heard: now,
+            };
+            self.histograms.insert(stream.clone(), summed);
+            return Ok(delta);
+        };
+        if at_ms == known.last_ms && delta == known.last {
+            return Ok(known.sum.clone());
+        }
+        if at_ms <= known.last_ms {
+            let last_ms = known.last_ms;
+            return Err(DeltaError::OutOfOrder { at_ms, last_ms });
+        }
+        let before = known.bytes();
+        // One that cannot be added is where the sum begins again.
+        exponential::add(&mut known.sum, &delta);
+        (known.last_ms, known.last, known.heard) = (at_ms, delta, now);
+        self.bytes = (self.bytes + known.bytes()).saturating_sub(before);
+        Ok(known.sum.clone())
+    }
+
     /// Accounts for a stream that is new, if there is or becomes room for it.
     fn make_room(
         &mut self,
@@ -160,6 +222,13 @@ impl Deltas {
     fn sweep(&mut self, now: Time) {
         self.swept = now;
         let bytes = &mut self.bytes;
+        self.histograms.retain(|labels, summed| {
+            let kept = now.since(summed.heard) <= KEPT;
+            if !kept {
+                *bytes = bytes.saturating_sub(label_bytes(labels) + summed.bytes());
+            }
+            kept
+        });
         self.streams.retain(|labels, stream| {
             let kept = now.since(stream.heard) <= KEPT;
             if !kept {

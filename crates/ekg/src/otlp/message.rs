@@ -1,16 +1,17 @@
 //! `ExportMetricsServiceRequest`, as far as it is used here, in the words of its definition.
 //!
 //! Guarantees: one shape for both encodings; texts are borrowed where they can be. In JSON, unknown fields are passed
-//! over, as senders may be newer. Never looks into what is not kept: exemplars and exponential histograms are counted.
+//! over, as senders may be newer.
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
 use super::{
     json::{Double, Signed, Unsigned},
     value::Attribute,
 };
+use crate::exemplars::SentExemplar;
 
 /// Nanoseconds of a millisecond.
 const NANOS: u64 = 1_000_000;
@@ -67,7 +68,7 @@ pub(super) struct Metric<'a> {
     pub(super) gauge: Option<Gauge<'a>>,
     pub(super) sum: Option<Sum<'a>>,
     pub(super) histogram: Option<Histogram<'a>>,
-    pub(super) exponential_histogram: Option<ExponentialHistogram>,
+    pub(super) exponential_histogram: Option<ExponentialHistogram<'a>>,
     pub(super) summary: Option<Summary<'a>>,
 }
 
@@ -97,8 +98,10 @@ pub(super) struct Histogram<'a> {
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct ExponentialHistogram {
-    pub(super) data_points: Vec<IgnoredAny>,
+pub(super) struct ExponentialHistogram<'a> {
+    #[serde(borrow)]
+    pub(super) data_points: Vec<ExponentialPoint<'a>>,
+    pub(super) aggregation_temporality: Temporality,
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -136,7 +139,7 @@ pub(super) struct NumberPoint<'a> {
     pub(super) time_unix_nano: Unsigned,
     pub(super) as_double: Option<Double>,
     pub(super) as_int: Option<Signed>,
-    pub(super) exemplars: Vec<IgnoredAny>,
+    pub(super) exemplars: Vec<Exemplar<'a>>,
     pub(super) flags: u32,
 }
 
@@ -151,8 +154,69 @@ pub(super) struct HistogramPoint<'a> {
     pub(super) sum: Option<Double>,
     pub(super) bucket_counts: Vec<Unsigned>,
     pub(super) explicit_bounds: Vec<Double>,
-    pub(super) exemplars: Vec<IgnoredAny>,
+    pub(super) exemplars: Vec<Exemplar<'a>>,
     pub(super) flags: u32,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ExponentialPoint<'a> {
+    #[serde(borrow)]
+    pub(super) attributes: Vec<Attribute<'a>>,
+    pub(super) start_time_unix_nano: Unsigned,
+    pub(super) time_unix_nano: Unsigned,
+    pub(super) count: Unsigned,
+    pub(super) sum: Option<Double>,
+    pub(super) scale: i32,
+    pub(super) zero_count: Unsigned,
+    pub(super) zero_threshold: Double,
+    pub(super) positive: Buckets,
+    pub(super) negative: Buckets,
+    pub(super) exemplars: Vec<Exemplar<'a>>,
+    pub(super) flags: u32,
+}
+
+/// Neighbouring buckets of one side.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Buckets {
+    pub(super) offset: i32,
+    pub(super) bucket_counts: Vec<Unsigned>,
+}
+
+/// A single observation.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Exemplar<'a> {
+    #[serde(borrow)]
+    pub(super) filtered_attributes: Vec<Attribute<'a>>,
+    pub(super) time_unix_nano: Unsigned,
+    pub(super) as_double: Option<Double>,
+    pub(super) as_int: Option<Signed>,
+    /// In hexadecimal.
+    pub(super) trace_id: Cow<'a, str>,
+    pub(super) span_id: Cow<'a, str>,
+}
+
+impl Exemplar<'_> {
+    /// As it is kept: with `trace_id` and `span_id` among its labels, the attributes of the rest left out where they
+    /// would make the labels too long, as Prometheus does.
+    pub(super) fn sent(&self) -> SentExemplar {
+        let whole = self.as_int.map(|whole| whole.0 as f64);
+        let value = self.as_double.map(|value| value.0).or(whole);
+        let at_ms = i64::try_from(self.time_unix_nano.0 / NANOS).ok();
+        let ids = [("trace_id", &self.trace_id), ("span_id", &self.span_id)];
+        let ids = ids.into_iter().filter(|(_, id)| !id.is_empty());
+        let mut sent = SentExemplar::new(
+            ids.map(|(name, id)| (name, &**id)),
+            value.unwrap_or(0.0),
+            at_ms.filter(|at_ms| *at_ms > 0),
+        );
+        for attribute in &self.filtered_attributes {
+            sent.push_if_it_fits(&attribute.key, &attribute.value);
+        }
+        sent
+    }
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -191,7 +255,7 @@ pub(super) trait Point {
     fn placed(&self) -> (Unsigned, Unsigned, u32);
     /// How many samples it becomes.
     fn samples(&self) -> usize;
-    fn exemplars(&self) -> usize;
+    fn exemplars(&self) -> &[Exemplar<'_>];
 
     /// None if the point does not say when it was taken.
     fn stamp(&self) -> Option<Stamp> {
@@ -215,8 +279,8 @@ impl Point for NumberPoint<'_> {
     fn samples(&self) -> usize {
         1
     }
-    fn exemplars(&self) -> usize {
-        self.exemplars.len()
+    fn exemplars(&self) -> &[Exemplar<'_>] {
+        &self.exemplars
     }
 }
 
@@ -237,8 +301,25 @@ impl Point for HistogramPoint<'_> {
     fn samples(&self) -> usize {
         self.explicit_bounds.len() + 3
     }
-    fn exemplars(&self) -> usize {
-        self.exemplars.len()
+    fn exemplars(&self) -> &[Exemplar<'_>] {
+        &self.exemplars
+    }
+}
+
+impl Point for ExponentialPoint<'_> {
+    fn attributes(&self) -> &[Attribute<'_>] {
+        &self.attributes
+    }
+    fn placed(&self) -> (Unsigned, Unsigned, u32) {
+        (self.start_time_unix_nano, self.time_unix_nano, self.flags)
+    }
+    /// One, but it takes the place of more.
+    fn samples(&self) -> usize {
+        let buckets = self.positive.bucket_counts.len() + self.negative.bucket_counts.len();
+        1 + buckets / 2
+    }
+    fn exemplars(&self) -> &[Exemplar<'_>] {
+        &self.exemplars
     }
 }
 
@@ -252,7 +333,7 @@ impl Point for SummaryPoint<'_> {
     fn samples(&self) -> usize {
         self.quantile_values.len() + 2
     }
-    fn exemplars(&self) -> usize {
-        0
+    fn exemplars(&self) -> &[Exemplar<'_>] {
+        &[]
     }
 }

@@ -4,24 +4,30 @@
 //! [`NESTED_MAX`] deep. An error names its byte.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
 
-use serde::de::IgnoredAny;
+use mainstay_tsdb::MAX_BUCKETS;
 
 use super::{
     OBJECTS_MAX,
     json::{Double, Signed, Unsigned},
     message::{
-        ExponentialHistogram, Gauge, Histogram, HistogramPoint, Metric, NumberPoint, Quantile,
-        Request, Resource, ResourceMetrics, Scope, ScopeMetrics, Sum, Summary, SummaryPoint,
-        Temporality,
+        Buckets, Exemplar, ExponentialHistogram, ExponentialPoint, Gauge, Histogram,
+        HistogramPoint, Metric, NumberPoint, Quantile, Request, Resource, ResourceMetrics, Scope,
+        ScopeMetrics, Sum, Summary, SummaryPoint, Temporality,
     },
     value::{Any, Attribute, KeyValue},
 };
-use crate::wire::{Field, Reader, WireError};
+use crate::{
+    native,
+    wire::{Field, Reader, WireError},
+};
 
 /// How deep values may nest: as deep as anybody reads.
 const NESTED_MAX: usize = 16;
+
+/// Bytes of the longest id, that of a trace.
+const ID_BYTES: usize = 16;
 
 pub(super) fn decode(message: &[u8]) -> Result<Request<'_>, WireError> {
     let mut decoder = Decoder::default();
@@ -34,6 +40,16 @@ pub(super) fn decode(message: &[u8]) -> Result<Request<'_>, WireError> {
         }
     }
     Ok(request)
+}
+
+/// An id as JSON writes it.
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes.iter().take(ID_BYTES) {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// Counts the messages within the message.
@@ -161,16 +177,85 @@ impl Decoder {
         Ok(histogram)
     }
 
-    fn exponential(&mut self, field: &Field<'_>) -> Result<ExponentialHistogram, WireError> {
+    fn exponential<'a>(
+        &mut self,
+        field: &Field<'a>,
+    ) -> Result<ExponentialHistogram<'a>, WireError> {
         let mut reader = self.open(field)?;
         let mut histogram = ExponentialHistogram::default();
         while let Some(field) = reader.field()? {
-            if field.number == 1 {
-                self.open(&field)?;
-                histogram.data_points.push(IgnoredAny);
+            match field.number {
+                1 => histogram.data_points.push(self.exponential_point(&field)?),
+                2 => histogram.aggregation_temporality = Temporality::of(field.unsigned()?),
+                _ => {}
             }
         }
         Ok(histogram)
+    }
+
+    fn exponential_point<'a>(
+        &mut self,
+        field: &Field<'a>,
+    ) -> Result<ExponentialPoint<'a>, WireError> {
+        let mut reader = self.open(field)?;
+        let mut point = ExponentialPoint::default();
+        while let Some(field) = reader.field()? {
+            match field.number {
+                1 => point.attributes.push(self.attribute(&field)?),
+                2 => point.start_time_unix_nano = Unsigned(field.fixed()?),
+                3 => point.time_unix_nano = Unsigned(field.fixed()?),
+                4 => point.count = Unsigned(field.fixed()?),
+                5 => point.sum = Some(Double(field.double()?)),
+                6 => point.scale = native::signed(field.unsigned()?) as i32,
+                7 => point.zero_count = Unsigned(field.fixed()?),
+                8 => point.positive = self.buckets(&field)?,
+                9 => point.negative = self.buckets(&field)?,
+                10 => point.flags = field.unsigned()? as u32,
+                11 => point.exemplars.push(self.exemplar(&field)?),
+                14 => point.zero_threshold = Double(field.double()?),
+                _ => {}
+            }
+        }
+        Ok(point)
+    }
+
+    fn buckets(&mut self, field: &Field<'_>) -> Result<Buckets, WireError> {
+        let mut reader = self.open(field)?;
+        let mut buckets = Buckets::default();
+        while let Some(field) = reader.field()? {
+            match field.number {
+                1 => buckets.offset = native::signed(field.unsigned()?) as i32,
+                2 => {
+                    let counts = &mut buckets.bucket_counts;
+                    field.each_unsigned(|count| {
+                        counts.push(Unsigned(count));
+                        field.within(counts.len(), MAX_BUCKETS, "buckets of one side")
+                    })?;
+                }
+                _ => {}
+            }
+        }
+        Ok(buckets)
+    }
+
+    fn exemplar<'a>(&mut self, field: &Field<'a>) -> Result<Exemplar<'a>, WireError> {
+        let mut reader = self.open(field)?;
+        let mut exemplar = Exemplar::default();
+        while let Some(field) = reader.field()? {
+            match field.number {
+                2 => exemplar.time_unix_nano = Unsigned(field.fixed()?),
+                3 => exemplar.as_double = Some(Double(field.double()?)),
+                4 => exemplar.span_id = hex(field.bytes()?).into(),
+                5 => exemplar.trace_id = hex(field.bytes()?).into(),
+                6 => exemplar.as_int = Some(Signed(field.fixed()? as i64)),
+                7 => {
+                    let attribute = self.attribute(&field)?;
+                    exemplar.filtered_attributes.push(attribute);
+                }
+                _ => {}
+            }
+        }
+        Ok(exemplar)
     }
 
     fn summary<'a>(&mut self, field: &Field<'a>) -> Result<Summary<'a>, WireError> {
@@ -192,10 +277,7 @@ impl Decoder {
                 2 => point.start_time_unix_nano = Unsigned(field.fixed()?),
                 3 => point.time_unix_nano = Unsigned(field.fixed()?),
                 4 => point.as_double = Some(Double(field.double()?)),
-                5 => {
-                    field.message()?;
-                    point.exemplars.push(IgnoredAny);
-                }
+                5 => point.exemplars.push(self.exemplar(&field)?),
                 6 => point.as_int = Some(Signed(field.fixed()? as i64)),
                 7 => point.attributes.push(self.attribute(&field)?),
                 8 => point.flags = field.unsigned()? as u32,
@@ -218,10 +300,7 @@ impl Decoder {
                 7 => field.each_fixed(|bits| {
                     point.explicit_bounds.push(Double(f64::from_bits(bits)));
                 })?,
-                8 => {
-                    field.message()?;
-                    point.exemplars.push(IgnoredAny);
-                }
+                8 => point.exemplars.push(self.exemplar(&field)?),
                 9 => point.attributes.push(self.attribute(&field)?),
                 10 => point.flags = field.unsigned()? as u32,
                 _ => {}

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use mainstay_core::Time;
+use mainstay_tsdb::{BucketCounts, Histogram};
 use proptest::prelude::*;
 
 use super::*;
@@ -89,6 +90,7 @@ struct Taken {
     refused: String,
     born: usize,
     exemplars: u64,
+    histograms: BTreeMap<String, Histogram>,
 }
 
 #[derive(Default)]
@@ -117,7 +119,15 @@ impl Receiver {
             outcome,
             refused: delivery.refused.text(),
             born: items().filter(|it| it.born_from_zero).count(),
-            exemplars: delivery.exemplars,
+            exemplars: delivery.exemplars.len() as u64,
+            histograms: delivery
+                .histograms
+                .iter()
+                .filter_map(|it| {
+                    let histogram = Histogram::clone(it.histogram.as_ref()?);
+                    Some((it.labels.to_string(), histogram))
+                })
+                .collect(),
         }
     }
 
@@ -313,9 +323,8 @@ fn deltas_add_up_and_one_sent_again_does_not() {
 
 #[test]
 fn what_has_no_place_here_is_refused_by_name_and_the_rest_is_written() {
-    let exponential = Message::default()
-        .nested(1, Message::default())
-        .nested(1, Message::default());
+    let coarse = fixed(Message::default(), 3, AT).uint(6, 9);
+    let exponential = Message::default().nested(1, coarse).uint(2, 2);
     let odd = fixed(Message::default(), 3, AT).double(7, 0.5);
     let taken = Receiver::default().proto([
         metric("a", "", 10, exponential),
@@ -337,16 +346,72 @@ fn what_has_no_place_here_is_refused_by_name_and_the_rest_is_written() {
         metric("@", "", 5, Message::default().nested(1, number(AT, 1.0))),
         metric("good", "", 5, Message::default().nested(1, number(AT, 1.0))),
     ]);
-    let said = "1 buckets, 1 delta-level, 1 labels, 2 native-histograms, 1 no-time, 1 no-value, 1 temporality; a: ";
+    let said = "1 buckets, 1 delta-level, 1 invalid-histogram, 1 labels, 1 no-time, 1 no-value, 1 temporality; a: ";
     assert!(taken.refused.starts_with(said), "{}", taken.refused);
     assert_eq!(
         taken.outcome,
         Outcome {
-            points: 9,
-            rejected: 8
+            points: 8,
+            rejected: 7
         }
     );
     assert_eq!(taken.series.len(), 2, "{:?}", taken.series);
+}
+
+/// A point of an exponential histogram at scale 1, with counts of its buckets from 1 upwards.
+fn exponential(at: u64, counts: [u64; 2]) -> Message {
+    let count = counts.iter().sum::<u64>() + 1;
+    let point = fixed(fixed(fixed(Message::default(), 2, START), 3, at), 4, count);
+    let buckets = Message::default().uint(1, 0).packed(2, counts);
+    let point = fixed(point.double(5, 2.5).uint(6, 2), 7, 1);
+    let exemplar = fixed(Message::default(), 2, at).double(3, 1.2);
+    let exemplar = exemplar.bytes(5, vec![0xab; 16]);
+    point.nested(8, buckets).nested(11, exemplar)
+}
+
+#[test]
+fn exponential_histograms_become_native_ones_and_their_deltas_are_added_up() {
+    let points = |points: [Message; 2], temporality| {
+        let all = points
+            .into_iter()
+            .fold(Message::default(), |all, it| all.nested(1, it));
+        metric("took", "s", 10, all.uint(2, temporality))
+    };
+    let both = || {
+        [
+            exponential(AT, [1, 2]),
+            exponential(AT + 1_000_000_000, [3, 0]),
+        ]
+    };
+    let whole = |taken: &Taken| {
+        assert_eq!(taken.refused, "");
+        let (labels, histogram) = taken.histograms.last_key_value().unwrap();
+        assert!(labels.contains("__name__=\"took_seconds\""), "{labels}");
+        let BucketCounts::Whole(tally) = &histogram.counts else {
+            panic!("whole counts");
+        };
+        (
+            histogram.schema,
+            histogram.sum,
+            tally.count,
+            tally.positive.clone(),
+        )
+    };
+    let mut receiver = Receiver::default();
+    let taken = receiver.proto([points(both(), 2)]);
+    assert_eq!(whole(&taken), (1, 2.5, 4, vec![3]));
+    assert_eq!(taken.exemplars, 2);
+    let taken = receiver.proto([points(both(), 1)]);
+    assert_eq!(whole(&taken), (1, 5.0, 8, vec![4, 2]));
+    let again = receiver.proto([metric(
+        "took",
+        "s",
+        10,
+        Message::default()
+            .nested(1, exponential(AT + 1_000_000_000, [3, 0]))
+            .uint(2, 1),
+    )]);
+    assert_eq!(whole(&again), (1, 5.0, 8, vec![4, 2]), "sent again");
 }
 
 #[test]

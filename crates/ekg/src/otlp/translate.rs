@@ -1,7 +1,8 @@
 //! From points to series.
 //!
 //! Guarantees: a point is written whole or, refused before it is written, not at all; every refusal has its reason, and
-//! the points it met are counted. A histogram becomes `_bucket` with `le`, `_count` and `_sum`, a summary `quantile`s.
+//! the points it met are counted. A histogram becomes `_bucket` with `le`, `_count` and `_sum`, an exponential one a
+//! native histogram, a summary `quantile`s.
 //! A resource with more attributes than make its `job` and `instance` says them in `target_info`, at its newest point.
 
 use std::collections::BTreeMap;
@@ -12,8 +13,10 @@ use mainstay_tsdb::{Labels, METRIC_NAME, stale_marker};
 use super::{
     OtlpSettings,
     delta::{Delta, DeltaError, Deltas},
+    exponential,
     message::{
-        HistogramPoint, Metric, NumberPoint, Point, Request, Stamp, SummaryPoint, Temporality,
+        Exemplar, ExponentialPoint, HistogramPoint, Metric, NumberPoint, Point, Request, Stamp,
+        SummaryPoint, Temporality,
     },
     name::{self, Suffix},
     origin::{Origin, Pairs},
@@ -22,7 +25,7 @@ use super::{
 use crate::{
     delivery::Delivery,
     metadata::{Family, Kind},
-    write::{Sample, Series, Sink as _},
+    write::{Sample, SentHistogram, Series, Sink as _},
 };
 
 /// Why a bucket's bounds and counts do not fit.
@@ -57,6 +60,9 @@ pub(super) fn weigh(request: &Request<'_>) -> (usize, usize) {
                 histograms.for_each(|point| add(point));
                 let summaries = metric.summary.iter().flat_map(|it| &it.data_points);
                 summaries.for_each(|point| add(point));
+                let exponential = metric.exponential_histogram.iter();
+                let exponential = exponential.flat_map(|it| &it.data_points);
+                exponential.for_each(|point| add(point));
             }
         }
     }
@@ -80,6 +86,7 @@ pub(crate) fn translate(
         delivery,
         outcome: Outcome::default(),
         newest_ms: None,
+        told: None,
     };
     let mut infos = BTreeMap::<Pairs, i64>::new();
     for metrics in &request.resource_metrics {
@@ -137,12 +144,26 @@ impl<'n> Named<'n> {
     }
 }
 
+/// The labels of a point's series.
+fn stream(at: &Named<'_>) -> Labels {
+    let named = (METRIC_NAME, at.name);
+    let pairs = at.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    // Names are unique and not empty: the labels come from a map.
+    let labels = Labels::from_pairs(pairs.filter(|(n, _)| *n != METRIC_NAME).chain([named]));
+    labels.unwrap_or_default()
+}
+
+/// A series of a point, and the bound of its bucket.
+type Told = (Option<f64>, Labels);
+
 struct Translation<'t> {
     deltas: &'t mut Deltas,
     delivery: &'t mut Delivery,
     outcome: Outcome,
     /// The newest time of a point of this resource that is written.
     newest_ms: Option<i64>,
+    /// The series of a point that has exemplars.
+    told: Option<Vec<Told>>,
 }
 
 impl Translation<'_> {
@@ -187,9 +208,15 @@ impl Translation<'_> {
             }
         }
         if let Some(it) = &metric.exponential_histogram {
-            self.refuse_all(metric, it.data_points.len(), "native-histograms", || {
-                "exponential histograms are not stored: send explicit buckets".to_owned()
-            });
+            match it.aggregation_temporality {
+                Unspecified => self.no_temporality(metric, it.data_points.len()),
+                temporality @ (Delta | Cumulative) => {
+                    let name = self.named(metric, Suffix::None, Kind::Histogram);
+                    self.each(&name, origin, &it.data_points, |self_, point, at| {
+                        self_.exponential(point, at, temporality);
+                    });
+                }
+            }
         }
         if let Some(it) = &metric.summary {
             let name = self.named(metric, Suffix::None, Kind::Summary);
@@ -239,10 +266,12 @@ impl Translation<'_> {
     ) {
         for point in points {
             let before = self.delivery.refused.total();
-            self.delivery.exemplars += point.exemplars() as u64;
             match (name, point.stamp(), origin.labels(point.attributes())) {
                 (Ok(name), Some(stamp), Ok(labels)) => {
+                    self.told = (!point.exemplars().is_empty()).then(Vec::new);
                     write(self, point, &Named::new(name, &labels, stamp));
+                    let told = self.told.take().unwrap_or_default();
+                    self.exemplars(point.exemplars(), &told, stamp);
                 }
                 (Err(why), _, _) => self.refuse("", "labels", why),
                 (Ok(name), _, Err(why)) => self.refuse(name, "labels", &why),
@@ -255,6 +284,20 @@ impl Translation<'_> {
                 let at_ms = point.stamp().map(|stamp| stamp.at_ms);
                 self.newest_ms = self.newest_ms.max(at_ms);
             }
+        }
+    }
+
+    /// Exemplars belong to the series of their point; of a histogram with buckets to that bucket which counts them.
+    fn exemplars(&mut self, exemplars: &[Exemplar<'_>], told: &[Told], stamp: Stamp) {
+        let Some((_, first)) = told.first() else {
+            return;
+        };
+        for exemplar in exemplars {
+            let sent = exemplar.sent();
+            let counts = |(bound, _): &&Told| bound.is_some_and(|bound| sent.value <= bound);
+            let series = told.iter().find(counts).map_or(first, |(_, labels)| labels);
+            let series = series.clone();
+            self.delivery.exemplars.push((series, sent, stamp.at_ms));
         }
     }
 
@@ -320,6 +363,46 @@ impl Translation<'_> {
         }
     }
 
+    fn exponential(
+        &mut self,
+        point: &ExponentialPoint<'_>,
+        at: &Named<'_>,
+        temporality: Temporality,
+    ) {
+        if at.stamp.gone {
+            return self.write(at, "", None, stale_marker());
+        }
+        let mut histogram = match exponential::native(point) {
+            Ok(histogram) => histogram,
+            Err(fault) => return self.refuse(at.name, "invalid-histogram", &fault.to_string()),
+        };
+        // What is refused for its time must not hold the next one up.
+        if temporality == Temporality::Delta && self.delivery.in_time(at.stamp.at_ms) {
+            let delta = (at.stamp.at_ms, histogram);
+            let labels = stream(at);
+            let now = self.delivery.now();
+            histogram = match self.deltas.add_histogram(&labels, delta, now) {
+                Ok(sum) => sum,
+                Err(error) => return self.refuse(at.name, error.reason(), &error.to_string()),
+            };
+        } else if temporality == Temporality::Cumulative {
+            histogram.start_ms = at.stamp.start_ms.unwrap_or(0);
+        }
+        if let Some(told) = &mut self.told {
+            told.push((None, stream(at)));
+        }
+        let labels = at.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+        let labels = labels.filter(|(name, _)| *name != METRIC_NAME);
+        self.delivery.series(&Series {
+            labels: [(METRIC_NAME, at.name)].into_iter().chain(labels).collect(),
+            histograms: vec![SentHistogram {
+                at_ms: at.stamp.at_ms,
+                histogram: Ok(Some(histogram)),
+            }],
+            ..Series::default()
+        });
+    }
+
     fn summary(&mut self, point: &SummaryPoint<'_>, at: &Named<'_>) {
         for it in &point.quantile_values {
             let quantile = it.quantile.0.to_string();
@@ -350,11 +433,7 @@ impl Translation<'_> {
         if at.stamp.gone || !self.delivery.in_time(at.stamp.at_ms) {
             return Ok(values.to_vec());
         }
-        let named = (METRIC_NAME, at.name);
-        let pairs = at.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
-        // Names are unique and not empty: the labels come from a map.
-        let labels = Labels::from_pairs(pairs.filter(|(n, _)| *n != METRIC_NAME).chain([named]));
-        let labels = labels.unwrap_or_default();
+        let labels = stream(at);
         let now: Time = self.delivery.now();
         self.deltas.add(&labels, &delta, now).map(<[f64]>::to_vec)
     }
@@ -370,7 +449,7 @@ impl Translation<'_> {
             at_ms: at.stamp.at_ms,
             start_ms: at.stamp.start_ms,
         };
-        self.delivery.series(&Series {
+        let series = Series {
             labels: [(METRIC_NAME, name.as_str())]
                 .into_iter()
                 .chain(own)
@@ -378,6 +457,13 @@ impl Translation<'_> {
                 .collect(),
             samples: vec![sample],
             ..Series::default()
-        });
+        };
+        if let Some(told) = &mut self.told
+            && let Ok(labels) = Labels::from_pairs(series.labels.iter().copied())
+        {
+            let bound = own.filter(|(own, _)| *own == "le");
+            told.push((bound.and_then(|(_, bound)| bound.parse().ok()), labels));
+        }
+        self.delivery.series(&series);
     }
 }

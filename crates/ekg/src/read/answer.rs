@@ -4,7 +4,7 @@ use mainstay_tsdb::{Labels, SeriesSlice, Tsdb};
 
 use super::{AnswerError, FRAME_BYTES, Request, SAMPLES_MAX, batches::Batches, xor};
 use crate::{
-    Ekg,
+    Ekg, native,
     wire::put::{self, Put},
 };
 
@@ -43,7 +43,7 @@ fn whole(tsdb: &Tsdb, request: &Request) -> Result<Vec<u8>, AnswerError> {
         let mut batches = Batches::new(tsdb, query)?;
         while let Some(batch) = batches.next()? {
             for series in batch {
-                samples += series.timestamps.len();
+                samples += weight(&series);
                 if samples > SAMPLES_MAX {
                     return Err(AnswerError::TooMuch);
                 }
@@ -65,7 +65,17 @@ fn time_series(series: &SeriesSlice) -> Put {
         sample.signed(2, *at_ms);
         message.message(2, &sample);
     }
+    for sample in &series.histograms {
+        message.message(4, &native::message(sample.at_ms, &sample.histogram));
+    }
     message
+}
+
+/// How many samples it has, a histogram as many as take its place in memory.
+pub(super) fn weight(series: &SeriesSlice) -> usize {
+    let histograms = series.histograms.iter();
+    let histograms = histograms.map(|it| 1 + it.histogram.bytes() / size_of::<(i64, f64)>());
+    series.timestamps.len() + histograms.sum::<usize>()
 }
 
 fn put_labels(message: &mut Put, labels: &Labels) {
@@ -77,7 +87,7 @@ fn put_labels(message: &mut Put, labels: &Labels) {
     }
 }
 
-/// Frames of `prometheus.ChunkedReadResponse`.
+/// Frames of `prometheus.ChunkedReadResponse`, whose chunks are of numbers: histograms are in the other answer.
 fn streamed(
     tsdb: &Tsdb,
     request: &Request,
@@ -86,7 +96,9 @@ fn streamed(
     for (index, query) in request.queries.iter().enumerate() {
         let mut batches = Batches::new(tsdb, query)?;
         while let Some(batch) = batches.next()? {
-            for series in batch {
+            let only_histograms =
+                |it: &SeriesSlice| it.timestamps.is_empty() && !it.histograms.is_empty();
+            for series in batch.into_iter().filter(|it| !only_histograms(it)) {
                 for frame in Frames::new(&series, index) {
                     taken(take(frame))?;
                 }

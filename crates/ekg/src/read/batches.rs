@@ -55,6 +55,7 @@ impl<'a> Batches<'a> {
                 labels,
                 timestamps: [].into(),
                 values: [].into(),
+                histograms: Vec::new(),
             };
             return Ok(Some(batch.into_iter().map(empty).collect()));
         }
@@ -62,7 +63,7 @@ impl<'a> Batches<'a> {
         matchers.extend(narrowed(&batch));
         let mut found = self.tsdb.select(&matchers, start_ms, end_ms)?;
         found.retain(|it| batch.contains(&it.labels));
-        let samples: usize = found.iter().map(|it| it.timestamps.len()).sum();
+        let samples: usize = found.iter().map(super::answer::weight).sum();
         let one = samples.div_ceil(found.len().max(1)).max(1);
         self.next = (BATCH_SAMPLES / one).clamp(1, SERIES_MAX);
         Ok(Some(found))

@@ -2,11 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use mainstay_tsdb::Labels;
+use mainstay_tsdb::{Histogram, Labels};
 
 use super::MessageKind;
 use crate::{
     metadata::{Described, Kind},
+    native,
     wire::put::Put,
 };
 
@@ -15,7 +16,9 @@ use crate::{
 pub(crate) struct Item {
     pub(crate) labels: Labels,
     pub(crate) at_ms: i64,
+    /// Of no meaning where it is a histogram.
     pub(crate) value: f64,
+    pub(crate) histogram: Option<Arc<Histogram>>,
 }
 
 /// The media type of a message.
@@ -84,9 +87,14 @@ fn by_series(items: &[Item]) -> Vec<(&Labels, Vec<&Item>)> {
     series
 }
 
-fn put_samples(message: &mut Put, samples: &[&Item]) {
+/// Histograms are told in the field of this number.
+fn put_samples(message: &mut Put, samples: &[&Item], histograms: u32) {
     let mut sample = Put::default();
     for item in samples {
+        if let Some(histogram) = &item.histogram {
+            message.message(histograms, &native::message(item.at_ms, histogram));
+            continue;
+        }
         sample.clear();
         sample.double(1, item.value);
         sample.signed(2, item.at_ms);
@@ -105,7 +113,7 @@ fn first(items: &[Item]) -> Put {
             label.text(2, value);
             series.message(1, &label);
         }
-        put_samples(&mut series, &samples);
+        put_samples(&mut series, &samples, 4);
         request.message(1, &series);
     }
     request
@@ -145,7 +153,7 @@ fn second(items: &[Item], described: impl Fn(&str) -> Option<Arc<Described>>) ->
         let references = labels.iter().flat_map(|(name, value)| [name, value]);
         let references: Vec<u32> = references.map(|text| symbols.place(text)).collect();
         message.packed(1, &references);
-        put_samples(&mut message, samples);
+        put_samples(&mut message, samples, 3);
         if let Some(family) = family {
             let mut metadata = Put::default();
             let family = &family.family;
@@ -179,6 +187,8 @@ fn number(kind: Kind) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_tsdb::{BucketCounts, BucketSpan, ResetHint, Tally};
+
     use super::*;
     use crate::metadata::Family;
     use crate::write::{Protocol, Series, Sink, decode, unpacked};
@@ -186,6 +196,7 @@ mod tests {
     #[derive(Default)]
     struct Heard {
         series: Vec<String>,
+        histograms: Vec<(i64, Histogram)>,
         metadata: Vec<String>,
     }
 
@@ -194,6 +205,10 @@ mod tests {
             assert_eq!(series.broken, None);
             let samples = series.samples.iter();
             let samples: Vec<_> = samples.map(|it| (it.at_ms, it.value)).collect();
+            for sent in &series.histograms {
+                let histogram = sent.histogram.clone().unwrap().unwrap();
+                self.histograms.push((sent.at_ms, histogram));
+            }
             self.series.push(format!("{:?} {samples:?}", series.labels));
         }
         fn metadata(&mut self, name: &str, family: Family<'_>) {
@@ -209,12 +224,30 @@ mod tests {
             labels,
             at_ms,
             value: 1.5,
+            histogram: None,
         }
     }
 
     #[test]
     fn both_messages_read_back_with_a_series_samples_together() {
-        let items = [item("a", 1), item("b", 2), item("a", 3)];
+        let mut items = [item("a", 1), item("b", 2), item("a", 3), item("b", 4)];
+        let histogram = Histogram {
+            schema: -2,
+            hint: ResetHint::Gauge,
+            start_ms: 3,
+            zero_threshold: 0.5,
+            sum: -1.5,
+            positive: [BucketSpan { offset: -7, len: 2 }].into(),
+            negative: [BucketSpan { offset: 1, len: 1 }].into(),
+            counts: BucketCounts::Whole(Tally {
+                count: 11,
+                zero: 1,
+                positive: vec![7, 1],
+                negative: vec![2],
+            }),
+            ..Histogram::default()
+        };
+        items[3].histogram = Some(Arc::new(histogram.clone()));
         let described = Arc::new(Described {
             name: "hits_total".into(),
             family: Family {
@@ -238,6 +271,7 @@ mod tests {
                     format!(r#"[{name}, ("job", "b")] [(2, 1.5)]"#),
                 ]
             );
+            assert_eq!(heard.histograms, [(4, histogram.clone())]);
             let times = usize::from(kind == MessageKind::V2) * 2;
             assert_eq!(heard.metadata, vec!["hits_total counter Hits. "; times]);
         }

@@ -272,6 +272,7 @@ impl<'a> Line<'a> {
             labels,
             value,
             timestamp_ms,
+            extra: None,
         })
     }
 }

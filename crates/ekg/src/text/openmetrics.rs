@@ -1,15 +1,15 @@
 //! OpenMetrics text, scanned into the same exposition.
 //!
 //! Guarantees: a body without `# EOF` is refused, because it was cut; times are seconds there and milliseconds
-//! here. Exemplars are read as carefully as samples, and not kept. It never accepts a comment that the format does
+//! here. Exemplars are read as carefully as samples. It never accepts a comment that the format does
 //! not know.
 
 use super::{
-    Exposition, Lines, Sample, TextError, TextErrorKind, TextLimits,
+    Exposition, Extra, Lines, Sample, TextError, TextErrorKind, TextLimits,
     line::{Line, short},
     utf8,
 };
-use crate::metadata::Kind;
+use crate::{exemplars::SentExemplar, metadata::Kind};
 
 /// Seconds that still are whole milliseconds in 64 bits.
 const SECONDS_MAX: f64 = 9.0e15;
@@ -97,9 +97,10 @@ fn sample<'a>(line: &mut Line<'a>, limits: &TextLimits) -> Result<Sample<'a>, Te
     let value = line.value()?;
     line.blanks();
     let timestamp_ms = time(line)?;
+    let mut exemplars = Vec::new();
     if line.take('#') {
         line.blanks();
-        exemplar(line, limits)?;
+        exemplars.push(exemplar(line, limits)?);
     }
     line.end()?;
     Ok(Sample {
@@ -107,20 +108,23 @@ fn sample<'a>(line: &mut Line<'a>, limits: &TextLimits) -> Result<Sample<'a>, Te
         labels,
         value,
         timestamp_ms,
+        extra: Extra::of(exemplars),
     })
 }
 
-fn exemplar(line: &mut Line<'_>, limits: &TextLimits) -> Result<(), TextError> {
+fn exemplar(line: &mut Line<'_>, limits: &TextLimits) -> Result<SentExemplar, TextError> {
     if !line.take('{') {
         return Err(line.wrong(TextErrorKind::Expected("`{`")));
     }
     // With a name given, a text in quotes can only be a label's name.
     let mut named = "exemplar".into();
-    line.labels(&mut named, limits.labels)?;
+    let labels = line.labels(&mut named, limits.labels)?;
     line.blanks();
-    line.value()?;
+    let value = line.value()?;
     line.blanks();
-    time(line).map(drop)
+    let at_ms = time(line)?;
+    let labels = labels.iter().map(|(name, value)| (&**name, &**value));
+    Ok(SentExemplar::new(labels, value, at_ms))
 }
 
 /// Seconds, if any, before what follows.
@@ -157,6 +161,9 @@ mod tests {
             up{a=\"b\"} NaN -1\n# EOF\n";
         let seen = read(body).unwrap();
         let samples: Vec<String> = seen.samples.iter().map(ToString::to_string).collect();
+        let extra = seen.samples[0].extra.as_deref().unwrap();
+        let exemplar = SentExemplar::new([("trace_id", "a")], 0.5, Some(12_500));
+        assert_eq!(extra.exemplars, [exemplar]);
         assert_eq!(
             samples,
             [

@@ -6,6 +6,7 @@ fn refusal(body: &str) -> String {
         line_bytes: 40,
         labels: 2,
         samples: 2,
+        ..TextLimits::default()
     };
     scan(body.as_bytes(), &limits).unwrap_err().to_string()
 }
@@ -97,7 +98,7 @@ proptest! {
         timestamp_ms in prop::option::of(any::<i64>()),
     ) {
         let labels = labels.iter().map(|(n, v)| (n.into(), v.into())).collect();
-        let sample = Sample { name: name.into(), labels, value, timestamp_ms };
+        let sample = Sample { name: name.into(), labels, value, timestamp_ms, extra: None };
         let text = format!("{sample}\n");
         let seen = scan(text.as_bytes(), &TextLimits::default()).unwrap();
         let read = &seen.samples[0];

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use mainstay_core::Time;
+use mainstay_tsdb::{BucketCounts, BucketSpan, HistogramFault, ResetHint, Tally};
 
 use super::*;
 use crate::{delivery::Delivery, metadata::Metadata, parcel::Parcel, wire::tests::Message};
@@ -27,15 +28,85 @@ fn point(value: f64, at_ms: i64) -> Message {
     Message::default().double(1, value).uint(2, at_ms as u64)
 }
 
-/// `up{job="a"}` with two samples, one of them before 1970, a histogram and an exemplar; and metadata.
+fn zigzag(number: i64) -> u64 {
+    (number << 1 ^ number >> 63) as u64
+}
+
+/// A histogram of whole counts: three observations in two buckets from 2 upwards, and one in the zero bucket.
+fn native() -> Message {
+    let span = Message::default().uint(1, zigzag(2)).uint(2, 2);
+    Message::default()
+        .uint(1, 4)
+        .double(3, 7.5)
+        .uint(4, zigzag(-1))
+        .double(5, 0.001)
+        .uint(6, 1)
+        .nested(11, span)
+        .packed(12, [zigzag(1), zigzag(1)])
+        .uint(14, 1)
+        .uint(15, 9)
+        .uint(17, 5)
+}
+
+/// Custom buckets, whose counts need not be whole.
+fn custom() -> Message {
+    let le_bytes =
+        |numbers: &[f64]| -> Vec<u8> { numbers.iter().flat_map(|it| it.to_le_bytes()).collect() };
+    Message::default()
+        .double(2, 3.5)
+        .double(3, 1.0)
+        .uint(4, zigzag(-53))
+        .nested(11, Message::default().uint(2, 2))
+        .bytes(13, le_bytes(&[1.5, 2.0]))
+        .uint(15, 9)
+        .bytes(16, le_bytes(&[0.5]))
+}
+
+fn histograms() -> Vec<SentHistogram> {
+    let whole = Histogram {
+        schema: -1,
+        hint: ResetHint::Reset,
+        start_ms: 5,
+        zero_threshold: 0.001,
+        sum: 7.5,
+        positive: [BucketSpan { offset: 2, len: 2 }].into(),
+        counts: BucketCounts::Whole(Tally {
+            count: 4,
+            zero: 1,
+            positive: vec![1, 2],
+            negative: Vec::new(),
+        }),
+        ..Histogram::default()
+    };
+    let real = Histogram {
+        schema: -53,
+        sum: 1.0,
+        positive: [BucketSpan { offset: 0, len: 2 }].into(),
+        bounds: [0.5].into(),
+        counts: BucketCounts::Real(Tally {
+            count: 3.5,
+            positive: vec![1.5, 2.0],
+            ..Tally::default()
+        }),
+        ..Histogram::default()
+    };
+    let sent = |histogram| SentHistogram {
+        at_ms: 9,
+        histogram: Ok(Some(histogram)),
+    };
+    vec![sent(whole), sent(real)]
+}
+
+/// `up{job="a"}` with two samples, one of them before 1970, two histograms and an exemplar; and metadata.
 fn first() -> Message {
     let series = Message::default()
         .nested(1, label("__name__", "up"))
         .nested(1, label("job", "a"))
         .nested(2, point(1.5, -1))
         .nested(2, point(2.0, 7))
-        .nested(3, Message::default())
-        .nested(4, Message::default());
+        .nested(3, exemplar(|it| it.nested(1, label("trace_id", "a"))))
+        .nested(4, native())
+        .nested(4, custom());
     let about = Message::default()
         .uint(1, 1)
         .bytes(2, "up")
@@ -50,11 +121,12 @@ fn second() -> Message {
         .packed(1, [1, 2, 3, 4])
         .nested(2, point(1.5, -1))
         .nested(2, point(2.0, 7).uint(3, 5))
-        .nested(3, Message::default())
-        .nested(4, Message::default())
+        .nested(3, native())
+        .nested(3, custom())
+        .nested(4, exemplar(|it| it.packed(1, [7, 4])))
         .nested(5, Message::default().uint(1, 1).uint(3, 5).uint(4, 6));
     let request = Message::default().nested(5, series);
-    let symbols = ["", "__name__", "up", "job", "a", "Is it?", "s"];
+    let symbols = ["", "__name__", "up", "job", "a", "Is it?", "s", "trace_id"];
     symbols
         .into_iter()
         .fold(request, |request, it| request.bytes(4, it))
@@ -77,8 +149,8 @@ fn both_protocols_say_the_same() {
                 start_ms: None,
             })
             .to_vec(),
-        histograms: 1,
-        exemplars: 1,
+        histograms: histograms(),
+        exemplars: vec![SentExemplar::new([("trace_id", "a")], 0.5, Some(7))],
     };
     let about = "up counter Is it? s".to_owned();
     let told = kept(Protocol::V1, &first()).unwrap();
@@ -86,6 +158,45 @@ fn both_protocols_say_the_same() {
     expected.samples[1].start_ms = Some(5);
     let told = kept(Protocol::V2, &second()).unwrap();
     assert_eq!(told, [format!("{expected:?}"), about]);
+}
+
+fn exemplar(labels: impl FnOnce(Message) -> Message) -> Message {
+    labels(Message::default()).double(2, 0.5).uint(3, 7)
+}
+
+#[test]
+fn a_histogram_that_makes_no_sense_says_why_and_one_without_a_sum_any_more_ends_its_series() {
+    let sent = |histogram: Message| {
+        let series = Message::default().nested(4, histogram);
+        let mut kept = Histograms::default();
+        decode(
+            Protocol::V1,
+            &Message::default().nested(1, series).0,
+            &mut kept,
+        )
+        .unwrap();
+        kept.0.remove(0).histogram
+    };
+    let few = native().uint(1, 9);
+    let fault = HistogramFault::Sum {
+        buckets: 4,
+        count: 9,
+    };
+    assert_eq!(sent(few), Err(fault));
+    let falling = native().packed(12, [zigzag(-5)]);
+    assert_eq!(sent(falling), Err(HistogramFault::Count(-3.0)));
+    let ended = Message::default().double(3, mainstay_tsdb::stale_marker());
+    assert_eq!(sent(ended), Ok(None));
+}
+
+#[derive(Default)]
+struct Histograms(Vec<SentHistogram>);
+
+impl Sink for Histograms {
+    fn series(&mut self, series: &Series<'_>) {
+        self.0.extend(series.histograms.clone());
+    }
+    fn metadata(&mut self, _: &str, _: Family<'_>) {}
 }
 
 #[test]

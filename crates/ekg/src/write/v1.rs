@@ -1,8 +1,11 @@
 //! `prometheus.WriteRequest`: every series spells its labels out.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::{Budget, LABELS_MAX, Series, Sink, family, sample};
-use crate::wire::{Reader, WireError};
+use super::{Budget, LABELS_MAX, Series, Sink, family, histogram::histogram, sample};
+use crate::{
+    exemplars::SentExemplar,
+    wire::{Reader, WireError},
+};
 
 pub(super) fn decode(message: &[u8], sink: &mut impl Sink) -> Result<(), WireError> {
     let mut request = Reader::new(message);
@@ -43,17 +46,34 @@ fn read<'a>(
                 series.samples.push(sample(field.message()?)?);
             }
             3 => {
-                field.message()?;
-                series.exemplars += 1;
+                budget.spend(&field)?;
+                series.exemplars.push(exemplar(field.message()?)?);
             }
             4 => {
-                field.message()?;
-                series.histograms += 1;
+                let sent = histogram(field.message()?)?;
+                budget.spend_on(&sent, &field)?;
+                series.histograms.push(sent);
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+fn exemplar(mut reader: Reader<'_>) -> Result<SentExemplar, WireError> {
+    let mut exemplar = SentExemplar::default();
+    while let Some(field) = reader.field()? {
+        match field.number {
+            1 => {
+                let (name, value) = label(field.message()?)?;
+                exemplar.push(name, value);
+            }
+            2 => exemplar.value = field.double()?,
+            3 => exemplar.at_ms = Some(field.signed()?),
+            _ => {}
+        }
+    }
+    Ok(exemplar)
 }
 
 fn label(mut reader: Reader<'_>) -> Result<(&str, &str), WireError> {

@@ -3,8 +3,11 @@
 //! A series whose references point nowhere is handed over as broken: the others of its message are good.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::{Broken, Budget, LABELS_MAX, Series, Sink, family, sample};
-use crate::wire::{Reader, WireError};
+use super::{Broken, Budget, LABELS_MAX, Series, Sink, family, histogram::histogram, sample};
+use crate::{
+    exemplars::SentExemplar,
+    wire::{Reader, WireError},
+};
 
 /// Symbols of one message: 16 MB of references to them, whatever the message holds.
 const SYMBOLS_MAX: usize = 1_000_000;
@@ -78,12 +81,13 @@ fn read<'a>(
                 series.samples.push(sample(field.message()?)?);
             }
             3 => {
-                field.message()?;
-                series.histograms += 1;
+                let sent = histogram(field.message()?)?;
+                budget.spend_on(&sent, &field)?;
+                series.histograms.push(sent);
             }
             4 => {
-                field.message()?;
-                series.exemplars += 1;
+                budget.spend(&field)?;
+                series.exemplars.push(exemplar(field.message()?, symbols)?);
             }
             5 => about = Some(metadata(field.message()?)?),
             _ => {}
@@ -93,6 +97,29 @@ fn read<'a>(
         series.broken = series.broken.or(Some(Broken::Odd));
     }
     Ok(about)
+}
+
+/// One whose references point nowhere is broken, and refused by whoever gets it.
+fn exemplar(mut reader: Reader<'_>, symbols: &[&str]) -> Result<SentExemplar, WireError> {
+    let mut exemplar = SentExemplar::default();
+    let mut name: Option<&str> = None;
+    while let Some(field) = reader.field()? {
+        match field.number {
+            1 => field.each_unsigned(|at| {
+                match (name.take(), symbol(symbols, at)) {
+                    (_, None) => exemplar.broken = true,
+                    (None, found) => name = found,
+                    (Some(name), Some(value)) => exemplar.push(name, value),
+                }
+                Ok(())
+            })?,
+            2 => exemplar.value = field.double()?,
+            3 => exemplar.at_ms = Some(field.signed()?),
+            _ => {}
+        }
+    }
+    exemplar.broken |= name.is_some();
+    Ok(exemplar)
 }
 
 fn metadata(mut reader: Reader<'_>) -> Result<About, WireError> {

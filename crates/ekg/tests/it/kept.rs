@@ -65,6 +65,7 @@ impl Kept {
             at_ms: now.millis(),
             value,
             born_from_zero: false,
+            histogram: None,
         };
         let refused = self.writer.append(now, vec![sample]).await.unwrap();
         assert_eq!(refused.total(), 0);

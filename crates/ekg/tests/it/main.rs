@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod answers;
+mod histograms;
 mod kept;
+mod message;
 mod remote;
 mod scraping;
 mod secured;

@@ -205,6 +205,7 @@ impl Run {
             at_ms,
             value: host as f64,
             born_from_zero: false,
+            histogram: None,
         };
         let samples = (0..hosts).map(sample).collect();
         self.writer.append(self.clock.now(), samples).await.unwrap();

@@ -1,19 +1,16 @@
 //! A small server that is scraped, killed and left.
 
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use http_body_util::Full;
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use mainstay_core::{Span, ports::Clock as _};
+use mainstay_core::{Span, Time, ports::Clock as _};
 use mainstay_ekg::{
     adapter::{Discovery, Pools, ScrapeConfig, Target},
     job::{Job, Section},
@@ -24,17 +21,29 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use crate::world::{WallClock, World};
+use crate::{
+    message::Message,
+    world::{WallClock, World},
+};
 
 /// Answers with each body in turn, then with the last one again and again.
 struct Site {
     url: String,
     answered: Arc<AtomicUsize>,
+    /// The formats that were asked for last.
+    accepts: Arc<Mutex<String>>,
     task: JoinHandle<()>,
 }
 
 impl Site {
     async fn serve(bodies: Vec<String>) -> Self {
+        let bodies = bodies.into_iter().map(Bytes::from).collect();
+        Self::serve_as("text/plain", bodies).await
+    }
+
+    async fn serve_as(content: &'static str, bodies: Vec<Bytes>) -> Self {
+        let accepts = Arc::<Mutex<String>>::default();
+        let asked = Arc::clone(&accepts);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/metrics", listener.local_addr().unwrap());
         let answered = Arc::new(AtomicUsize::new(0));
@@ -43,11 +52,15 @@ impl Site {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (count, bodies) = (Arc::clone(&count), Arc::clone(&bodies));
-                let service = service_fn(move |_| {
+                let asked = Arc::clone(&asked);
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let accept = request.headers()["accept"].to_str().unwrap();
+                    accept.clone_into(&mut asked.lock().unwrap());
                     let bodies = bodies.lock().unwrap();
                     let at = count.fetch_add(1, Ordering::SeqCst).min(bodies.len() - 1);
-                    let body = Full::new(Bytes::from(bodies[at].clone()));
-                    async move { Ok::<_, Infallible>(Response::new(body)) }
+                    let body = Full::new(bodies[at].clone());
+                    let response = Response::builder().header("content-type", content);
+                    async move { response.body(body) }
                 });
                 connections
                     .spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
@@ -56,6 +69,7 @@ impl Site {
         Self {
             url,
             answered,
+            accepts,
             task,
         }
     }
@@ -216,4 +230,115 @@ async fn a_jobs_targets_follow_its_files_and_a_broken_file_changes_nothing() {
     world.until("up", &[]).await;
     world.end().await;
     discovering.await.unwrap();
+}
+
+/// A histogram of one bucket, native and classic, with `n` observations; and one that is classic only.
+fn native(n: u64) -> Bytes {
+    let bucket = |count, bound| Message::default().uint(1, count).double(2, bound);
+    let stamp = Message::default().uint(1, n);
+    let label = Message::default().bytes(1, "trace_id").bytes(2, "t");
+    let exemplar = Message::default()
+        .nested(1, label)
+        .double(2, 1.5)
+        .nested(3, stamp);
+    let both = Message::default()
+        .uint(1, n)
+        .double(2, 1.5 * n as f64)
+        .nested(3, bucket(n, 2.0))
+        .sint(5, 0)
+        .double(6, 1e-128)
+        .nested(12, Message::default().sint(1, 1).uint(2, 1))
+        .sints(13, &[n as i64])
+        .nested(16, exemplar);
+    let classic = Message::default()
+        .uint(1, n)
+        .double(2, n as f64)
+        .nested(3, bucket(n / 2, 0.5));
+    let family = |name: &str, histogram| {
+        let family = Message::default().bytes(1, name).uint(3, 4);
+        family
+            .nested(4, Message::default().nested(7, histogram))
+            .delimited()
+    };
+    [family("both", both), family("classic", classic)]
+        .concat()
+        .into()
+}
+
+#[tokio::test]
+async fn native_histograms_are_scraped_in_protobuf_where_the_job_asks_for_it() {
+    let protobuf = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+                    encoding=delimited";
+    for (fields, own, buckets, converted) in [
+        ("", None, "2", None),
+        (r#""scrape_native_histograms": true,"#, Some("1"), "0", None),
+        (
+            r#""scrape_native_histograms": true, "always_scrape_classic_histograms": true,"#,
+            Some("1"),
+            "2",
+            None,
+        ),
+        (
+            r#""scrape_native_histograms": true, "convert_classic_histograms_to_nhcb": true,"#,
+            Some("1"),
+            "0",
+            Some("1"),
+        ),
+    ] {
+        let site = Site::serve_as(protobuf, (4..10_000).map(native).collect()).await;
+        let section: Section = serde_json::from_str(&format!(
+            r#"{{"job_name": "shop", {fields} "scrape_interval": "20ms", "scrape_timeout": "20ms"}}"#
+        ))
+        .unwrap();
+        let job = Job::try_from(section).unwrap();
+        let config = ScrapeConfig {
+            deadline: Span::from_secs(5),
+            ..job.config().clone()
+        };
+        let world = World::new(vec![Target::new(&site.url, []).unwrap()], config);
+        world
+            .until("count_over_time(up[1m]) > bool 4", &["1"])
+            .await;
+        world.until("up", &["1"]).await;
+        let accepts = site.accepts.lock().unwrap().clone();
+        assert_eq!(
+            accepts.starts_with("application/vnd.google.protobuf;proto=io.prometheus.client"),
+            own.is_some(),
+            "{accepts}"
+        );
+        let count = |expr: &str| {
+            let found = world.ask(&format!("count({expr})"));
+            found[0]["value"][1].as_str().map(str::to_owned)
+        };
+        assert_eq!(count("both").as_deref(), own, "{fields}");
+        let of_both = count("both_bucket").unwrap_or("0".to_owned());
+        assert_eq!(of_both, buckets, "{fields}");
+        assert_eq!(count("classic").as_deref(), converted, "{fields}");
+        let classic = if converted.is_some() {
+            None
+        } else {
+            Some("2".to_owned())
+        };
+        assert_eq!(count("classic_bucket"), classic, "{fields}");
+        if own.is_some() {
+            let grown = world.ask("histogram_count(increase(both[1m])) > bool 0");
+            assert_eq!(grown[0]["value"][1], "1", "{grown}");
+            let whole = (Time::from_millis(0), Time::from_millis(i64::MAX));
+            let exemplars = world.ekg.query_exemplars("both", whole.0, whole.1);
+            let first = &exemplars["data"][0]["exemplars"][0];
+            assert_eq!(
+                (&first["value"], &first["timestamp"]),
+                (&json!("1.5"), &json!(4))
+            );
+        }
+        if converted.is_some() {
+            let half = world.ask("histogram_fraction(0, 0.5, classic) >= bool 0.4");
+            assert_eq!(half[0]["value"][1], "1", "{half}");
+        }
+        site.kill().await;
+        world.until("up", &["0"]).await;
+        assert_eq!(world.ask("both"), json!([]), "ended");
+        assert_eq!(world.ekg.refusals().invalid_histograms, 0);
+        world.end().await;
+    }
 }

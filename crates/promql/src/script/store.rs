@@ -49,9 +49,18 @@ impl Memory {
 
     /// Takes one sample; a later one of the same time stands.
     pub fn write(&mut self, labels: &Labels, at_ms: i64, value: f64) {
+        self.put(labels, at_ms, value, None);
+    }
+
+    /// Takes one sample that is a histogram.
+    pub fn write_histogram(&mut self, labels: &Labels, at_ms: i64, histogram: Arc<Histogram>) {
+        self.put(labels, at_ms, f64::NAN, Some(histogram));
+    }
+
+    fn put(&mut self, labels: &Labels, at_ms: i64, value: f64, histogram: Option<Arc<Histogram>>) {
         let sample = Sample {
             value,
-            histogram: None,
+            histogram,
             start_ms: 0,
         };
         let samples = self.series.entry(labels.clone()).or_default();

@@ -212,6 +212,7 @@ fn what_fired_when_the_server_stopped_fires_on_and_its_end_is_told() {
         ]),
         at_ms: 30_000,
         value: Some(1.0),
+        histogram: None,
     });
 
     let stored: Arc<dyn Source> = written;

@@ -174,3 +174,34 @@ fn series_that_come_and_go_leave_room_and_are_counted_once() {
     let states = stage.turn(400_002);
     assert_eq!(states, [(String::new(), AlertState::Firing)]);
 }
+
+/// Answers whatever is asked with a histogram.
+struct Histograms;
+
+impl Source for Histograms {
+    fn instant(&self, _: &Query, at_ms: i64) -> Result<QueryResult, Error> {
+        let sample = mainstay_promql::Sample {
+            timestamp_ms: at_ms,
+            value: f64::NAN,
+        };
+        Ok(QueryResult::Vector(vec![InstantSeries {
+            labels: Labels::from_pairs([("host", "a")]),
+            sample,
+            histogram: Some(Arc::default()),
+        }]))
+    }
+}
+
+#[test]
+fn a_rule_whose_series_becomes_a_histogram_is_answered_by_the_engine_from_then_on() {
+    let mut stage = Stage::of("  - {record: total, expr: sum(load)}\n");
+    stage.take("a", 1_000, 1.0);
+    assert_eq!(stage.tick(2_000).samples[0].value, Some(1.0));
+    let labels = Labels::from_pairs([("__name__", "load"), ("host", "a")]);
+    stage.live.take_histogram(&stage.slots[&labels]);
+    stage.take("a", 3_000, 2.0);
+    assert_eq!(stage.turn(3_000), []);
+    stage.source = Arc::new(Histograms);
+    let samples = stage.tick(4_000).samples;
+    assert_eq!(samples[0].histogram, Some(Arc::default()));
+}

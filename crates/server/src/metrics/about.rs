@@ -1,7 +1,7 @@
 //! What dashboards and tools ask beside queries: what metrics are, what is scraped, the newest samples.
 //!
-//! Guarantees: shapes are Prometheus's. Exemplars are not kept, and the answer says so. Never answers for what
-//! does not exist here: a route of Prometheus without meaning is no route.
+//! Guarantees: shapes are Prometheus's. Never answers for what does not exist here: a route of
+//! Prometheus without meaning is no route.
 //!
 //! ```text
 //! curl 'http://127.0.0.1:7070/api/v1/metadata?metric=http_requests_total'
@@ -100,7 +100,7 @@ pub(crate) async fn pools(
     answered(&own, accepts, compute).await
 }
 
-/// `/api/v1/query_exemplars`: an empty list, with a warning that says why.
+/// `/api/v1/query_exemplars`: single observations of the series that a query selects.
 pub(crate) async fn exemplars(
     State(app): State<App>,
     Extension(own): Extension<Arc<Own>>,
@@ -109,19 +109,8 @@ pub(crate) async fn exemplars(
 ) -> Result<Response, Wrong> {
     let start = params.time("start", Time::from_millis(i64::MIN))?;
     let end = params.time("end", Time::from_millis(i64::MAX))?;
-    window(start, end)?;
-    let terms = super::terms(&params)?;
-    let _waits = terms.gone.clone().drop_guard();
-    let compute = move || {
-        // What is no query is told as such, also by who has nothing to answer.
-        let answer = app
-            .queries
-            .query(params.text("query"), app.clock.now(), &terms);
-        if answer["errorType"] == "bad_data" {
-            return answer;
-        }
-        json!({ "status": "success", "data": [], "warnings": ["exemplars are not kept"] })
-    };
+    let window = window(start, end)?;
+    let compute = move || app.queries.query_exemplars(params.text("query"), window);
     Ok(answered(&own, accepts, compute).await)
 }
 

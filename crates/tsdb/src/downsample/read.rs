@@ -59,6 +59,17 @@ impl Tsdb {
                 part.find(&of_it, window, &mut tolerance, &mut |labels, _, columns| {
                     gathered.add(&without_aggregate(&labels), None, columns);
                 })?;
+                // Nothing stands for histograms that were left out: those that are there stand for themselves.
+                let plain = plain(part, matchers);
+                part.find(&plain, window, &mut tolerance, &mut |labels, _, columns| {
+                    let histograms = Columns {
+                        histograms: columns.histograms,
+                        ..Columns::default()
+                    };
+                    if !histograms.is_empty() {
+                        gathered.add(&labels, None, each(aggregate, &histograms));
+                    }
+                })?;
             } else {
                 part.find(
                     matchers,

@@ -210,7 +210,11 @@ impl Courier {
             labels,
             at_ms,
             value,
+            histogram,
         } = arrival;
+        if histogram.is_some() && !self.state.remote.sends_histograms() {
+            return None;
+        }
         let labels = if self.state.remote.rules.is_empty() {
             labels
         } else {
@@ -220,6 +224,7 @@ impl Courier {
             labels,
             at_ms,
             value,
+            histogram,
         })
     }
 
@@ -274,7 +279,10 @@ impl Courier {
                 continue;
             }
             let found = self.slice(from_ms, end_ms).await;
-            let samples: usize = found.iter().map(|it| it.timestamps.len()).sum();
+            let samples = found.iter();
+            let samples: usize = samples
+                .map(|it| it.timestamps.len() + it.histograms.len())
+                .sum();
             let mut passing = Passing {
                 from_ms,
                 end_ms,
@@ -344,14 +352,23 @@ impl Courier {
     /// Puts a series into its shard as there is room, and minds the feed meanwhile.
     async fn put(&mut self, series: &SeriesSlice, passing: &mut Passing) -> ControlFlow<()> {
         let number = series.labels.hash64();
-        for (at_ms, value) in series.timestamps.iter().zip(series.values.iter()) {
-            if self.handed.has(number, *at_ms) {
+        let numbers = series.timestamps.iter().zip(series.values.iter());
+        let numbers = numbers.map(|(at_ms, value)| (*at_ms, *value, None));
+        let histograms = series.histograms.iter();
+        let histograms = histograms.map(|it| (it.at_ms, f64::NAN, Some(Arc::clone(&it.histogram))));
+        let mut samples: Vec<_> = numbers.chain(histograms).collect();
+        if !series.histograms.is_empty() {
+            samples.sort_by_key(|(at_ms, ..)| *at_ms);
+        }
+        for (at_ms, value, histogram) in samples {
+            if self.handed.has(number, at_ms) {
                 continue;
             }
             let arrival = Arrival {
                 labels: series.labels.clone(),
-                at_ms: *at_ms,
-                value: *value,
+                at_ms,
+                value,
+                histogram,
             };
             let Some(item) = self.item(arrival) else {
                 continue;
@@ -372,9 +389,9 @@ impl Courier {
             let Ok(permit) = permit else {
                 return ControlFlow::Break(());
             };
-            self.state.unsent().add(*at_ms);
+            self.state.unsent().add(at_ms);
             permit.send(item);
-            self.handed.add(number, *at_ms);
+            self.handed.add(number, at_ms);
         }
         // Where nothing was waited for, the feed was not looked at.
         passing.by(self.feed.waiting(), &mut self.handed);
@@ -435,6 +452,7 @@ mod tests {
             labels: Labels::default(),
             at_ms,
             value: 1.0,
+            histogram: None,
         }
     }
 

@@ -320,6 +320,7 @@ mod tests {
             labels: Labels::from_pairs([("host", host)]).unwrap(),
             at_ms,
             value: 0.0,
+            histogram: None,
         }
     }
 

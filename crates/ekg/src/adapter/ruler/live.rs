@@ -5,7 +5,11 @@
 //! together in the next one; a turn of more than [`LONG`] is followed by a rest as long, at most [`REST_MAX`]. One that
 //! missed samples reads again what is stored, and counts it. Never computes on a thread that others wait for.
 
-use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use mainstay_core::{Span, Time};
 use mainstay_promql::Matcher;
@@ -65,7 +69,10 @@ impl Rostered {
                 self.strangers += usize::from(slots.is_empty());
                 slots
             });
-            self.group.take(slots, arrival.at_ms, arrival.value);
+            match arrival.histogram {
+                None => self.group.take(slots, arrival.at_ms, arrival.value),
+                Some(_) => self.group.take_histogram(slots),
+            }
         }
         if self.strangers > STRANGERS_MAX {
             self.roster.retain(|_, slots| !slots.is_empty());
@@ -97,11 +104,18 @@ impl Rostered {
                 let Ok(labels) = Labels::from_pairs(series.labels.iter()) else {
                     continue;
                 };
-                let samples = series.timestamps.iter().zip(&*series.values);
-                let arrivals = samples.map(|(at_ms, value)| Arrival {
+                let numbers = series.timestamps.iter().zip(&*series.values).enumerate();
+                // A rule that any histogram concerns is asked of the engine.
+                let histograms = series.histograms.as_deref().unwrap_or_default();
+                let histogram = |at: usize| {
+                    let is_one = histograms.get(at).is_some_and(Option::is_some);
+                    is_one.then(Arc::default)
+                };
+                let arrivals = numbers.map(|(at, (at_ms, value))| Arrival {
                     labels: labels.clone(),
                     at_ms: *at_ms,
                     value: *value,
+                    histogram: histogram(at),
                 });
                 self.take(arrivals.collect());
             }

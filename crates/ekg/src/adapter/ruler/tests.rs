@@ -115,6 +115,7 @@ fn sample(name: &str, labels: &[(&str, &str)], at: Time, value: f64) -> NewSampl
         at_ms: at.millis(),
         value,
         born_from_zero: false,
+        histogram: None,
     }
 }
 

@@ -84,6 +84,7 @@ impl Stage {
             at_ms: now.millis(),
             value,
             born_from_zero: false,
+            histogram: None,
         };
         self.writer.append(now, vec![load]).await.unwrap();
     }
