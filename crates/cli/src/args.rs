@@ -239,7 +239,8 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  mainstay query up\n  \
                       mainstay query 'sum by (service) (rate(http_requests_total[1m]))'\n  \
                       mainstay query 'up == 0' --time 2026-11-05T18:00:00Z\n  \
-                      mainstay query 'up' --range 5m --step 15s --output json")]
+                      mainstay query 'up' --range 5m --step 15s --output json\n  \
+                      mainstay query 'sum(rate(http_requests_total[1h]))' --plan")]
     Query {
         /// The expression.
         expr: String,
@@ -252,6 +253,15 @@ pub(crate) enum Command {
         /// How far apart the values of a range are.
         #[arg(long, default_value = "15s", requires = "range")]
         step: Span,
+        /// What it would read, instead of its value; `--plan=analyze` gives the value and what each part took.
+        #[arg(
+            long,
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "estimate",
+            value_parser = ["estimate", "analyze"]
+        )]
+        plan: Option<String>,
     },
     /// What is kept of samples: delete series, make and restore snapshots.
     #[command(

@@ -26,8 +26,8 @@ use mainstay_ekg::{
     read::Request as ReadRequest,
     remote::Remote,
 };
-use mainstay_promql::{Query, ast::ValueType};
-use mainstay_server::{Queries, Tenant, Terms, Undone, Window};
+use mainstay_promql::{Query, When, ast::ValueType};
+use mainstay_server::{PlanAsked, Queries, Tenant, Terms, Undone, Window};
 use mainstay_tsdb::{
     Downsampling, Head, Keeping as Kept, Options, OrderError, Retain, TenantLimits, TenantUse,
     Tenants,
@@ -122,6 +122,7 @@ fn computed_on(terms: &Terms) -> mainstay_ekg::Terms {
             "all" => Stats::All,
             _ => Stats::Sums,
         },
+        analyze: terms.plan == PlanAsked::Analyze,
     }
 }
 
@@ -131,6 +132,10 @@ impl Queries for PromQl {
             let mut pairs = asked(expr, terms);
             pairs.push(("time", seconds(at.millis())));
             return cluster.posted("/api/v1/query", &pairs, terms.within);
+        }
+        if terms.plan == PlanAsked::Estimate {
+            let ekg = self.ekg.on(computed_on(terms));
+            return ekg.plan(expr, When::Instant(at.millis()));
         }
         self.ekg.on(computed_on(terms)).query(expr, at)
     }
@@ -144,6 +149,14 @@ impl Queries for PromQl {
             return cluster.posted("/api/v1/query_range", &pairs, terms.within);
         }
         let ekg = self.ekg.on(computed_on(terms));
+        if terms.plan == PlanAsked::Estimate {
+            let when = When::Range {
+                start_ms: start.millis(),
+                end_ms: end.millis(),
+                step_ms: i64::try_from(step.millis()).unwrap_or(i64::MAX),
+            };
+            return ekg.plan(expr, when);
+        }
         ekg.query_range(expr, start, end, step)
     }
     fn check(&self, expr: &str) -> Result<(), String> {

@@ -5,14 +5,15 @@
 
 use std::{
     collections::BTreeSet,
+    num::NonZero,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
 use mainstay_core::{Span, Time};
 use mainstay_promql::{
-    Answer, Ask, Engine, Error, Query, QueryResult, Series, Storage as _, StorageError, Usage,
-    When, ast::ExprKind, ast::Modifiers,
+    Answer, Ask, Engine, EngineOptions, Error, Query, QueryResult, Series, Storage as _,
+    StorageError, Usage, When, ast::ExprKind, ast::Modifiers,
 };
 use mainstay_tsdb::{
     AppendError, Damage, Excess, Matcher, MatcherError, OverLimit, Quarantined, ReadError, Tsdb,
@@ -21,7 +22,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Past, WindowCount, adapter::feed::Feed, age::Age, answer, exemplars::Exemplars, storage,
+    Past, WindowCount, adapter::feed::Feed, age::Age, answer, exemplars::Exemplars, plan, storage,
     storage::Reader, summaries::Way, tree::tree,
 };
 
@@ -150,6 +151,8 @@ pub struct Terms {
     pub gone: CancellationToken,
     /// Whether the answer says what it took.
     pub stats: Stats,
+    /// Whether the answer has the plan, with what each node took.
+    pub analyze: bool,
 }
 
 impl Default for Terms {
@@ -158,6 +161,7 @@ impl Default for Terms {
             within: QUERY_WITHIN,
             gone: CancellationToken::new(),
             stats: Stats::None,
+            analyze: false,
         }
     }
 }
@@ -197,7 +201,10 @@ impl Ekg {
             refusals: Arc::default(),
             feed: Feed::default(),
             exemplars: Exemplars::default(),
-            engine: Engine::default(),
+            engine: Engine::new(EngineOptions {
+                threads: std::thread::available_parallelism().map_or(1, NonZero::get),
+                ..EngineOptions::default()
+            }),
             past: None,
             terms: Terms::default(),
         }
@@ -289,6 +296,28 @@ impl Ekg {
         }
     }
 
+    /// What a query would take, without evaluating it: `{plan}` in Prometheus's envelope.
+    pub fn plan(&self, expr: &str, when: When) -> Value {
+        let began = Instant::now();
+        let within = self.terms.within.duration();
+        let interrupted = || self.terms.gone.is_cancelled() || began.elapsed() >= within;
+        let ask = Ask {
+            when,
+            interrupted: &interrupted,
+            timed: None,
+        };
+        let planned =
+            Query::parse(expr).and_then(|query| self.engine.plan(&self.reader(), &query, &ask));
+        match planned {
+            Ok(planned) => {
+                let options = self.engine.options();
+                let told = plan::told(planned.nodes, planned.samples_peak, options, false);
+                answer::success(serde_json::json!({ "plan": told }))
+            }
+            Err(error) => answer::failure(&error.into()),
+        }
+    }
+
     /// The data with what it took, where that is wanted.
     fn measured(
         &self,
@@ -300,15 +329,25 @@ impl Ekg {
             let by_step = (self.terms.stats == Stats::All).then_some(times_ms);
             data["stats"] = answer::stats(usage, by_step);
         }
+        if self.terms.analyze {
+            let (nodes, peak) = (usage.nodes.clone(), usage.samples_peak);
+            data["plan"] = plan::told(nodes, peak, self.engine.options(), true);
+        }
         data
     }
 
     fn answer(&self, query: &Query, when: When, reader: &Reader<'_>) -> Result<Answer, Error> {
         let (began, within) = (Instant::now(), self.terms.within.duration());
         let interrupted = || self.terms.gone.is_cancelled() || began.elapsed() >= within;
+        let clock = || began.elapsed();
         let ask = Ask {
             when,
             interrupted: &interrupted,
+            timed: if self.terms.analyze {
+                Some(&clock)
+            } else {
+                None
+            },
         };
         self.engine.ask(reader, query, &ask)
     }

@@ -35,6 +35,7 @@ mod nhcb;
 pub mod otlp;
 mod parcel;
 mod past;
+mod plan;
 pub mod prometheus;
 pub mod protobuf;
 pub mod read;

@@ -18,6 +18,8 @@ mod answer;
 mod batches;
 pub(crate) mod xor;
 
+pub(crate) use batches::narrowed;
+
 use mainstay_tsdb::{MatchOp, Matcher, MatcherError, ReadError};
 
 use crate::{

@@ -20,6 +20,7 @@ use crate::{
     age::Age,
     native,
     past::{Past, joined},
+    read::narrowed,
     summaries::{Summaries, Unread},
 };
 
@@ -85,9 +86,51 @@ impl promql::Storage for Reader<'_> {
         }
         self.here(matchers, start_ms, end_ms)
     }
+
+    fn extent(
+        &self,
+        matchers: &[promql::Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<promql::Extent, promql::StorageError> {
+        self.estimated(matchers, start_ms, end_ms)
+    }
 }
 
+/// Series whose samples are counted to estimate those of all.
+const COUNTED: usize = 16;
+
 impl Reader<'_> {
+    /// How much there is here: series exactly, samples by those of some.
+    fn estimated(
+        &self,
+        matchers: &[promql::Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<promql::Extent, promql::StorageError> {
+        let wrong = |error: &dyn std::fmt::Display| promql::StorageError(error.to_string());
+        let mut matchers = translated(matchers).map_err(|error| wrong(&error))?;
+        let series = self.tsdb.series(&matchers, start_ms, end_ms);
+        let series = series.map_err(|error| wrong(&error))?;
+        let apart = (series.len() / COUNTED).max(1);
+        let some: std::collections::BTreeSet<_> = series
+            .iter()
+            .step_by(apart)
+            .take(COUNTED)
+            .cloned()
+            .collect();
+        matchers.extend(narrowed(&some));
+        let found = self.tsdb.select(&matchers, start_ms, end_ms);
+        let found = found.map_err(|error| wrong(&error))?;
+        let counted = found.iter().filter(|it| some.contains(&it.labels));
+        let samples: u64 = counted.map(|it| it.timestamps.len() as u64).sum();
+        let all = series.len() as u64;
+        Ok(promql::Extent {
+            series: all,
+            samples: (samples.saturating_mul(all)).div_ceil((some.len() as u64).max(1)),
+        })
+    }
+
     /// What is kept here.
     fn here(
         &self,

@@ -24,13 +24,19 @@ use crate::eval::{Evaluator, Row, Steps, Value, settle};
 use crate::functions::{Kind, Special};
 use crate::meter::Meter;
 use crate::note::Notebook;
+use crate::trace::Trace;
 use crate::{
     Answer, Error, InstantSeries, ParserOptions, QueryResult, Sample, Span, Storage, parse_with,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// About 32,000 years: far enough for sums with offsets and ranges not to overflow.
 const MAX_TIME_MS: i64 = 1_000_000_000_000_000;
+
+/// Series times steps from which several threads are worth their start: some milliseconds of work.
+const PARALLEL_FROM: u64 = 50_000;
+/// Threads of one query: what is left of more is not worth their start.
+const THREADS_MAX: usize = 16;
 
 /// What a query may use, and how it is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +54,21 @@ pub struct EngineOptions {
     pub delayed_name_removal: bool,
     /// The store keeps a metric's type in the label `__type__`, so that infos can tell a counter by it.
     pub type_and_unit_labels: bool,
+    /// Threads that compute one query where that is worth it.
+    pub threads: usize,
+    /// Series times steps from which it is.
+    pub parallel_from: u64,
+}
+
+impl EngineOptions {
+    /// Threads that walk so many series.
+    pub(crate) fn threads_for(&self, series: usize, steps: usize) -> usize {
+        let work = (series as u64).saturating_mul(steps as u64);
+        if work < self.parallel_from {
+            return 1;
+        }
+        self.threads.clamp(1, THREADS_MAX)
+    }
 }
 
 impl Default for EngineOptions {
@@ -60,6 +81,8 @@ impl Default for EngineOptions {
             max_steps: 11_000,
             delayed_name_removal: true,
             type_and_unit_labels: false,
+            threads: 1,
+            parallel_from: PARALLEL_FROM,
         }
     }
 }
@@ -87,6 +110,8 @@ pub struct Ask<'a> {
     pub when: When,
     /// Asked often whether to stop: a timeout is over, or nobody waits any more.
     pub interrupted: &'a dyn Fn() -> bool,
+    /// A clock, where it is asked what each node took.
+    pub timed: Option<&'a dyn Fn() -> Duration>,
 }
 
 impl Ask<'_> {
@@ -95,6 +120,7 @@ impl Ask<'_> {
         Self {
             when,
             interrupted: &|| false,
+            timed: None,
         }
     }
 }
@@ -165,6 +191,15 @@ impl Engine {
         Self { options }
     }
 
+    pub(crate) fn threads_for(&self, series: usize, steps: usize) -> usize {
+        self.options.threads_for(series, steps)
+    }
+
+    /// What it may use.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
     /// Evaluates at one time.
     pub fn instant(
         &self,
@@ -202,6 +237,7 @@ impl Engine {
     ) -> Result<Answer, Error> {
         let notes = Notebook::default();
         let meter = Meter::default();
+        let trace = ask.timed.map(Trace::new);
         let result = self
             .steps(&query.expr, ask.when)
             .and_then(|(steps, end_ms)| {
@@ -213,6 +249,7 @@ impl Engine {
                     query_end_ms: end_ms,
                     meter: &meter,
                     notes: &notes,
+                    trace: trace.as_ref(),
                     interrupt: ask.interrupted,
                     counts_only: false,
                 };
@@ -221,11 +258,13 @@ impl Engine {
                     When::Range { .. } => range(&evaluator, &query.expr),
                 }
             });
+        let mut usage = meter.usage();
+        usage.nodes = trace.map(Trace::nodes).unwrap_or_default();
         match result {
             Ok(result) => Ok(Answer {
                 result,
                 notes: notes.placed(&query.text),
-                usage: meter.usage(),
+                usage,
             }),
             Err(fault) => Err(fault.placed(&query.text)),
         }

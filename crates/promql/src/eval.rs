@@ -8,6 +8,7 @@ use crate::column::{Column, Reading};
 use crate::error::{ErrorKind, Fault, Outcome};
 use crate::meter::Meter;
 use crate::note::{Notebook, Remark};
+use crate::trace::{Selection, Trace};
 use crate::{EngineOptions, Histogram, Labels, Series, Span, Storage};
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub(crate) mod relabel;
 mod rows;
 mod selection;
 mod smoothed;
+mod walk;
 pub(crate) mod window;
 
 pub(crate) use rows::{Row, Value, settle};
@@ -71,6 +73,7 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) query_end_ms: i64,
     pub(crate) meter: &'a Meter,
     pub(crate) notes: &'a Notebook,
+    pub(crate) trace: Option<&'a Trace<'a>>,
     pub(crate) interrupt: Interrupt<'a>,
     /// Only the counts and sums of histograms are asked for.
     pub(crate) counts_only: bool,
@@ -84,7 +87,17 @@ impl Evaluator<'_> {
             counts_only,
             ..*self
         };
-        evaluator.eval_counted(expr)
+        let Some(trace) = self.trace else {
+            return evaluator.eval_counted(expr);
+        };
+        let open = trace.begin(expr, self.steps.count);
+        let value = evaluator.eval_counted(expr);
+        let series = match &value {
+            Ok(Value::Rows(rows)) => rows.len(),
+            Ok(Value::Scalar(_) | Value::Text(_)) | Err(_) => 0,
+        };
+        trace.end(&open, series);
+        value
     }
 
     fn eval_counted(&self, expr: &Expr) -> Outcome<Value> {
@@ -249,6 +262,14 @@ impl Evaluator<'_> {
             .select(&selector.matchers, first, last)
             .map_err(|error| Fault::new(ErrorKind::Storage(error), span))?;
         let samples: usize = found.iter().map(size_of_series).sum();
+        if let Some(trace) = self.trace {
+            trace.select(Selection {
+                start_ms: first,
+                end_ms: last,
+                series: found.len() as u64,
+                samples: samples as u64,
+            });
+        }
         self.charge(samples as u64, span)?;
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         if self.counts_only {

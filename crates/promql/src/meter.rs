@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use crate::eval::Steps;
+use crate::{NodeUsage, eval::Steps};
 
 /// What a query used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Usage {
     pub read_by_step: Vec<u64>,
     /// The most samples that were held at one moment.
     pub samples_peak: u64,
+    /// What each node took, where that was asked for.
+    pub nodes: Vec<NodeUsage>,
 }
 
 /// Counts for one query.
@@ -64,6 +66,7 @@ impl Meter {
             samples_read: self.read.get(),
             read_by_step: self.by_step.into_inner(),
             samples_peak: self.peak.get(),
+            nodes: Vec::new(),
         }
     }
 }

@@ -255,6 +255,20 @@ impl Notebook {
         notes.insert(key, span);
     }
 
+    /// What another evaluation of the same query wrote.
+    pub(crate) fn absorb(&self, other: Self) {
+        let mut notes = self.notes.borrow_mut();
+        let mut left_out = self.left_out.borrow_mut();
+        *left_out += other.left_out.into_inner();
+        for (key, span) in other.notes.into_inner() {
+            if notes.len() >= MAX_NOTES && !notes.contains_key(&key) {
+                *left_out += 1;
+            } else {
+                notes.insert(key, span);
+            }
+        }
+    }
+
     pub(crate) fn placed(self, text: &str) -> Notes {
         let notes = self.notes.into_inner().into_iter();
         let mut notes: Notes = notes

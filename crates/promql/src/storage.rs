@@ -29,6 +29,29 @@ pub trait Storage {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Series>, StorageError>;
+
+    /// How much [`Storage::select`] would give, about; without reading it, where the store can.
+    fn extent(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Extent, StorageError> {
+        let found = self.select(matchers, start_ms, end_ms)?;
+        Ok(Extent {
+            series: found.len() as u64,
+            samples: found.iter().map(|it| it.timestamps.len() as u64).sum(),
+        })
+    }
+}
+
+/// How much there is of something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Series.
+    pub series: u64,
+    /// Samples of all of them.
+    pub samples: u64,
 }
 
 /// Why a store could not answer.

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crowd::{CONNECTIONS_MAX, Door, SENDERS_MAX};
 
 pub use auth::{Access, Scope};
-pub use metrics::{Queries, Tenant, Terms, Window, intake::Intake, read::Reading};
+pub use metrics::{PlanAsked, Queries, Tenant, Terms, Window, intake::Intake, read::Reading};
 pub use monitors::Monitors;
 pub use openapi::OPENAPI;
 pub use own::{Gauge, Gauges};

@@ -80,6 +80,20 @@ pub struct Terms {
     pub gone: CancellationToken,
     /// How much the answer says of what it took: nothing, or `all` with samples by step, or sums.
     pub stats: String,
+    /// What is told of how it is computed.
+    pub plan: PlanAsked,
+}
+
+/// What is told of how a query is computed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PlanAsked {
+    /// Nothing.
+    #[default]
+    No,
+    /// What it would read, instead of its value.
+    Estimate,
+    /// What each node took, beside its value.
+    Analyze,
 }
 
 /// Answers PromQL in Prometheus's JSON. Calls may compute for as long as a query is heavy: they are made on a
@@ -235,6 +249,15 @@ fn terms(params: &Params) -> Result<Terms, Wrong> {
         within: params.timeout()?,
         gone: CancellationToken::new(),
         stats: params.text("stats").to_owned(),
+        plan: match params.text("plan") {
+            "" | "false" => PlanAsked::No,
+            "true" | "estimate" => PlanAsked::Estimate,
+            "analyze" => PlanAsked::Analyze,
+            other => {
+                let why = format!("{other:?} is none of estimate and analyze");
+                return Err(Wrong::parameter("plan", why));
+            }
+        },
     })
 }
 

@@ -87,12 +87,14 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             time,
             range,
             step,
+            plan,
         } => {
             let question = query::Question {
                 expr,
                 time,
                 range,
                 step,
+                plan,
             };
             query::query(&global, &question).await?;
         }

@@ -3,6 +3,8 @@
 //! Guarantees: an expression that is wrong is shown with a mark under the place, exit code 2. Never
 //! rounds a value. Example: `up{instance="feed-lax-1"} => 1 @[1793898000]`.
 
+mod plan;
+
 use anyhow::{Context as _, anyhow, bail};
 use mainstay_core::{Span, Time};
 use serde_json::{Map, Value};
@@ -19,6 +21,8 @@ pub(crate) struct Question {
     pub(crate) time: Option<String>,
     pub(crate) range: Option<Span>,
     pub(crate) step: Span,
+    /// `estimate` or `analyze`.
+    pub(crate) plan: Option<String>,
 }
 
 pub(crate) async fn query(global: &Global, question: &Question) -> anyhow::Result<()> {
@@ -26,21 +30,27 @@ pub(crate) async fn query(global: &Global, question: &Question) -> anyhow::Resul
         .time
         .as_deref()
         .map_or_else(|| Ok(ports::now()), time)?;
+    let plan = question.plan.iter().map(|plan| ("plan", plan.as_str()));
     let path = match question.range {
-        None => format!(
-            "/api/v1/query{}",
-            parameters(&[("query", &question.expr), ("time", &seconds(at))])
-        ),
+        None => {
+            let at = seconds(at);
+            let pairs = [("query", question.expr.as_str()), ("time", &at)];
+            let pairs: Vec<_> = pairs.into_iter().chain(plan).collect();
+            format!("/api/v1/query{}", parameters(&pairs))
+        }
         Some(range) => {
             if question.step == Span::ZERO {
                 bail!("a step of 0s never reaches the end: use for example --step 15s");
             }
+            let (start, end) = (seconds(at - range), seconds(at));
+            let step = seconds(Time::from_millis(0) + question.step);
             let pairs = [
                 ("query", question.expr.as_str()),
-                ("start", &seconds(at - range)),
-                ("end", &seconds(at)),
-                ("step", &seconds(Time::from_millis(0) + question.step)),
+                ("start", &start),
+                ("end", &end),
+                ("step", &step),
             ];
+            let pairs: Vec<_> = pairs.into_iter().chain(plan).collect();
             format!("/api/v1/query_range{}", parameters(&pairs))
         }
     };
@@ -64,7 +74,14 @@ pub(crate) async fn query(global: &Global, question: &Question) -> anyhow::Resul
     if output::value(global.output, data)? {
         return Ok(());
     }
-    lines(data).iter().try_for_each(|line| output::print(line))
+    if data["result"].is_array() {
+        lines(data)
+            .iter()
+            .try_for_each(|line| output::print(line))?;
+    }
+    plan::lines(&data["plan"])
+        .iter()
+        .try_for_each(|line| output::print(line))
 }
 
 /// RFC 3339, or seconds since 1970 as Prometheus writes them.

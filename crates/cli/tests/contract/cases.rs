@@ -88,6 +88,13 @@ pub(crate) const ALL: &[Make] = &[
     |_| get("/api/v1/query?query=orders_total[1m]"),
     |_| get("/api/v1/query?query=%22text%22"),
     |_| get("/api/v1/query?query=sum(").status(400),
+    |_| get("/api/v1/query?query=sum(rate(orders_total[1m]))&plan=estimate"),
+    |_| get("/api/v1/query?query=up&plan=soon").status(400),
+    |_| {
+        get(
+            "/api/v1/query_range?query=sum(rate(orders_total[1m]))&start=0&end=60&step=15&plan=analyze",
+        )
+    },
     |_| get("/api/v1/query?query=orders_total%2Bon()up").status(422),
     |_| Case::form("/api/v1/query", "query=1"),
     |_| get("/api/v1/query_range?query=rate(orders_total[1m])&start=1&end=9&step=1&stats=all"),

@@ -71,7 +71,7 @@ impl<'a> Batches<'a> {
 }
 
 /// Matchers that take all of a batch and little else.
-fn narrowed(batch: &BTreeSet<Labels>) -> Vec<Matcher> {
+pub(crate) fn narrowed(batch: &BTreeSet<Labels>) -> Vec<Matcher> {
     let mut values: BTreeMap<&str, (usize, BTreeSet<&str>)> = BTreeMap::new();
     for (name, value) in batch.iter().flat_map(Labels::iter) {
         let (count, all) = values.entry(name).or_default();

@@ -33,7 +33,7 @@ impl Evaluator<'_> {
                 evaluator.of_each_histogram(arg(args, 0, span)?, f)?
             }
             Kind::Over(f) => {
-                self.over_floats(over_call(args, false, span)?, |window, _| Ok(f(window)))?
+                self.over_floats(over_call(args, false, span)?, |window, _, _| Ok(f(window)))?
             }
             Kind::OverWith(f) => {
                 let beside = args.iter().filter(|a| a.value_type() != ValueType::Matrix);
@@ -41,10 +41,10 @@ impl Evaluator<'_> {
                 let beside = beside.collect::<Outcome<Vec<Vec<f64>>>>()?;
                 let call = over_call(args, false, span)?;
                 let is_quantile = function.name == "quantile_over_time";
-                self.over_floats(call, |window, i| {
+                self.over_floats(call, |window, scope, i| {
                     let scalars: Vec<f64> = beside.iter().map(|values| values[i]).collect();
                     if is_quantile {
-                        self.note_quantiles(&scalars, call.noted);
+                        scope.note_quantiles(&scalars);
                     }
                     f(window, &scalars)
                 })?

@@ -9,11 +9,12 @@
 )]
 
 use super::rows::{Row, without_empty};
+use super::walk::Walk;
 use super::window::{Mix, Window};
 use super::{Evaluator, Samples};
 use crate::ast::{Edges, Expr};
-use crate::column::{Column, Reading};
-use crate::error::{Fault, Outcome};
+use crate::column::Reading;
+use crate::error::Outcome;
 use crate::histogram::{Incompatible, Tally};
 use crate::note::{During, Notebook, Remark};
 use crate::{Histogram, Labels, Span};
@@ -43,6 +44,13 @@ impl Scope<'_> {
         self.notes.add(remark, self.span);
     }
 
+    /// Those that are no quantiles.
+    pub(super) fn note_quantiles(&self, quantiles: &[f64]) {
+        for q in quantiles.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+            self.note(&Remark::InvalidQuantile(*q));
+        }
+    }
+
     pub(super) fn metric(&self) -> &str {
         self.labels.name()
     }
@@ -66,19 +74,19 @@ impl Evaluator<'_> {
         self.over(call, |window, scope, _| Ok(f(window, scope)))
     }
 
-    /// Applies `f(window, step)` to the numbers of each range.
+    /// Applies `f(window, scope, step)` to the numbers of each range.
     pub(super) fn over_floats(
         &self,
         call: OverCall<'_>,
-        f: impl Fn(&Window<'_>, usize) -> Result<Option<f64>, String>,
+        f: impl Fn(&Window<'_>, &Scope<'_>, usize) -> Result<Option<f64>, String> + Sync,
     ) -> Outcome<Vec<Row>> {
         self.over(call, |window, scope, i| {
             let result = match window.mix() {
-                Mix::Floats => f(window, i)?,
+                Mix::Floats => f(window, scope, i)?,
                 Mix::Histograms(_) => None,
                 Mix::Both => {
                     scope.note(&Remark::HistogramIgnoredInRange(scope.metric()));
-                    with_numbers_only(window, |window| f(window, i))?
+                    with_numbers_only(window, |window| f(window, scope, i))?
                 }
             };
             Ok(result.map(Reading::Float))
@@ -88,56 +96,18 @@ impl Evaluator<'_> {
     fn over(
         &self,
         call: OverCall<'_>,
-        f: impl Fn(&Window<'_>, &Scope<'_>, usize) -> Result<Option<Reading>, String>,
+        f: impl Fn(&Window<'_>, &Scope<'_>, usize) -> Result<Option<Reading>, String> + Sync,
     ) -> Outcome<Vec<Row>> {
         let span = call.range.span;
         let ranges = self.ranges(call.range)?;
         self.charge(ranges.rows.len() as u64 * self.steps.count as u64, span)?;
-        let (before_ms, after_ms) = ranges.margins_ms(self.options.lookback_ms);
-        let mut rows = Vec::with_capacity(ranges.rows.len());
-        let mut looked_at = vec![0; self.steps.count];
-        for source in &ranges.rows {
-            self.go_on(span)?;
-            let scope = Scope::new(self.notes, call.noted, &source.labels, ranges.edges);
-            let mut column = Column::gaps(self.steps.count);
-            let (mut from, mut to) = (0, 0);
-            for (i, looked_at) in looked_at.iter_mut().enumerate() {
-                let end_ms = self.shifted(ranges.shift, i);
-                let start_ms = end_ms - ranges.range_ms;
-                let times = &source.samples.timestamps;
-                while times.get(to).is_some_and(|t| *t <= end_ms + after_ms) {
-                    to += 1;
-                }
-                while from < to && times[from] <= start_ms - before_ms {
-                    from += 1;
-                }
-                if from == to {
-                    continue;
-                }
-                *looked_at += (to - from) as u64;
-                let window =
-                    source
-                        .samples
-                        .window(from..to, (start_ms, end_ms), self.steps.time(i));
-                match f(&window, &scope, i) {
-                    Ok(Some(reading)) => column.set(i, reading),
-                    Ok(None) => {}
-                    Err(message) => return Fault::execution(span, message),
-                }
-            }
-            rows.push(Row {
-                labels: source.labels.clone(),
-                drop_name: source.drop_name || !call.keeps_name,
-                column,
-            });
-        }
-        self.meter.looked_at(&looked_at, self.steps, self.query);
-        Ok(without_empty(rows))
+        let walk = Walk::new(self, &ranges, (call.noted, call.keeps_name));
+        Ok(without_empty(self.walk(&walk, span, &f)?))
     }
 }
 
 impl Samples {
-    fn window(
+    pub(super) fn window(
         &self,
         at: std::ops::Range<usize>,
         (start_ms, end_ms): (i64, i64),

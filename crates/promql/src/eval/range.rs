@@ -46,6 +46,16 @@ fn margins_ms(edges: Edges, lookback_ms: i64) -> (i64, i64) {
 
 impl Evaluator<'_> {
     pub(super) fn ranges(&self, expr: &Expr) -> Outcome<Ranges> {
+        let Some(trace) = self.trace else {
+            return self.ranges_of(expr);
+        };
+        let open = trace.begin(expr, self.steps.count);
+        let ranges = self.ranges_of(expr);
+        trace.end(&open, ranges.as_ref().map_or(0, |it| it.rows.len()));
+        ranges
+    }
+
+    fn ranges_of(&self, expr: &Expr) -> Outcome<Ranges> {
         match &expr.kind {
             ExprKind::Paren(inner) => self.ranges(inner),
             ExprKind::Range { selector, range } => {

@@ -214,6 +214,7 @@ fn computed_on(terms: &Terms) -> mainstay_ekg::Terms {
             "all" => mainstay_ekg::Stats::All,
             _ => mainstay_ekg::Stats::Sums,
         },
+        analyze: terms.plan == crate::PlanAsked::Analyze,
     }
 }
 
