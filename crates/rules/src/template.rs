@@ -4,12 +4,12 @@
 //! in gives an error and no half of a text. Never runs a query on its own: `query` asks whom the caller names.
 
 mod functions;
-mod names;
 
-use std::{collections::BTreeMap, fmt::Display, sync::Arc};
+use std::{fmt::Display, sync::Arc};
 
 use gotmpl::{MissingKey, Value};
 use mainstay_promql::Labels;
+use mainstay_template::{map, text, texts};
 
 use crate::{External, Source};
 use functions::functions;
@@ -57,7 +57,8 @@ impl Template {
             return Ok(template);
         }
         let ours = functions(None);
-        let unknown = names::unknown(&template.source(), |name| ours.contains_key(name));
+        let unknown =
+            mainstay_template::unknown(&template.source(), |name| ours.contains_key(name));
         match unknown {
             Ok(None) => Ok(template),
             Ok(Some(name)) => Err(template.wrong(&format!("nothing is named `{name}`"))),
@@ -137,19 +138,6 @@ impl Template {
             why: why.to_string(),
         }
     }
-}
-
-pub(crate) fn text(text: &str) -> Value {
-    Value::String(text.into())
-}
-
-pub(crate) fn map<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
-    let entries = entries.into_iter().map(|(name, it)| (name.into(), it));
-    Value::Map(Arc::new(entries.collect::<BTreeMap<_, _>>()))
-}
-
-pub(crate) fn texts<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
-    map(entries.into_iter().map(|(name, it)| (name, text(it))))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ struct Names {
 
 /// The first name that `source` uses and that nobody gave: no built-in function and none that is `known`, or a
 /// variable that is declared nowhere.
-pub(super) fn unknown(
+pub fn unknown(
     source: &str,
     known: impl Fn(&str) -> bool,
 ) -> Result<Option<SmolStr>, TemplateError> {
