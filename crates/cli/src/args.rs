@@ -127,6 +127,13 @@ pub(crate) enum Command {
         after_help = "Examples:\n  mainstay router --fabric lax --listen 127.0.0.1:7081 --data-dir ./router-lax"
     )]
     Router(RouterArgs),
+    /// Take alerts in place of an Alertmanager: its flags, its configuration file, its API.
+    #[command(
+        after_help = "Examples:\n  mainstay alertmanager --config.file=alertmanager.yml --storage.path=/var/lib/alertmanager\n  \
+                      amtool --alertmanager.url=http://127.0.0.1:9093 alert query\n\n\
+                      SIGHUP or POST /-/reload reads the configuration again. docs/alertmanager.md says what differs."
+    )]
+    Alertmanager(Box<crate::commands::alertmanager::Alertmanager>),
     /// Declare resources from YAML files or directories, all or nothing.
     #[command(
         after_help = "Examples:\n  mainstay apply -f site.yaml --reason 'two more hosts'\n  mainstay apply -f catalog/ --dry-run"

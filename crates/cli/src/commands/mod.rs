@@ -2,6 +2,7 @@
 
 mod actions;
 mod agent;
+pub(crate) mod alertmanager;
 mod changes;
 mod demo;
 mod import;
@@ -35,7 +36,7 @@ use crate::{
 
 /// Reads the command line and runs it.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(alertmanager::with_two_dashes(std::env::args_os()));
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -59,6 +60,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(serve) => serve::serve(serve).await?,
         Command::Agent(args) => agent::run(&global, args).await?,
+        Command::Alertmanager(args) => alertmanager::run(*args).await?,
         Command::Router(args) => router::run(&global, args).await?,
         Command::Demo(options) => return demo::demo(&global, &options).await,
         Command::Init(args) => init::init(&global, &args).await?,
