@@ -152,7 +152,7 @@ fn a_wrong_configuration_changes_nothing_and_a_right_one_holds_at_once() {
     sink.until(1, LIMIT);
 
     let other = Sink::start();
-    fs::write(&file, config(&other).replace("hook", "other")).unwrap();
+    fs::write(&file, config(&other).replace(": hook", ": other")).unwrap();
     let pid = process.0.id().to_string();
     assert!(
         Command::new("kill")
@@ -161,7 +161,9 @@ fn a_wrong_configuration_changes_nothing_and_a_right_one_holds_at_once() {
             .unwrap()
             .success()
     );
+    let begun = std::time::Instant::now();
     while !metric("1") {
+        assert!(begun.elapsed() < LIMIT, "the right file does not hold");
         thread::yield_now();
     }
     // Another receiver was never told.

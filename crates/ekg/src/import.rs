@@ -10,7 +10,7 @@ use mainstay_tsdb::{Backfilled, Labels};
 use crate::{
     delivery::Delivery,
     parcel::Parcel,
-    text::{Exposition, TextError, TextLimits, scan, scan_openmetrics},
+    text::{Exposition, Natives, TextError, TextLimits, scan, scan_openmetrics},
     write::{Sample, Series, Sink as _},
 };
 
@@ -19,6 +19,7 @@ const LIMITS: TextLimits = TextLimits {
     line_bytes: 64 << 10,
     labels: 1_024,
     samples: 4 << 20,
+    natives: Natives::PassedOver,
 };
 
 /// How a text is written.

@@ -110,7 +110,8 @@ impl Reader<'_> {
     ) -> Result<promql::Extent, promql::StorageError> {
         let wrong = |error: &dyn std::fmt::Display| promql::StorageError(error.to_string());
         let mut matchers = translated(matchers).map_err(|error| wrong(&error))?;
-        let series = self.tsdb.series(&matchers, start_ms, end_ms);
+        let damage = &mut self.damage.borrow_mut();
+        let series = self.tsdb.series(&matchers, start_ms, end_ms, damage);
         let series = series.map_err(|error| wrong(&error))?;
         let apart = (series.len() / COUNTED).max(1);
         let some: std::collections::BTreeSet<_> = series
@@ -120,7 +121,7 @@ impl Reader<'_> {
             .cloned()
             .collect();
         matchers.extend(narrowed(&some));
-        let found = self.tsdb.select(&matchers, start_ms, end_ms);
+        let found = self.tsdb.select_around(&matchers, start_ms, end_ms, damage);
         let found = found.map_err(|error| wrong(&error))?;
         let counted = found.iter().filter(|it| some.contains(&it.labels));
         let samples: u64 = counted.map(|it| it.timestamps.len() as u64).sum();

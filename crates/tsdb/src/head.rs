@@ -439,7 +439,7 @@ impl Head {
             return Ok(false);
         }
         let late = at_ms <= newest_ms;
-        let is_taken = late && histogram().is_some() && self.active.has_histogram(id, at_ms);
+        let is_taken = late && self.active.has_histogram(id, at_ms);
         if late && self.holds(id, at_ms, bits) {
             return Ok(false);
         }

@@ -58,7 +58,6 @@ pub(crate) struct Alertmanager {
 }
 
 /// Flags that are taken, so that a unit file stays as it is, and change nothing.
-#[expect(dead_code, reason = "they are taken, and change nothing")]
 #[derive(Debug, Args)]
 struct Taken {
     #[arg(long = "log.format", hide = true)]

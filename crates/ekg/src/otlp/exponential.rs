@@ -75,9 +75,11 @@ pub(super) fn native(point: &ExponentialPoint<'_>) -> Result<Histogram, Exponent
     Ok(histogram)
 }
 
-/// Adds a delta to a sum; false if they cannot be added, as their zero buckets are not of one width or counts overflow.
+/// Adds a delta to a sum. False where they cannot be added, as their zero buckets are not of one width or counts overflow:
+/// the sum is then the delta alone.
 pub(super) fn add(sum: &mut Histogram, delta: &Histogram) -> bool {
     if sum.zero_threshold.to_bits() != delta.zero_threshold.to_bits() {
+        sum.clone_from(delta);
         return false;
     }
     let mut delta = delta.clone();
@@ -87,6 +89,7 @@ pub(super) fn add(sum: &mut Histogram, delta: &Histogram) -> bool {
         native::reduce(histogram, by);
     }
     let (BucketCounts::Whole(a), BucketCounts::Whole(b)) = (&sum.counts, &delta.counts) else {
+        *sum = delta;
         return false;
     };
     let added = || {

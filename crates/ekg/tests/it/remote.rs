@@ -374,6 +374,10 @@ async fn a_sender_that_died_sends_what_it_had_not() {
         .await;
     let heard = receiver.samples();
     assert_eq!(heard.len(), 50);
+    // The answer is read after the samples are there.
+    while remotes.sending()[0].sent < 50 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(remotes.sending()[0].sent, 50);
     stop.cancel();
     while tasks.join_next().await.is_some() {}

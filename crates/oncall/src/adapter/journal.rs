@@ -227,6 +227,21 @@ mod tests {
         })
     }
 
+    /// Opens the folder of a journal that was dropped, whose thread ends soon.
+    fn opened_again(folder: &Path) -> Opened {
+        for _ in 0..1_000_000 {
+            match Journal::open(folder) {
+                Err(JournalError::Folder { error, .. })
+                    if error.kind() == std::io::ErrorKind::ResourceBusy =>
+                {
+                    thread::yield_now();
+                }
+                opened => return opened.unwrap(),
+            }
+        }
+        panic!("the folder stays in use");
+    }
+
     #[test]
     fn what_was_answered_is_there_after_a_start_also_after_a_compaction() {
         let folder = tempfile::tempdir().unwrap();
@@ -240,7 +255,8 @@ mod tests {
                 .unwrap()
                 .unwrap();
         }
-        let again = Journal::open(folder.path()).unwrap();
+        drop(opened);
+        let again = opened_again(folder.path());
         assert_eq!(again.records, [told("a"), told("b")]);
         again.journal.whole(&[told("b")]);
         again
@@ -249,7 +265,8 @@ mod tests {
             .blocking_recv()
             .unwrap()
             .unwrap();
-        let again = Journal::open(folder.path()).unwrap();
+        drop(again);
+        let again = opened_again(folder.path());
         assert_eq!(again.records, [told("b"), told("c")]);
     }
 }

@@ -26,10 +26,6 @@ pub(super) struct File {
 }
 
 /// What holds for channels that say nothing else.
-#[expect(
-    dead_code,
-    reason = "fields of channels that are refused are known, and not used"
-)]
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Global {

@@ -268,7 +268,10 @@ fn a_message_that_cannot_get_there_is_not_tried_before_its_group_is_told_the_nex
     world.post("job=a n=1", None);
     world.until(130);
     assert_eq!(world.sent, ["70 hook 1|"]);
-    assert_eq!(world.fates(), ["sending", "failed", "sending", "notified"]);
+    assert_eq!(
+        world.fates(),
+        ["sending", "failed", "sending", "notified", "known"]
+    );
 }
 
 #[test]

@@ -239,6 +239,8 @@ fn plain(mut answer: Value) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_alerts_give_the_same_messages_and_answers_as_the_original() {
     let folder = tempfile::tempdir().unwrap();
+    // An error says that another test was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder().no_proxy().build().unwrap();
     let (our_sink, their_sink) = (Sink::start(), Sink::start());
 

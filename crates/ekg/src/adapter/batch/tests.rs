@@ -135,6 +135,8 @@ fn a_scrape_over_a_limit_writes_nothing_and_ends_what_lived() {
         name_bytes: Some(8),
         value_bytes: Some(5),
         samples: None,
+        buckets: None,
+        finest_schema: None,
     };
     for (body, says) in [
         ("a{b=\"1\",c=\"2\"} 1\n", "label_limit"),
