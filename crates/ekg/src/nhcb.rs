@@ -149,7 +149,7 @@ impl Classic {
         for (index, (bound, below)) in (0..).zip(ends) {
             bounds.extend(bound);
             let own = below - before;
-            if !(own >= 0.0) {
+            if own.is_nan() || own < 0.0 {
                 return None;
             }
             if own > 0.0 {

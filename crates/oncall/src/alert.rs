@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn alerts_are_ordered_by_job_and_instance_first() {
         let of = |pairs: &[(&str, &str)]| Alert {
-            labels: Labels::from_iter(pairs.iter().copied()),
+            labels: pairs.iter().copied().collect::<Labels>(),
             ..told(0, 0, None)
         };
         let sorted = [

@@ -162,15 +162,14 @@ impl Dispatch {
                 }
             });
             let print = alert.fingerprint();
-            match group.alerts.get_mut(&print) {
-                Some(held) => held.alert = Arc::clone(alert),
-                None => {
-                    let held = Held {
-                        alert: Arc::clone(alert),
-                        fate: Fate::Waiting,
-                    };
-                    group.alerts.insert(print, held);
-                }
+            if let Some(held) = group.alerts.get_mut(&print) {
+                held.alert = Arc::clone(alert);
+            } else {
+                let held = Held {
+                    alert: Arc::clone(alert),
+                    fate: Fate::Waiting,
+                };
+                group.alerts.insert(print, held);
             }
             let has_waited = moment::after(alert.starts_at, manner.group_wait) < now;
             if !group.was_told && has_waited && group.next > now {

@@ -3,7 +3,7 @@
 //! Guarantees: sorted by name; an empty value is no label; the fingerprint is that of Prometheus, so that what others
 //! keep of it stays true. Example: `{alertname="Down", job="shop"}`.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -146,7 +146,8 @@ pub(crate) fn quoted(text: &str) -> String {
             '\u{b}' => out.push_str("\\v"),
             '\u{c}' => out.push_str("\\f"),
             other if other < ' ' || other == '\u{7f}' => {
-                out.push_str(&format!("\\x{:02x}", other as u32));
+                // Writing into a text cannot fail.
+                let _ = write!(out, "\\x{:02x}", other as u32);
             }
             other => out.push(other),
         }
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn fewer_labels_come_first_then_the_first_difference_decides() {
-        let of = |pairs: &[(&str, &str)]| Labels::from_iter(pairs.iter().copied());
+        let of = |pairs: &[(&str, &str)]| pairs.iter().copied().collect::<Labels>();
         let sorted = [
             of(&[("z", "9")]),
             of(&[("a", "1"), ("b", "1")]),

@@ -222,6 +222,15 @@ impl fmt::Display for Matcher {
 #[serde(transparent)]
 pub struct Matchers(Vec<Matcher>);
 
+impl<'a> IntoIterator for &'a Matchers {
+    type Item = &'a Matcher;
+    type IntoIter = std::slice::Iter<'a, Matcher>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
 impl Matchers {
     /// Whether all hold.
     pub fn matches(&self, labels: &Labels) -> bool {

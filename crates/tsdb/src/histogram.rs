@@ -208,7 +208,7 @@ impl Histogram {
         if !self.is_custom() && !(-4..=8).contains(&self.schema) {
             return Err(HistogramFault::Schema(self.schema));
         }
-        if !(self.zero_threshold >= 0.0) {
+        if self.zero_threshold.is_nan() || self.zero_threshold < 0.0 {
             return Err(HistogramFault::ZeroThreshold(self.zero_threshold));
         }
         let (positive, negative) = match &self.counts {
@@ -340,7 +340,7 @@ impl Tally<f64> {
     fn check(&self) -> Result<(), HistogramFault> {
         let counts = self.positive.iter().chain(&self.negative);
         let mut counts = counts.chain([&self.count, &self.zero]);
-        let odd = counts.find(|count| !(**count >= 0.0));
+        let odd = counts.find(|count| count.is_nan() || **count < 0.0);
         odd.map_or(Ok(()), |count| Err(HistogramFault::Count(*count)))
     }
 }

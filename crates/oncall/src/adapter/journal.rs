@@ -71,7 +71,7 @@ impl Journal {
             Seen::Frame { payload, .. } => match serde_json::from_slice(payload) {
                 Ok(record) => records.push(record),
                 Err(error) => {
-                    tracing::error!(%error, "a record in the journal is of an unknown form; it is left out")
+                    tracing::error!(%error, "a record in the journal is of an unknown form; it is left out");
                 }
             },
             Seen::Gap(gap) => tracing::error!(
@@ -162,7 +162,9 @@ impl Writer {
             for order in std::iter::once(first).chain(more) {
                 match order {
                     Order::Keep { records, done } => {
-                        records.iter().for_each(|it| group.push(RECORD, it));
+                        for record in &records {
+                            group.push(RECORD, record);
+                        }
                         waiting.extend(done);
                     }
                     Order::Whole(records) => {
@@ -200,7 +202,9 @@ impl Writer {
     fn compact(&mut self, records: &[Vec<u8>]) {
         let first = self.log.rotate();
         let mut group = Group::default();
-        records.iter().for_each(|it| group.push(RECORD, it));
+        for record in records {
+            group.push(RECORD, record);
+        }
         let mut nobody = Vec::new();
         self.commit(&mut group, &mut nobody);
         if self.log.commit_staged().is_ok()

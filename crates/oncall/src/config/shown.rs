@@ -50,7 +50,7 @@ fn hide(value: &mut Value) {
                     || (name == "key" && value.is_string());
                 match value {
                     Value::String(text) if ADDRESSES.contains(&name.as_str()) => {
-                        *text = address(text)
+                        *text = address(text);
                     }
                     Value::String(text) if is_secret => SECRET.clone_into(text),
                     Value::Array(list) if is_secret => list.fill(SECRET.into()),

@@ -188,7 +188,7 @@ fn an_error_says_where_and_what_to_do() {
         (
             "route: {receiver: a}\nreceivers:\n- name: a\n  webhook_configs:\n  - adress: x\n",
             5,
-            "adress",
+            "web_hook",
         ),
         (
             "route: {receiver: a}\nreceivers:\n- name: a\n  webhook_configs:\n  - url: 'http://x'\n    http_config: {oauth2: {client_id: x}}\n",

@@ -113,13 +113,11 @@ impl<'a> Reader<'a> {
                 }
                 '\\' => {
                     let escape = letters.next().map(|(_, letter)| letter);
-                    match escape.and_then(|it| escaped(it, &mut letters)) {
-                        Some(letter) => value.push(letter),
-                        None => {
-                            self.at = from + at;
-                            return Err(self.wrong("no escape that is known"));
-                        }
-                    }
+                    let Some(letter) = escape.and_then(|it| escaped(it, &mut letters)) else {
+                        self.at = from + at;
+                        return Err(self.wrong("no escape that is known"));
+                    };
+                    value.push(letter);
                 }
                 other => value.push(other),
             }
