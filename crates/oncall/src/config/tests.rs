@@ -186,7 +186,7 @@ fn an_error_says_where_and_what_to_do() {
             "https://HOST/PATH",
         ),
         (
-            "route: {receiver: a}\nreceivers:\n- name: a\n  webhook_configs:\n  - adress: x\n",
+            "route: {receiver: a}\nreceivers:\n- name: a\n  webhook_configs:\n  - web_hook: x\n",
             5,
             "web_hook",
         ),
