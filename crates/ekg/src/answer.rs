@@ -83,6 +83,7 @@ pub(crate) fn failure(error: &QueryError) -> Value {
             }
             ErrorKind::Execution(_) | ErrorKind::Limit { .. } => "execution",
             ErrorKind::Interrupted => "timeout",
+            ErrorKind::Crowded { .. } => "overloaded",
             ErrorKind::Storage(_) => "internal",
         },
         QueryError::Read(_) => "internal",

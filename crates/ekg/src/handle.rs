@@ -12,7 +12,7 @@ use std::{
 
 use mainstay_core::{Span, Time};
 use mainstay_promql::{
-    Answer, Ask, Engine, EngineOptions, Error, Query, QueryResult, Series, Storage as _,
+    Answer, Ask, Engine, EngineOptions, Error, Pool, Query, QueryResult, Series, Storage as _,
     StorageError, Usage, When, ast::ExprKind, ast::Modifiers,
 };
 use mainstay_tsdb::{
@@ -25,6 +25,9 @@ use crate::{
     Past, WindowCount, adapter::feed::Feed, age::Age, answer, exemplars::Exemplars, plan, storage,
     storage::Reader, summaries::Way, tree::tree,
 };
+
+/// Samples that all queries may hold at one moment, together: 3.2 GB. It is four times what one may.
+const HELD_TOGETHER_MAX: u64 = 200_000_000;
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -189,6 +192,7 @@ pub struct Ekg {
     pub(crate) feed: Feed,
     pub(crate) exemplars: Exemplars,
     engine: Engine,
+    pool: Arc<Pool>,
     past: Option<Arc<dyn Past>>,
     terms: Terms,
 }
@@ -205,6 +209,7 @@ impl Ekg {
                 threads: std::thread::available_parallelism().map_or(1, NonZero::get),
                 ..EngineOptions::default()
             }),
+            pool: Arc::new(Pool::new(HELD_TOGETHER_MAX)),
             past: None,
             terms: Terms::default(),
         }
@@ -305,6 +310,7 @@ impl Ekg {
             when,
             interrupted: &interrupted,
             timed: None,
+            pool: Some(&self.pool),
         };
         let planned =
             Query::parse(expr).and_then(|query| self.engine.plan(&self.reader(), &query, &ask));
@@ -348,6 +354,7 @@ impl Ekg {
             } else {
                 None
             },
+            pool: Some(&self.pool),
         };
         self.engine.ask(reader, query, &ask)
     }

@@ -22,7 +22,7 @@ use crate::column::Point;
 use crate::error::{ErrorKind, Fault, Outcome};
 use crate::eval::{Evaluator, Row, Steps, Value, settle};
 use crate::functions::{Kind, Special};
-use crate::meter::Meter;
+use crate::meter::{Meter, Pool};
 use crate::note::Notebook;
 use crate::trace::Trace;
 use crate::{
@@ -112,6 +112,8 @@ pub struct Ask<'a> {
     pub interrupted: &'a dyn Fn() -> bool,
     /// A clock, where it is asked what each node took.
     pub timed: Option<&'a dyn Fn() -> Duration>,
+    /// What it counts in beside others, if it does.
+    pub pool: Option<&'a Pool>,
 }
 
 impl Ask<'_> {
@@ -121,6 +123,7 @@ impl Ask<'_> {
             when,
             interrupted: &|| false,
             timed: None,
+            pool: None,
         }
     }
 }
@@ -236,7 +239,7 @@ impl Engine {
         ask: &Ask<'_>,
     ) -> Result<Answer, Error> {
         let notes = Notebook::default();
-        let meter = Meter::default();
+        let meter = Meter::within(ask.pool);
         let trace = ask.timed.map(Trace::new);
         let result = self
             .steps(&query.expr, ask.when)

@@ -47,6 +47,14 @@ pub enum ErrorKind {
         /// The limit.
         limit: u64,
     },
+    /// All queries together hold more than a limit allows.
+    #[error("all queries together hold {held} samples, the limit is {limit}: ask again when others are answered")]
+    Crowded {
+        /// What they would hold.
+        held: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// Whoever asked no longer waits: a timeout, or the connection is gone.
     #[error("the query was interrupted")]
     Interrupted,

@@ -71,7 +71,7 @@ pub(crate) struct Evaluator<'a> {
     /// The steps of the whole query, for `start()` and its kin; differs inside a subquery.
     pub(crate) query: Steps,
     pub(crate) query_end_ms: i64,
-    pub(crate) meter: &'a Meter,
+    pub(crate) meter: &'a Meter<'a>,
     pub(crate) notes: &'a Notebook,
     pub(crate) trace: Option<&'a Trace<'a>>,
     pub(crate) interrupt: Interrupt<'a>,
@@ -199,6 +199,13 @@ impl Evaluator<'_> {
                 what: "samples",
                 value: used,
                 limit: self.options.max_samples,
+            };
+            return Err(Fault::new(kind, span));
+        }
+        if let Some(pool) = self.meter.crowded() {
+            let kind = ErrorKind::Crowded {
+                held: pool.held(),
+                limit: pool.limit(),
             };
             return Err(Fault::new(kind, span));
         }

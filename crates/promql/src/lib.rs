@@ -37,7 +37,7 @@ pub use engine::{Ask, Engine, EngineOptions, Query, When};
 pub use error::{Error, ErrorKind};
 pub use functions::Function;
 pub use histogram::{CUSTOM_SCHEMA, Histogram, PopulatedBucket, ResetHint, Slot};
-pub use meter::Usage;
+pub use meter::{Pool, Usage};
 pub use note::{MAX_NOTES, Note, Notes, Severity};
 pub use parser::{MAX_QUERY_BYTES, ParserOptions, parse, parse_with};
 pub use plan::Plan;

@@ -401,6 +401,10 @@ async fn off_thread(computing: impl FnOnce() -> (StatusCode, Packed) + Send + 's
         Ok((status, packed)) => {
             let mut response = json_body(status, packed.bytes);
             response.headers_mut().extend(packed.headers);
+            if status == StatusCode::TOO_MANY_REQUESTS {
+                let retry = HeaderValue::from(RETRY_AFTER_SECS);
+                response.headers_mut().insert(header::RETRY_AFTER, retry);
+            }
             response
         }
         Err(error) => {
@@ -418,6 +422,8 @@ fn status(answer: &Value) -> StatusCode {
         Some("bad_data") => StatusCode::BAD_REQUEST,
         Some("execution") => StatusCode::UNPROCESSABLE_ENTITY,
         Some("canceled" | "timeout" | "unavailable") => StatusCode::SERVICE_UNAVAILABLE,
+        // Not one of Prometheus's, which has no such limit.
+        Some("overloaded") => StatusCode::TOO_MANY_REQUESTS,
         Some("not_found") => StatusCode::NOT_FOUND,
         Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -1,7 +1,8 @@
 //! A query over a limit is an error that names the limit.
 
 use mainstay_promql::{
-    Engine, EngineOptions, ErrorKind, Labels, Matcher, Query, Series, Storage, StorageError,
+    Ask, Engine, EngineOptions, ErrorKind, Labels, Matcher, Pool, Query, Series, Storage,
+    StorageError, When,
 };
 
 struct OneSeries;
@@ -42,6 +43,34 @@ fn too_many_steps_or_samples_name_their_limit() {
             ..
         }
     ));
+}
+
+#[test]
+fn queries_together_hold_no_more_than_their_pool() {
+    let query = Query::parse("a + a").unwrap();
+    let engine = Engine::new(EngineOptions::default());
+    let pool = Pool::new(1_500);
+    let run = |end_ms: i64| {
+        let when = When::Range {
+            start_ms: 0,
+            end_ms,
+            step_ms: 1,
+        };
+        let ask = Ask {
+            pool: Some(&pool),
+            ..Ask::uninterrupted(when)
+        };
+        engine.ask(&OneSeries, &query, &ask)
+    };
+    let error = run(2_999).unwrap_err();
+    let ErrorKind::Crowded { held, limit: 1_500 } = error.kind else {
+        panic!("{error}");
+    };
+    assert!(held > 1_500);
+    // What failed holds nothing, and neither does what was answered.
+    assert_eq!(pool.held(), 0);
+    assert!(run(99).is_ok());
+    assert_eq!(pool.held(), 0);
 }
 
 #[test]
