@@ -34,6 +34,15 @@ pub(crate) enum ClientError {
         server: String,
         source: reqwest::Error,
     },
+    /// It listens, and says nothing.
+    #[error(
+        "{server} did not answer within {} s: it may still do what it was asked; look at its log, and ask again",
+        TIMEOUT.as_secs()
+    )]
+    Silent {
+        server: String,
+        source: reqwest::Error,
+    },
     /// The connection ended within the answer.
     #[error("the answer broke off")]
     Broke(#[source] reqwest::Error),
@@ -54,7 +63,7 @@ impl ClientError {
     /// Whether the same request may succeed once the server is back.
     pub(crate) fn is_away(&self) -> bool {
         match self {
-            Self::Away { .. } | Self::Broke(_) => true,
+            Self::Away { .. } | Self::Silent { .. } | Self::Broke(_) => true,
             Self::Refused { status, .. } => matches!(status, 429 | 502..=504),
             Self::Unreadable(_) => false,
         }
@@ -79,7 +88,7 @@ impl ClientError {
         match self {
             Self::Away { source, .. } => source.is_connect(),
             Self::Refused { problem, .. } => problem["code"] == "standby",
-            Self::Broke(_) | Self::Unreadable(_) => false,
+            Self::Silent { .. } | Self::Broke(_) | Self::Unreadable(_) => false,
         }
     }
 
@@ -181,9 +190,13 @@ impl Client {
             Some(token) => request = request.bearer_auth(token),
             None => request = request.header("x-mainstay-actor", os_user()),
         }
-        let response = request.send().await.map_err(|source| ClientError::Away {
-            server: server.to_owned(),
-            source,
+        let response = request.send().await.map_err(|source| {
+            let server = server.to_owned();
+            if source.is_timeout() && !source.is_connect() {
+                ClientError::Silent { server, source }
+            } else {
+                ClientError::Away { server, source }
+            }
         })?;
         let status = response.status();
         let looked_at = response.headers().get(LOOKED_AT);

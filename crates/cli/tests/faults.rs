@@ -12,7 +12,8 @@ mod observed;
 #[path = "faults/platform.rs"]
 mod platform;
 
-use platform::{Disk, Platform, code, stderr};
+use mainstay_siege::SmallDisk;
+use platform::{Platform, code, stderr};
 
 const EXIT_ROLLED_BACK: i32 = 1;
 const EXIT_ERROR: i32 = 2;
@@ -331,7 +332,7 @@ fn a_server_that_is_killed_finds_its_rollout_again_and_nothing_is_started_twice(
 fn on_a_full_disk_nothing_begins_and_a_rollout_still_goes_back() {
     let dir = tempfile::tempdir().unwrap();
     // 64 MiB are kept for the way back; a new ledger with its log fits into the rest.
-    let Some(disk) = Disk::of(96, &dir.path().join("server")) else {
+    let Some(disk) = SmallDisk::mount(96, &dir.path().join("server")).unwrap() else {
         eprintln!("skipped: no file system can be mounted here");
         return;
     };
@@ -354,7 +355,7 @@ fn on_a_full_disk_nothing_begins_and_a_rollout_still_goes_back() {
     let (id, _, _) = platform.newest();
     platform.until("the canary is placed", || platform.pids().len() == 4);
     platform.until("it is ready", || platform.ready().0 == "200");
-    disk.fill(60 << 20);
+    disk.fill(60 << 20).unwrap();
     platform.until("it is ready no longer, and says why", || {
         let (status, body) = platform.ready();
         status == "503" && body.contains("the ledger's disk is full")
@@ -371,7 +372,7 @@ fn on_a_full_disk_nothing_begins_and_a_rollout_still_goes_back() {
     assert!(said.status.success(), "{}", stderr(&said));
     platform.wait_for("shop", "rolled-back");
     assert!(platform.run(&["ledger", "verify"]).status.success());
-    disk.empty();
+    disk.empty().unwrap();
     platform.until("it is ready again", || platform.ready().0 == "200");
     let said =
         platform.apply("apiVersion: mainstay/v1\nkind: Fabric\nmetadata: {name: iad}\nspec: {}\n");

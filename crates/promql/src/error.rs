@@ -48,7 +48,9 @@ pub enum ErrorKind {
         limit: u64,
     },
     /// All queries together hold more than a limit allows.
-    #[error("all queries together hold {held} samples, the limit is {limit}: ask again when others are answered")]
+    #[error(
+        "all queries together hold {held} samples, the limit is {limit}: ask again when others are answered"
+    )]
     Crowded {
         /// What they would hold.
         held: u64,

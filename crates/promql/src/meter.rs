@@ -51,7 +51,7 @@ impl Pool {
 }
 
 /// Counts for one query.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Meter<'a> {
     pool: Option<&'a Pool>,
     held: Cell<u64>,
@@ -65,7 +65,10 @@ impl<'a> Meter<'a> {
     pub(crate) fn within(pool: Option<&'a Pool>) -> Self {
         Self {
             pool,
-            ..Self::default()
+            held: Cell::default(),
+            peak: Cell::default(),
+            read: Cell::default(),
+            by_step: RefCell::default(),
         }
     }
 

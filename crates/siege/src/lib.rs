@@ -12,10 +12,12 @@
 //! ```
 
 pub mod crash;
+mod disk;
 mod http;
 mod process;
 mod write;
 
+pub use disk::SmallDisk;
 pub use http::{Answer, Connection};
 pub use process::{Server, Usage, free_address, usage};
 pub use write::{WRITE_HEADERS, WriteRequest};

@@ -80,7 +80,7 @@ pub enum OrderError {
     #[error(transparent)]
     Damaged(#[from] ReadError),
     /// The disk does not take what it writes.
-    #[error("it cannot be written ({0}): repair the disk or make room, and order it again")]
+    #[error("it cannot be carried out now: {0}; order it again then")]
     Disk(String),
     /// The engine was closed before.
     #[error("the engine was closed before the order was carried out: give it again")]

@@ -25,42 +25,6 @@ pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or(-1)
 }
 
-/// A small disk of its own for a server's data, where this process may mount one.
-pub(crate) struct Disk(PathBuf);
-
-impl Disk {
-    /// `None` where no file system can be mounted.
-    pub(crate) fn of(megabytes: u32, at: &Path) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
-            .arg(at)
-            .output();
-        let is_mounted = mounted.is_ok_and(|it| it.status.success());
-        is_mounted.then(|| Self(at.to_owned()))
-    }
-
-    /// Fills all but `left` bytes.
-    pub(crate) fn fill(&self, left: u64) {
-        let stat = rustix::fs::statvfs(&self.0).unwrap();
-        let free = stat.f_bavail * stat.f_frsize;
-        let more = vec![0_u8; usize::try_from(free.saturating_sub(left)).unwrap()];
-        std::fs::write(self.0.join("filler"), more).unwrap();
-    }
-
-    /// Takes the filling away.
-    pub(crate) fn empty(&self) {
-        std::fs::remove_file(self.0.join("filler")).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // An error leaves a mount behind in a temporary directory, which the test's own end reports.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()

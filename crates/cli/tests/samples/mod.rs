@@ -2,6 +2,7 @@
 
 mod damage;
 mod deletion;
+mod disk;
 mod downsampling;
 mod import;
 mod snapshot;

@@ -24,6 +24,11 @@ impl Head {
             tell(Err(OrderError::NoDisk));
             return;
         }
+        // An order that waits for a disk keeps who gave it waiting: whoever asks is better told what to repair.
+        if let Err(why) = self.ready() {
+            tell(Err(OrderError::Disk(why.0)));
+            return;
+        }
         if order.concerns_head() {
             self.cut(now_ms);
             self.began_ms = Some(now_ms);
