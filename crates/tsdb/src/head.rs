@@ -103,6 +103,7 @@ impl Head {
             active: Arc::clone(&active),
             frozen: Vec::new(),
             parts: Vec::new(),
+            listed: Arc::default(),
         };
         Self {
             limits,
@@ -262,6 +263,7 @@ impl Head {
             active: Arc::clone(&view.active),
             frozen: view.frozen.iter().filter(young).cloned().collect(),
             parts: view.parts.clone(),
+            listed: Arc::clone(&view.listed),
         });
     }
 
@@ -560,6 +562,7 @@ impl Head {
             active: Arc::clone(&self.active),
             frozen: view.frozen.iter().chain(kept).cloned().collect(),
             parts: view.parts.clone(),
+            listed: Arc::clone(&view.listed),
         });
         self.hand_over(None);
         if kept.is_none() {

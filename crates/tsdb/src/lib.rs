@@ -49,11 +49,13 @@ mod record;
 mod retention;
 mod roster;
 mod seal;
+mod sealed;
 mod segments;
 mod series;
 mod snapshot;
 mod tenants;
 mod view;
+mod walk;
 
 pub use counts::{Base, CountFault, Counts, SeriesCount};
 pub use damage::{Damage, Quarantined};
@@ -75,7 +77,8 @@ pub use newest::Newest;
 pub use open::{OpenError, Options, Recovered, examine_log, open, open_keeping};
 pub use order::{Backfilled, Obeyed, Order, OrderError, Outcome};
 pub use retention::{Keeping, Retain};
-pub use snapshot::{RestoreError, Restored, SNAPSHOTS, restore};
+pub use sealed::{Sealed, SealedPart};
+pub use snapshot::{RestoreError, Restored, SNAPSHOTS, assemble, restore};
 pub use tenants::{Excess, OverLimit, TENANTS_MAX, TenantLimit, TenantLimits, TenantUse, Tenants};
 pub use view::{ReadError, SeriesSlice, Tsdb};
 

@@ -96,7 +96,7 @@ impl Manifest {
         text + &format!("crc {crc:08x}\n")
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (covered, _) = text.rsplit_once("crc ")?;
         let mut lines = covered.lines();
         if lines.next()? != VERSION {

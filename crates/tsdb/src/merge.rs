@@ -63,6 +63,36 @@ pub(crate) fn plan(parts: &[Option<Meta>], tiers: Tiers) -> Option<(Range<usize>
         })
 }
 
+/// Which parts stay as they are for a while: those of no merge that may begin now, and of no hour to which more may come.
+/// A part of one generation that is alone in an hour that is over rests until its day is over, as those of an hour do.
+pub(crate) fn resting(parts: &[Option<Meta>], tiers: Tiers) -> Vec<bool> {
+    let mut rests = vec![true; parts.len()];
+    let spans = [
+        (Tier::Generation, tiers.hour_ms),
+        (Tier::Hour, tiers.day_ms),
+    ];
+    for (highest, span_ms) in spans {
+        let time = |part: &Option<Meta>| {
+            let low = part.filter(|meta| meta.tier <= highest)?;
+            Some(low.newest_ms.div_euclid(span_ms.max(1)))
+        };
+        let mut begin = 0;
+        for run in parts.chunk_by(|a, b| time(a) == time(b)) {
+            let from = begin;
+            begin += run.len();
+            let over = begin < parts.len();
+            let merges = match highest {
+                Tier::Generation => !over || run.len() > 1,
+                _ => over,
+            };
+            if time(run.first().unwrap_or(&None)).is_some() && merges {
+                rests[from..begin].fill(false);
+            }
+        }
+    }
+    rests
+}
+
 /// How many of the first parts one part may hold: at least one.
 fn fitting(run: &[Option<Meta>]) -> usize {
     let mut samples = 0;
@@ -174,6 +204,23 @@ mod tests {
         assert_eq!(plan(&parts, TIERS), Some((0..3, Day)));
         parts.splice(0..3, [part(Day, 39)]);
         assert_eq!(plan(&parts, TIERS), None);
+    }
+
+    #[test]
+    fn what_is_not_merged_soon_rests() {
+        use Tier::{Day, Generation as G, Hour};
+        let rests = |parts: &[Option<Meta>]| resting(parts, TIERS);
+        assert_eq!(rests(&[part(G, 1)]), [false], "more may come in this hour");
+        let parts = [part(G, 1), part(G, 5), part(G, 11)];
+        assert_eq!(rests(&parts), [false; 3], "two of an hour that is over");
+        assert_eq!(rests(&[part(G, 1), part(G, 11)]), [true, false]);
+        assert_eq!(rests(&[part(Hour, 9), part(G, 11)]), [true, false]);
+        assert_eq!(
+            rests(&[part(Hour, 9), part(Hour, 19), part(G, 41)]),
+            [false; 3],
+            "the day is over"
+        );
+        assert_eq!(rests(&[part(Day, 39), part(Hour, 49)]), [true; 2]);
     }
 
     #[test]

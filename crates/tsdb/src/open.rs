@@ -136,10 +136,12 @@ pub fn open_keeping(
     tsdb.set_unserved(&parts.damaged);
     recovered.damaged.extend(parts.damaged);
     let generations = tsdb.view().frozen.clone();
+    let listed = Arc::new(parts.manifest.clone());
     tsdb.publish(|view| View {
         active: Arc::clone(&view.active),
         frozen: view.frozen.clone(),
         parts: parts.live.clone(),
+        listed: Arc::clone(&listed),
     });
     let segment = replayed.next_segment;
     let work = Work {

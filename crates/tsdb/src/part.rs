@@ -203,6 +203,11 @@ impl Part {
         self.names.keys().map(|name| &**name)
     }
 
+    /// Reads bytes of the file as they are.
+    pub(crate) fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        self.pages.read_at(offset, into)
+    }
+
     /// Reads everything, and says what is damaged first.
     pub(crate) fn check(&self) -> Result<(), ReadError> {
         self.pages.check()
@@ -248,9 +253,16 @@ impl Contents<'_> {
 
     /// When the series told last was born, and its samples.
     pub(crate) fn samples(&mut self) -> Result<(Option<i64>, Columns), ReadError> {
+        self.samples_within((i64::MIN, i64::MAX))
+    }
+
+    /// The same of a window, both ends included.
+    pub(crate) fn samples_within(
+        &mut self,
+        window: (i64, i64),
+    ) -> Result<(Option<i64>, Columns), ReadError> {
         let mut columns = Columns::default();
         let series = self.walk.stored();
-        let window = (i64::MIN, i64::MAX);
         self.reader
             .read(series, window, &mut Tolerance::Strict, &mut columns)?;
         self.masked.apply(self.next - 1, &mut columns);

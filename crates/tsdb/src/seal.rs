@@ -302,10 +302,12 @@ impl Work {
     fn list(&self, sealed: &[Arc<Memtable>], shared: &Shared) -> Option<()> {
         shared.insist("the manifest", || self.manifest.write(&*self.disk))?;
         let stays = |it: &&Arc<Memtable>| !sealed.iter().any(|sealed| Arc::ptr_eq(it, sealed));
+        let listed = Arc::new(self.manifest.clone());
         self.tsdb.publish(|view| View {
             active: Arc::clone(&view.active),
             frozen: view.frozen.iter().filter(stays).cloned().collect(),
             parts: self.parts.clone(),
+            listed: Arc::clone(&listed),
         });
         Some(())
     }

@@ -96,6 +96,35 @@ pub fn restore(from: &dyn Disk, to: &dyn Disk) -> Result<Restored, RestoreError>
     Ok(restored)
 }
 
+/// Makes an engine of the parts that lie in `disk` and of `manifest`, the text of [`crate::Sealed::manifest_of`]: reads and
+/// checks every byte, and ends with the manifest. Parts that are not there, or damaged, are left out; why is told with the
+/// name of each.
+pub fn assemble(
+    disk: &dyn Disk,
+    manifest: &str,
+) -> Result<(Restored, Vec<(String, ReadError)>), RestoreError> {
+    let mut manifest = Manifest::parse(manifest).ok_or(RestoreError::NoSnapshot("damaged"))?;
+    let (mut restored, mut without, mut gone) = (Restored::default(), Vec::new(), Vec::new());
+    for id in &manifest.parts {
+        let opened = Part::open(disk, *id);
+        match opened.and_then(|part| part.check().map(|()| part)) {
+            Ok(part) => {
+                restored.parts += 1;
+                restored.samples += part.meta().samples;
+                restored.bytes += part.bytes();
+            }
+            Err(error) => {
+                without.push((part::name(*id), error));
+                gone.push(*id);
+            }
+        }
+    }
+    manifest.replace(&gone, None);
+    disk.sync_folder()?;
+    manifest.write(disk)?;
+    Ok((restored, without))
+}
+
 fn copy(from: &dyn Disk, to: &dyn Disk, name: &str) -> io::Result<()> {
     let source = from.open(name)?;
     let mut target = to.create(name)?;

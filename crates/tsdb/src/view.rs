@@ -13,6 +13,7 @@ use crate::{
     damage::{Tolerance, Unserved},
     downsample::{AGGREGATE, plain},
     index::matching,
+    manifest::Manifest,
     memtable::{Columns, Memtable},
     part::Part,
 };
@@ -38,6 +39,8 @@ pub(crate) struct View {
     pub(crate) frozen: Vec<Arc<Memtable>>,
     /// What was sealed of generations before those, the oldest first.
     pub(crate) parts: Vec<Arc<Part>>,
+    /// What says which these are, and what was removed of them.
+    pub(crate) listed: Arc<Manifest>,
 }
 
 impl View {

@@ -232,6 +232,11 @@ impl Pages {
         &self.name
     }
 
+    /// Bytes as they are, unchecked.
+    pub(super) fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(offset, into)
+    }
+
     /// The number of the page that says what the others are.
     pub(super) fn root(&self) -> u32 {
         self.root
