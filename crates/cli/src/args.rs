@@ -15,7 +15,7 @@ use mainstay_core::{ChangeId, FabricName, HostName, Kind, Name, ServiceName, Spa
 
 pub(crate) use import::{Import, ImportFormat};
 pub(crate) use kinds::{Listed, Pointed, Pointing};
-pub(crate) use metrics::MetricsCommand;
+pub(crate) use metrics::{CopiesArgs, CopyCommand, ExportFormat, MetricsCommand};
 #[cfg(test)]
 pub(crate) use orders::Emergency;
 pub(crate) use orders::{Act, LimitTest, RolloutCommand, RolloutStart, Shed, Steer};

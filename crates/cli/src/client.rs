@@ -17,6 +17,8 @@ use crate::{args::Global, output, style::Style};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a file may take.
+const DOWNLOAD_WITHIN: Duration = Duration::from_hours(6);
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Characters shown of an answer that is not JSON.
@@ -181,23 +183,51 @@ impl Client {
         }
     }
 
-    async fn send<T: DeserializeOwned>(
+    /// Gets a file piece by piece; `take` fails where its disk does.
+    pub(crate) async fn download(
+        &self,
+        path: &str,
+        take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> anyhow::Result<()> {
+        let server = &self.servers[self.at.load(Ordering::Relaxed)];
+        let request = self.http.get(format!("{server}{path}"));
+        let mut response = self.sent(server, request.timeout(DOWNLOAD_WITHIN)).await?;
+        let status = response.status();
+        if !status.is_success() {
+            let body = response.bytes().await.map_err(ClientError::Broke)?;
+            return Err(refused(status, &body).into());
+        }
+        while let Some(piece) = response.chunk().await.map_err(ClientError::Broke)? {
+            take(&piece)?;
+        }
+        Ok(())
+    }
+
+    async fn sent(
         &self,
         server: &str,
         mut request: reqwest::RequestBuilder,
-    ) -> Result<T, ClientError> {
+    ) -> Result<reqwest::Response, ClientError> {
         match &self.token {
             Some(token) => request = request.bearer_auth(token),
             None => request = request.header("x-mainstay-actor", os_user()),
         }
-        let response = request.send().await.map_err(|source| {
+        request.send().await.map_err(|source| {
             let server = server.to_owned();
             if source.is_timeout() && !source.is_connect() {
                 ClientError::Silent { server, source }
             } else {
                 ClientError::Away { server, source }
             }
-        })?;
+        })
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        server: &str,
+        request: reqwest::RequestBuilder,
+    ) -> Result<T, ClientError> {
+        let response = self.sent(server, request).await?;
         let status = response.status();
         let looked_at = response.headers().get(LOOKED_AT);
         if let Some(count) = looked_at.and_then(|count| count.to_str().ok()) {
@@ -209,21 +239,26 @@ impl Client {
             let body = if body.is_empty() { &b"null"[..] } else { &body };
             return serde_json::from_slice(body).map_err(ClientError::Unreadable);
         }
-        let problem = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        let text = if problem.is_object() {
-            explain(&problem, |_, _| None)
-        } else {
-            let text = String::from_utf8_lossy(&body);
-            format!(
-                "{status}: {}",
-                text.chars().take(EXCERPT_MAX).collect::<String>()
-            )
-        };
-        Err(ClientError::Refused {
-            status: status.as_u16(),
-            text,
-            problem,
-        })
+        Err(refused(status, &body))
+    }
+}
+
+/// What an answer says that is no success.
+fn refused(status: reqwest::StatusCode, body: &[u8]) -> ClientError {
+    let problem = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let text = if problem.is_object() {
+        explain(&problem, |_, _| None)
+    } else {
+        let text = String::from_utf8_lossy(body);
+        format!(
+            "{status}: {}",
+            text.chars().take(EXCERPT_MAX).collect::<String>()
+        )
+    };
+    ClientError::Refused {
+        status: status.as_u16(),
+        text,
+        problem,
     }
 }
 

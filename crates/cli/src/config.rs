@@ -233,6 +233,12 @@ impl Config {
         if let Some(backend) = &mut config.metrics.backend {
             backend.remote.begin_at(folder);
         }
+        if let Some(copy) = &mut config.metrics.copy {
+            copy.place.begin_at(folder);
+        }
+        if let Some(archive) = &mut config.metrics.archive {
+            archive.place.begin_at(folder);
+        }
         Ok(config)
     }
 

@@ -19,7 +19,7 @@ use mainstay_traffic::hub::RouteHub;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
-use crate::notify::SILENT_AFTER;
+use crate::{copies::Copies, notify::SILENT_AFTER};
 
 /// The name under which its rules are listed.
 pub(crate) const OWN_FILE: &str = "mainstay (built in)";
@@ -81,6 +81,7 @@ impl Identity for WithItself {
 pub(crate) struct Vitals {
     pub(crate) data_dir: PathBuf,
     pub(crate) remotes: Remotes,
+    pub(crate) copies: Copies,
     pub(crate) fleet: FleetHub,
     pub(crate) routes: RouteHub,
     pub(crate) leader: watch::Receiver<Leader>,
@@ -136,6 +137,7 @@ impl Gauges for Vitals {
             }
         }
         gauges.extend(sending(&self.remotes.sending()));
+        gauges.extend(self.copies.gauges(now));
         gauges
     }
 }
@@ -239,6 +241,6 @@ mod tests {
     #[test]
     fn its_own_rules_are_rules() {
         let file = own_rules().unwrap();
-        assert!(file.groups[0].rules.len() >= 20);
+        assert!(file.groups[0].rules.len() >= 22);
     }
 }

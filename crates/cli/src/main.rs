@@ -13,6 +13,7 @@ mod claims;
 mod client;
 mod commands;
 mod config;
+mod copies;
 mod demo;
 mod doors;
 mod ending;

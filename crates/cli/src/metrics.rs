@@ -30,7 +30,7 @@ use mainstay_promql::{Query, When, ast::ValueType};
 use mainstay_server::{PlanAsked, Queries, Tenant, Terms, Undone, Window};
 use mainstay_tsdb::{
     Downsampling, Head, Keeping as Kept, Options, OrderError, Retain, TenantLimits, TenantUse,
-    Tenants,
+    Tenants, Tsdb,
 };
 use mainstay_wal::LocalDisk;
 use serde_json::Value;
@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config,
+    copies::{Copies, Exporting},
     jobs::{self, Scraping},
     targets::Targets,
 };
@@ -73,6 +74,7 @@ pub(crate) struct PromQl {
     tenants: Tenants,
     cluster: Option<Cluster>,
     retention: Span,
+    tsdb: Tsdb,
 }
 
 impl PromQl {
@@ -222,6 +224,16 @@ impl Queries for PromQl {
             request,
         }))
     }
+    fn export(
+        &self,
+        selectors: &[&str],
+        window: Window,
+    ) -> Result<Box<dyn mainstay_server::Reading>, String> {
+        if self.cluster.is_some() {
+            return Err("a cluster keeps the samples: export them there".to_owned());
+        }
+        Exporting::new(&self.tsdb, selectors, window).map(|it| Box::new(it) as _)
+    }
     fn query_exemplars(&self, expr: &str, window: Window) -> Value {
         self.ekg.query_exemplars(expr, window.start, window.end)
     }
@@ -282,7 +294,10 @@ impl mainstay_server::Intake for Taking {
 }
 
 /// Orders about samples go into monitoring.
-pub(crate) struct Keeping(pub(crate) Upkeep);
+pub(crate) struct Keeping {
+    pub(crate) upkeep: Upkeep,
+    pub(crate) copies: Copies,
+}
 
 impl mainstay_server::Upkeep for Keeping {
     fn check(&self, selectors: &[String]) -> Result<(), String> {
@@ -290,21 +305,27 @@ impl mainstay_server::Upkeep for Keeping {
     }
     fn delete(&self, selectors: Vec<String>, window: Window) -> BoxFuture<'_, Result<(), Undone>> {
         Box::pin(async move {
-            let deleted = self.0.delete(&selectors, window.start, window.end).await;
+            let deleted = self
+                .upkeep
+                .delete(&selectors, window.start, window.end)
+                .await;
             deleted.map(|_| ()).map_err(undone)
         })
     }
     fn clean(&self) -> BoxFuture<'_, Result<(), Undone>> {
-        Box::pin(async move { self.0.clean().await.map(|_| ()).map_err(undone) })
+        Box::pin(async move { self.upkeep.clean().await.map(|_| ()).map_err(undone) })
     }
     fn snapshot(&self, name: String, with_head: bool) -> BoxFuture<'_, Result<(), Undone>> {
         Box::pin(async move {
-            let copied = self.0.snapshot(name, with_head).await;
+            let copied = self.upkeep.snapshot(name, with_head).await;
             copied.map(|_| ()).map_err(undone)
         })
     }
     fn import(&self, request: Request<Bytes>) -> BoxFuture<'_, Response<Bytes>> {
-        Box::pin(self.0.import(request))
+        Box::pin(self.upkeep.import(request))
+    }
+    fn copies(&self) -> Value {
+        self.copies.listed(crate::ports::now())
     }
 }
 
@@ -479,6 +500,7 @@ pub(crate) fn start(
         itself,
     } = setup;
     let tenants = limits.map(|it| head.limit_tenants(it)).unwrap_or_default();
+    let tsdb = head.tsdb();
     let mut ekg = Ekg::over(head.tsdb());
     let mut tasks = JoinSet::new();
     let mut cluster = None;
@@ -539,6 +561,7 @@ pub(crate) fn start(
             tenants,
             cluster,
             retention: Span::ZERO,
+            tsdb,
         },
         ekg,
         intake,

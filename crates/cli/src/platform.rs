@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     alerting, claims,
     config::Config,
+    copies::{self, Copies},
     doors,
     hubs::{Agents, Routers},
     itself::{OwnSecret, Vitals, WithItself},
@@ -87,6 +88,17 @@ pub(crate) async fn start(
     let head = metrics::open(data_dir.join("metrics"), &config.metrics).await?;
     let stop = CancellationToken::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut copying = JoinSet::new();
+    let copies = Copies::start(
+        &config.metrics,
+        copies::Sources {
+            tsdb: head.tsdb(),
+            clock: Arc::clone(&clock),
+            folder: data_dir.join("copies"),
+        },
+        &mut copying,
+        &stop,
+    )?;
     let ports = Arc::new(Ports(store.clone()));
     let (fleet, unordered) = FleetHub::new(Arc::clone(&clock));
     let routes = RouteHub::new(Arc::clone(&clock));
@@ -164,6 +176,9 @@ pub(crate) async fn start(
     ));
     let reached = url.clone();
     tasks.spawn(metrics::watch(scraping, ending(&stop)));
+    if !copying.is_empty() {
+        tasks.spawn(metrics::watch(copying, ending(&stop)));
+    }
     let rules = alerting::start(
         (config.rules, config.alerting),
         (&url, reloader),
@@ -223,7 +238,10 @@ pub(crate) async fn start(
         views: desk,
         queries: Arc::new(queries),
         intake: Arc::new(Taking(intake)),
-        upkeep: Arc::new(Keeping(upkeep)),
+        upkeep: Arc::new(Keeping {
+            upkeep,
+            copies: copies.clone(),
+        }),
         rules: rules.desk.clone(),
         monitors: rules.desk,
         agents: Arc::new(Agents(fleet.clone())),
@@ -232,6 +250,7 @@ pub(crate) async fn start(
         gauges: Arc::new(Vitals {
             data_dir: data_dir.to_owned(),
             remotes,
+            copies,
             fleet,
             routes,
             leader: leader.clone(),

@@ -134,6 +134,8 @@ pub trait Queries: Send + Sync {
     fn pools(&self) -> Vec<String>;
     /// `/api/v1/read`: a request that is understood; otherwise why not.
     fn remote_read(&self, body: &[u8]) -> Result<Box<dyn read::Reading>, String>;
+    /// `/api/v1/export`: samples of a window as a Parquet file; otherwise why not.
+    fn export(&self, selectors: &[&str], window: Window) -> Result<Box<dyn read::Reading>, String>;
     /// `/federate`: the newest sample of each selected series, in the text format; or an error's answer.
     fn federate(&self, selectors: &[&str], at: Time) -> Result<String, Value>;
     /// `/api/v1/status/tsdb`, with at most `limit` entries of each list.

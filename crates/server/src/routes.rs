@@ -227,6 +227,7 @@ fn prometheus_routes() -> Vec<Route> {
         get("/api/v1/label/{name}/values", READ, metrics::label_values),
         get("/federate", READ, about::federate),
         post("/api/v1/read", READ, read::remote_read),
+        get("/api/v1/export", READ, read::export),
         post("/api/v1/write", SEND, intake::remote_write),
         post("/api/v1/otlp/v1/metrics", SEND, intake::otlp),
         post(OTLP_CALL, SEND, intake::otlp_call),
@@ -245,6 +246,7 @@ fn prometheus_routes() -> Vec<Route> {
         get("/api/v1/status/tsdb", READ, status::tsdb),
         get("/api/v1/status/walreplay", READ, status::walreplay),
         get("/api/v1/status/tenants", READ, status::tenants),
+        get("/api/v1/status/copies", READ, status::copies),
         ordered("/api/v1/admin/tsdb/delete_series", upkeep::delete_series),
         ordered(
             "/api/v1/admin/tsdb/clean_tombstones",

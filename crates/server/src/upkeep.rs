@@ -66,6 +66,8 @@ pub trait Upkeep: Send + Sync {
         &self,
         request: axum::http::Request<Bytes>,
     ) -> BoxFuture<'_, axum::http::Response<Bytes>>;
+    /// How copies of what is kept stand elsewhere.
+    fn copies(&self) -> Value;
 }
 
 /// `POST, PUT /api/v1/admin/tsdb/delete_series`.

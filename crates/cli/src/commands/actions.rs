@@ -209,9 +209,28 @@ pub(crate) async fn status(global: &Global) -> anyhow::Result<()> {
         output::value(global.output, &status)?;
         return Ok(());
     }
-    report(&status, ports::now(), Style::of_stdout())
-        .iter()
-        .try_for_each(|line| output::print(line))
+    let style = Style::of_stdout();
+    let mut lines = report(&status, ports::now(), style);
+    // A server of an earlier version has no copies.
+    let copies = Client::new(global)?.get("/api/v1/status/copies").await;
+    copied(&copies.unwrap_or(Value::Null)["data"], style, &mut lines);
+    lines.iter().try_for_each(|line| output::print(line))
+}
+
+/// Copies of samples that fail.
+fn copied(copies: &Value, style: Style, lines: &mut Vec<String>) {
+    for (name, what) in [
+        ("copy", "Copies of samples"),
+        ("archive", "The archive of samples"),
+    ] {
+        if let Some(why) = copies[name]["failing"].as_str() {
+            lines.push(style.bad(&format!(
+                "{what} failing for {} s: {}",
+                cell(&copies[name], "/behindSeconds"),
+                crate::style::clean(why)
+            )));
+        }
+    }
 }
 
 fn list<'a>(status: &'a Value, field: &str) -> &'a [Value] {

@@ -1,5 +1,7 @@
 //! `metrics`: what is kept of samples.
 
+mod copies;
+
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
@@ -8,7 +10,7 @@ use mainstay_wal::LocalDisk;
 use serde_json::Value;
 
 use crate::{
-    args::{Global, MetricsCommand},
+    args::{CopyCommand, Global, MetricsCommand},
     client::{Client, parameters},
     output,
 };
@@ -37,7 +39,24 @@ pub(crate) async fn run(global: &Global, command: MetricsCommand) -> anyhow::Res
             }
             output::print(&output::cell(data, "/name"))
         }
-        MetricsCommand::Restore { snapshot, data_dir } => restore(&snapshot, &data_dir),
+        MetricsCommand::Restore {
+            snapshot: Some(snapshot),
+            data_dir,
+            ..
+        } => restore(&snapshot, &data_dir),
+        MetricsCommand::Restore {
+            snapshot: None,
+            data_dir,
+            copies,
+        } => copies::restore(copies, &data_dir).await,
+        MetricsCommand::Copy(CopyCommand::Status) => copies::status(global).await,
+        MetricsCommand::Export {
+            format,
+            selectors,
+            from,
+            to,
+            out,
+        } => copies::export(global, (format, &selectors), (from, to), &out).await,
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::ensure;
+use mainstay_archive::place::{self, Place, PlaceError};
 use mainstay_core::Span;
 use mainstay_ekg::{
     adapter::{Secret, Tls, Upkeep},
@@ -27,6 +28,10 @@ pub(crate) struct Metrics {
     pub(crate) downsample: Downsample,
     /// The cluster that keeps samples and answers queries, if there is one.
     pub(crate) backend: Option<Backend>,
+    /// `[metrics.copy]`: where parts are copied to.
+    pub(crate) copy: Option<Copies>,
+    /// `[metrics.archive]`: where days are written to as Parquet.
+    pub(crate) archive: Option<Archive>,
 }
 
 /// The section as it is written.
@@ -38,6 +43,8 @@ struct Section {
     retain: Vec<Retain>,
     #[serde(default)]
     downsample: Downsample,
+    copy: Option<Copies>,
+    archive: Option<Archive>,
     backend: Option<String>,
     write_url: Option<String>,
     keep: Option<Span>,
@@ -103,7 +110,87 @@ impl TryFrom<Section> for Metrics {
             retain: section.retain,
             downsample: section.downsample,
             backend,
+            copy: section.copy,
+            archive: section.archive,
         })
+    }
+}
+
+/// `[metrics.copy]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "CopySection")]
+pub(crate) struct Copies {
+    /// Where.
+    pub(crate) place: Place,
+    /// How long what was removed here stays there.
+    pub(crate) keep: Span,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CopySection {
+    url: String,
+    endpoint: Option<String>,
+    region: Option<String>,
+    credentials_file: Option<PathBuf>,
+    keep: Option<Span>,
+}
+
+/// How long what was removed here stays in the store, where nothing is said.
+const KEEP: Span = Span::from_secs(24 * 60 * 60);
+
+impl TryFrom<CopySection> for Copies {
+    type Error = PlaceError;
+
+    fn try_from(section: CopySection) -> Result<Self, PlaceError> {
+        let place = Place::of(place::Section {
+            url: section.url,
+            endpoint: section.endpoint,
+            region: section.region,
+            credentials_file: section.credentials_file,
+        })?;
+        let keep = section.keep.unwrap_or(KEEP);
+        Ok(Self { place, keep })
+    }
+}
+
+/// `[metrics.archive]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "ArchiveSection")]
+pub(crate) struct Archive {
+    /// Where.
+    pub(crate) place: Place,
+    /// How long a day is over before it is written.
+    pub(crate) after: Span,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArchiveSection {
+    url: String,
+    endpoint: Option<String>,
+    region: Option<String>,
+    credentials_file: Option<PathBuf>,
+    after: Option<Span>,
+}
+
+/// How long a day is over before it is written, where nothing is said: late samples of it are there by then.
+const AFTER: Span = Span::from_secs(24 * 60 * 60);
+/// Samples of the last hour may still be on their way into parts.
+const AFTER_MIN: Span = Span::from_secs(60 * 60);
+
+impl TryFrom<ArchiveSection> for Archive {
+    type Error = PlaceError;
+
+    fn try_from(section: ArchiveSection) -> Result<Self, PlaceError> {
+        let place = Place::of(place::Section {
+            url: section.url,
+            endpoint: section.endpoint,
+            region: section.region,
+            credentials_file: section.credentials_file,
+        })?;
+        let after = section.after.unwrap_or(AFTER);
+        Ok(Self { place, after })
     }
 }
 
@@ -124,6 +211,8 @@ impl Default for Metrics {
             retain: Vec::new(),
             downsample: Downsample::default(),
             backend: None,
+            copy: None,
+            archive: None,
         }
     }
 }
@@ -131,6 +220,23 @@ impl Default for Metrics {
 impl Metrics {
     /// Whether every time is long enough.
     pub(super) fn check(&self, file: &Path) -> anyhow::Result<()> {
+        if let Some(archive) = &self.archive {
+            ensure!(
+                archive.after >= AFTER_MIN,
+                "{}: metrics.archive.after of {}: give a time of at least {AFTER_MIN}, such as \"1d\"",
+                file.display(),
+                archive.after
+            );
+            let day = Span::from_secs(24 * 60 * 60).millis();
+            ensure!(
+                archive.after.millis().saturating_add(day) < self.retention.millis(),
+                "{}: metrics.archive.after of {} and the day itself are longer than metrics.retention of {}: its first \
+                 samples would be gone",
+                file.display(),
+                archive.after,
+                self.retention
+            );
+        }
         let spans = self.retain.iter().map(|it| it.span);
         for span in spans.chain([self.retention]) {
             ensure!(
@@ -219,7 +325,32 @@ mod tests {
             config.metrics.downsample.one_hour,
             Some(Span::from_secs(730 * 24 * 3_600))
         );
+        let elsewhere = "[metrics.copy]\nurl = \"s3://copies/shop\"\nendpoint = \"http://a:9000\"\nkeep = \"7d\"\n\
+                         [metrics.archive]\nurl = \"file:///archive\"\nafter = \"2d\"\n";
+        let config = read(elsewhere).unwrap();
+        let copy = config.metrics.copy.unwrap();
+        assert_eq!(copy.place.url(), "s3://copies/shop");
+        assert_eq!(copy.keep, Span::from_secs(7 * 24 * 3_600));
+        let archive = config.metrics.archive.unwrap();
+        assert_eq!(archive.after, Span::from_secs(2 * 24 * 3_600));
         for (text, says) in [
+            (
+                "[metrics.copy]\nurl = \"s3://alice:x@copies/a\"\n".to_owned(),
+                "no password",
+            ),
+            (
+                "[metrics.copy]\nurl = \"/copies\"\n".to_owned(),
+                "s3://BUCKET/PREFIX",
+            ),
+            (
+                "[metrics.archive]\nurl = \"file:///a\"\nafter = \"1m\"\n".to_owned(),
+                "at least 1h",
+            ),
+            (
+                "[metrics]\nretention = \"2d\"\n[metrics.archive]\nurl = \"file:///a\"\n"
+                    .to_owned(),
+                "would be gone",
+            ),
             (
                 "[metrics.downsample]\none_hour = \"20d\"\n".to_owned(),
                 "ends before metrics.retention",

@@ -125,6 +125,9 @@ pub(crate) const ALL: &[Make] = &[
     },
     |_| get("/federate?match[]=up"),
     |_| get("/federate").status(400),
+    |_| get("/api/v1/export?match[]=orders_total&start=0"),
+    |_| get("/api/v1/export?match[]=up&start=0&format=csv").status(400),
+    |_| get("/api/v1/export?match[]=up(&start=0").status(400),
     // What is scraped and evaluated.
     |_| get("/api/v1/metadata"),
     |_| get("/api/v1/metadata?limit=x").status(400),
@@ -153,6 +156,7 @@ pub(crate) const ALL: &[Make] = &[
     |_| get("/api/v1/status/tsdb"),
     |_| get("/api/v1/status/walreplay"),
     |_| get("/api/v1/status/tenants?limit=3"),
+    |_| get("/api/v1/status/copies"),
     |_| get("/-/healthy"),
     |_| get("/-/ready"),
     |_| Case::new("POST", "/-/reload", "/-/reload"),

@@ -166,6 +166,9 @@ impl mainstay_server::Upkeep for Empty {
     ) -> BoxFuture<'_, axum::http::Response<axum::body::Bytes>> {
         Box::pin(async { axum::http::Response::default() })
     }
+    fn copies(&self) -> Value {
+        Value::Null
+    }
 }
 
 impl Queries for Empty {
@@ -212,6 +215,9 @@ impl Queries for Empty {
         Vec::new()
     }
     fn remote_read(&self, _: &[u8]) -> Result<Box<dyn mainstay_server::Reading>, String> {
+        Err("nothing is kept".to_owned())
+    }
+    fn export(&self, _: &[&str], _: Window) -> Result<Box<dyn mainstay_server::Reading>, String> {
         Err("nothing is kept".to_owned())
     }
     fn federate(&self, _: &[&str], _: Time) -> Result<String, Value> {

@@ -1,4 +1,4 @@
-//! `POST /api/v1/read`: samples for another Prometheus, in one message or in frames.
+//! `POST /api/v1/read`: samples for another Prometheus, in one message or in frames. `GET /api/v1/export`: a file of them.
 //!
 //! Guarantees: an answer in frames is sent as it is read, at most [`FRAMES_WAITING_MAX`] of them ahead of the client;
 //! one that takes nothing for [`TAKE_WITHIN`], or has gone, ends the reading. It counts as a query among those that
@@ -26,7 +26,8 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{App, own::Own};
+use super::params::{Params, Wrong};
+use crate::{App, Window, own::Own};
 
 /// Frames, of 1 MiB at most, that wait for a client.
 const FRAMES_WAITING_MAX: usize = 4;
@@ -55,7 +56,8 @@ pub(crate) async fn remote_read(
     };
     let (said, head) = oneshot::channel();
     let (pieces, taken) = mpsc::channel(FRAMES_WAITING_MAX);
-    let reading = spawn_blocking(move || read(&app, &body, permit, (said, pieces)));
+    let begin = move || app.queries.remote_read(&body);
+    let reading = spawn_blocking(move || read(begin, permit, (said, pieces)));
     let refused = |status: StatusCode, why: String| (status, why + "\n").into_response();
     match head.await {
         Ok(Ok(true)) => {
@@ -74,6 +76,50 @@ pub(crate) async fn remote_read(
             tracing::error!("a remote read died");
             let what = "the reading died; the server's log says how";
             refused(StatusCode::INTERNAL_SERVER_ERROR, what.to_owned())
+        }
+    }
+}
+
+/// `GET /api/v1/export`: samples of a window, as a file.
+pub(crate) async fn export(
+    State(app): State<App>,
+    Extension(own): Extension<Arc<Own>>,
+    params: Params,
+) -> Result<Response, Wrong> {
+    match params.text("format") {
+        "" | "parquet" => {}
+        other => {
+            let why = format!("{other:?} is no format of files; there is \"parquet\"");
+            return Err(Wrong::parameter("format", why));
+        }
+    }
+    let selectors = params.selectors()?.into_iter().map(str::to_owned);
+    let selectors: Vec<String> = selectors.collect();
+    if selectors.is_empty() {
+        return Err(Wrong::new("no match[] parameter provided"));
+    }
+    let start = params.needed_time("start")?;
+    let end = params.time("end", app.clock.now())?;
+    if end < start {
+        return Err(Wrong::parameter("end", "it is before the start"));
+    }
+    let Some(permit) = own.query_permit() else {
+        return Ok(super::too_many(&own));
+    };
+    let (said, head) = oneshot::channel();
+    let (pieces, taken) = mpsc::channel(FRAMES_WAITING_MAX);
+    let begin = move || {
+        let selectors: Vec<&str> = selectors.iter().map(String::as_str).collect();
+        app.queries.export(&selectors, Window { start, end })
+    };
+    let reading = spawn_blocking(move || read(begin, permit, (said, pieces)));
+    match head.await {
+        Ok(Ok(_)) => Ok(answer("application/vnd.apache.parquet", taken, reading)),
+        Ok(Err((_, why))) => Err(Wrong::new(why)),
+        Err(_) => {
+            tracing::error!("an export died");
+            let what = "the export died; the server's log says how";
+            Ok((StatusCode::INTERNAL_SERVER_ERROR, what).into_response())
         }
     }
 }
@@ -98,12 +144,11 @@ fn answer(
 
 /// Reads, on a thread that may block.
 fn read(
-    app: &App,
-    body: &[u8],
+    begin: impl FnOnce() -> Result<Box<dyn Reading>, String>,
     _permit: OwnedSemaphorePermit,
     (said, pieces): (oneshot::Sender<Head>, mpsc::Sender<io::Result<Vec<u8>>>),
 ) {
-    let reading = match app.queries.remote_read(body) {
+    let reading = match begin() {
         Ok(reading) => reading,
         Err(why) => {
             // Who asked has gone if nobody hears it.
@@ -135,7 +180,7 @@ fn read(
         return;
     }
     if let Err(why) = reading.read(&mut |piece| give(Ok(piece))) {
-        tracing::warn!(why, "an answer of remote read was cut off");
+        tracing::warn!(why, "an answer of samples was cut off");
         give(Err(io::Error::other(why)));
     }
 }

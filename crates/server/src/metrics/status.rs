@@ -100,6 +100,11 @@ pub(crate) async fn tsdb(
     Ok(answered(&own, accepts, compute).await)
 }
 
+/// `/api/v1/status/copies`: how the copies of parts, and the archive of days, stand; null where there is none.
+pub(crate) async fn copies(State(app): State<App>) -> Json<Value> {
+    Json(success(app.upkeep.copies()))
+}
+
 /// `/api/v1/status/tenants`: what those who share the engine hold and send, those with the most series first.
 pub(crate) async fn tenants(State(app): State<App>, params: Params) -> Result<Json<Value>, Wrong> {
     let limit = params.limit()?.unwrap_or(TOP);

@@ -187,6 +187,9 @@ impl crate::Upkeep for Nothing {
     ) -> BoxFuture<'_, axum::http::Response<axum::body::Bytes>> {
         Box::pin(async { axum::http::Response::default() })
     }
+    fn copies(&self) -> Value {
+        Value::Null
+    }
 }
 
 /// One request of remote read.
@@ -281,6 +284,9 @@ impl Queries for Asked {
     }
     fn pools(&self) -> Vec<String> {
         self.known.pools.names()
+    }
+    fn export(&self, _: &[&str], _: Window) -> Result<Box<dyn crate::Reading>, String> {
+        Err("nothing is exported".to_owned())
     }
     fn remote_read(&self, body: &[u8]) -> Result<Box<dyn crate::Reading>, String> {
         let request =
