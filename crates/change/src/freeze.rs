@@ -132,7 +132,8 @@ fn asked_by_a_person(kind: ChangeKind) -> bool {
         | ChangeKind::Freeze
         | ChangeKind::Observed
         | ChangeKind::Recorded
-        | ChangeKind::Data => false,
+        | ChangeKind::Data
+        | ChangeKind::Incident => false,
     }
 }
 

@@ -30,6 +30,20 @@ pub enum Bug {
     OneForAll,
     /// A router is taken to act on a table before it says so.
     TablesBelieved,
+    /// An acknowledgement is written down and nothing follows from it.
+    AcknowledgementIgnored,
+    /// An alert that joins an incident puts its next step off.
+    AlertsPutOff,
+    /// A step of an escalation is left out.
+    StepSkipped,
+    /// A channel that fails is not followed by the next.
+    NextChannelForgotten,
+    /// A page counts as taken before it is sent.
+    AcceptedUnsent,
+    /// A page that is under way is sent again whenever it is asked for.
+    UnderwayForgotten,
+    /// What is too much for one person is not told at all.
+    OverLimitDropped,
 }
 
 #[cfg(feature = "planted")]

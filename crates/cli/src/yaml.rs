@@ -16,6 +16,7 @@ use anyhow::{Context, bail};
 use mainstay_core::{
     Kind, Metadata, Resource,
     catalog::{FabricSpec, FreezeSpec, HostSpec, RolloutPolicySpec, ServiceSpec},
+    escalation::EscalationPolicySpec,
     guard::GuardSpec,
     monitor::MonitorSpec,
 };
@@ -162,6 +163,7 @@ fn parse_one(written: &Written) -> anyhow::Result<Resource> {
         Kind::Guard => typed::<GuardSpec>(document),
         Kind::Freeze => typed::<FreezeSpec>(document),
         Kind::Monitor => typed::<MonitorSpec>(document),
+        Kind::EscalationPolicy => typed::<EscalationPolicySpec>(document),
     };
     let kind = header.kind.as_str().to_lowercase();
     let explained = format!("`mainstay explain {kind}` lists the fields and what each may be");

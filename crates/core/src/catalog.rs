@@ -447,6 +447,8 @@ pub enum Spec {
     Freeze(FreezeSpec),
     /// See [`MonitorSpec`](crate::monitor::MonitorSpec).
     Monitor(Box<crate::monitor::MonitorSpec>),
+    /// See [`EscalationPolicySpec`](crate::escalation::EscalationPolicySpec).
+    EscalationPolicy(Box<crate::escalation::EscalationPolicySpec>),
 }
 
 impl Spec {
@@ -463,6 +465,9 @@ impl Spec {
             Kind::Monitor => {
                 Self::Monitor(Box::new(crate::monitor::MonitorSpec::deserialize(spec)?))
             }
+            Kind::EscalationPolicy => Self::EscalationPolicy(Box::new(
+                crate::escalation::EscalationPolicySpec::deserialize(spec)?,
+            )),
         })
     }
 }

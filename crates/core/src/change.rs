@@ -74,6 +74,8 @@ pub enum ChangeKind {
     Recorded,
     /// Samples that were kept are removed.
     Data,
+    /// Something is wrong, and people are told; it changes nothing itself.
+    Incident,
 }
 
 /// Where a change stands.

@@ -54,6 +54,7 @@ impl Spec {
         match self {
             Self::RolloutPolicy(policy) => policy.flaws(),
             Self::Guard(guard) => guard.flaws(),
+            Self::EscalationPolicy(policy) => policy.flaws(),
             Self::Fabric(_)
             | Self::Host(_)
             | Self::Service(_)

@@ -17,6 +17,7 @@
 
 pub mod catalog;
 pub mod change;
+pub mod escalation;
 pub mod flaw;
 pub mod graph;
 pub mod guard;

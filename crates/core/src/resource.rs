@@ -33,11 +33,13 @@ pub enum Kind {
     Freeze,
     /// What has to hold of every entity of a kind.
     Monitor,
+    /// Who is told of an incident, and in what order.
+    EscalationPolicy,
 }
 
 impl Kind {
     /// All kinds, in the order in which they must be applied.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Fabric,
         Kind::Host,
         Kind::RolloutPolicy,
@@ -45,6 +47,7 @@ impl Kind {
         Kind::Service,
         Kind::Freeze,
         Kind::Monitor,
+        Kind::EscalationPolicy,
     ];
 
     /// As YAML writes it.
@@ -57,6 +60,7 @@ impl Kind {
             Self::Guard => "Guard",
             Self::Freeze => "Freeze",
             Self::Monitor => "Monitor",
+            Self::EscalationPolicy => "EscalationPolicy",
         }
     }
     /// As a URL and a command line write many of it.
@@ -69,6 +73,7 @@ impl Kind {
             Self::Guard => "guards",
             Self::Freeze => "freezes",
             Self::Monitor => "monitors",
+            Self::EscalationPolicy => "escalationpolicies",
         }
     }
 }
@@ -82,7 +87,8 @@ impl fmt::Display for Kind {
 /// A text that names no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown kind `{0}`; known are fabrics, hosts, services, rolloutpolicies, guards, freezes, monitors"
+    "unknown kind `{0}`; known are fabrics, hosts, services, rolloutpolicies, guards, freezes, monitors, \
+     escalationpolicies"
 )]
 pub struct UnknownKind(String);
 

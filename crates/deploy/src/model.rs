@@ -180,7 +180,7 @@ impl Model {
                 self.freezes.insert(name.clone(), spec);
             }
             // Nothing that runs depends on it.
-            Spec::Monitor(_) => {}
+            Spec::Monitor(_) | Spec::EscalationPolicy(_) => {}
         }
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Model {
             Kind::RolloutPolicy => drop(self.policies.remove(name)),
             Kind::Guard => drop(self.guards.remove(name)),
             Kind::Freeze => drop(self.freezes.remove(name)),
-            Kind::Monitor => {}
+            Kind::Monitor | Kind::EscalationPolicy => {}
         }
     }
 

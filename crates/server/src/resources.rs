@@ -93,6 +93,7 @@ pub struct ApplyResponse {
 pub fn schema(kind: Kind) -> Schema {
     use mainstay_core::{
         catalog::{FabricSpec, FreezeSpec, HostSpec, RolloutPolicySpec, ServiceSpec},
+        escalation::EscalationPolicySpec,
         monitor::MonitorSpec,
     };
     match kind {
@@ -103,6 +104,7 @@ pub fn schema(kind: Kind) -> Schema {
         Kind::Guard => schemars::schema_for!(mainstay_core::guard::GuardSpec),
         Kind::Freeze => schemars::schema_for!(FreezeSpec),
         Kind::Monitor => schemars::schema_for!(MonitorSpec),
+        Kind::EscalationPolicy => schemars::schema_for!(EscalationPolicySpec),
     }
 }
 

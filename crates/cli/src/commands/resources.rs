@@ -176,6 +176,7 @@ fn header(kind: Kind) -> &'static [&'static str] {
         Kind::Guard => &["NAME", "EXPR", "OP", "LIMIT", "APPLIED", "BY"],
         Kind::Freeze => &["NAME", "REASON", "FROM", "UNTIL", "APPLIED", "BY"],
         Kind::Monitor => &["NAME", "EVERY", "EXPR", "OP", "LIMIT", "APPLIED", "BY"],
+        Kind::EscalationPolicy => &["NAME", "STEPS", "FIRST", "ALERTS", "APPLIED", "BY"],
     }
 }
 
@@ -228,6 +229,18 @@ fn row(kind: Kind, resource: &Value) -> Vec<String> {
             text("op"),
             text("limit"),
         ]),
+        Kind::EscalationPolicy => {
+            let steps = spec["steps"].as_array().map_or(0, Vec::len);
+            let (steps, first) = match steps {
+                0 => ("usual".to_owned(), "primary".to_owned()),
+                steps => (steps.to_string(), output::cell(spec, "/steps/0/who")),
+            };
+            let alerts = match &spec["alerts"] {
+                Value::Null => "-".to_owned(),
+                alerts => output::cell(alerts, "/matchers"),
+            };
+            cells.extend([steps, first, alerts]);
+        }
     }
     cells.push(output::time(&resource["status"]["appliedAt"]));
     cells.push(

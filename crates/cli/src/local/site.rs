@@ -127,7 +127,12 @@ impl Site {
                     resource.spec["run"]["artifacts"] = json!(artifacts);
                     resource.spec["run"]["env"]["SEED"] = json!(seed.to_string());
                 }
-                Kind::Host | Kind::RolloutPolicy | Kind::Guard | Kind::Freeze | Kind::Monitor => {}
+                Kind::Host
+                | Kind::RolloutPolicy
+                | Kind::Guard
+                | Kind::Freeze
+                | Kind::Monitor
+                | Kind::EscalationPolicy => {}
             }
         }
         Ok(site)

@@ -107,7 +107,7 @@ pub(super) fn check_catalog(all: &BTreeMap<(Kind, Name), Resource>) -> Result<()
                     catalog.services.insert(name, *service);
                 }
             }
-            Spec::Guard(_) | Spec::Freeze(_) | Spec::Monitor(_) => {}
+            Spec::Guard(_) | Spec::Freeze(_) | Spec::Monitor(_) | Spec::EscalationPolicy(_) => {}
         }
     }
     let places = catalog.flaws().into_iter().map(|flaw| Place {
@@ -138,7 +138,8 @@ pub(super) fn check_named(
                 | Spec::Host(_)
                 | Spec::Service(_)
                 | Spec::RolloutPolicy(_)
-                | Spec::Monitor(_),
+                | Spec::Monitor(_)
+                | Spec::EscalationPolicy(_),
             )
             | Err(_) => continue,
         };
