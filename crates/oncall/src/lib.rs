@@ -22,6 +22,8 @@ pub mod adapter;
 mod alert;
 pub mod config;
 pub mod dispatch;
+pub mod escalation;
+pub mod incident;
 pub mod inhibit;
 pub mod interval;
 mod labels;
