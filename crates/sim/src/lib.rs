@@ -16,11 +16,13 @@
 mod driver;
 mod freeze;
 mod ledger;
+mod page;
 mod production;
 mod report;
 
 use driver::Sim;
 use freeze::FreezeScene;
+use page::PageScene;
 use production::{Play, Production};
 
 pub use production::Sized;
@@ -39,16 +41,19 @@ pub enum World {
     Limit,
     /// Another count of instances, and what gets into its way.
     Scale,
+    /// Incidents, and whoever is told of them.
+    Page,
 }
 
 impl World {
     /// All of them.
-    pub const ALL: [World; 5] = [
+    pub const ALL: [World; 6] = [
         Self::Freeze,
         Self::Rollout,
         Self::Action,
         Self::Limit,
         Self::Scale,
+        Self::Page,
     ];
 
     /// What it is called.
@@ -59,36 +64,42 @@ impl World {
             Self::Action => "action",
             Self::Limit => "limit",
             Self::Scale => "scale",
+            Self::Page => "page",
         }
     }
 
     /// What comes of `seed`, with a bug planted or none: faults for a while, then calm in which everything must end.
     pub fn run(self, seed: u64, planted: Planted) -> Report {
         match self.play() {
-            None => freeze(seed, planted).run(),
             Some(play) => production(seed, planted, play).run(),
+            None if self == Self::Page => page(seed, planted).run(),
+            None => freeze(seed, planted).run(),
         }
     }
 
     /// The same world without random faults, where the leader dies right after commit `n`; 0 is never.
     pub fn crash_after_commit(self, seed: u64, n: u32) -> Report {
+        let planted = Planted::Nothing;
         match self.play() {
-            None => freeze(seed, Planted::Nothing).crash_after_commit(n).run(),
-            Some(play) => production(seed, Planted::Nothing, play)
-                .crash_after_commit(n)
-                .run(),
+            Some(play) => production(seed, planted, play).crash_after_commit(n).run(),
+            None if self == Self::Page => page(seed, planted).crash_after_commit(n).run(),
+            None => freeze(seed, planted).crash_after_commit(n).run(),
         }
     }
 
     fn play(self) -> Option<Play> {
         match self {
-            Self::Freeze => None,
+            Self::Freeze | Self::Page => None,
             Self::Rollout => Some(Play::Rollout),
             Self::Action => Some(Play::Action),
             Self::Limit => Some(Play::Limit),
             Self::Scale => Some(Play::Scale),
         }
     }
+}
+
+fn page(seed: u64, planted: Planted) -> Sim<PageScene> {
+    Sim::new(seed, planted, PageScene::new)
 }
 
 fn freeze(seed: u64, planted: Planted) -> Sim<FreezeScene> {

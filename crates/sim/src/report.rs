@@ -21,6 +21,8 @@ pub enum Invariant {
     Floor,
     /// What is called verified, at rest or done was so.
     Truth,
+    /// Whatever was taken is told to people, in time and no more often than has to be, until somebody acts.
+    Page,
 }
 
 /// What goes wrong on purpose.
@@ -76,6 +78,14 @@ pub enum Fault {
     Beside,
     /// More than a full share breaks what users are promised.
     LimitBreaks,
+    /// A channel takes nothing.
+    DeadChannel,
+    /// A channel takes a message and does not say so.
+    SilentChannel,
+    /// Nobody is on call.
+    NobodyOnCall,
+    /// One person is to be told more than they may be at once.
+    TooManyPages,
 }
 
 /// A bug in the simulated system, to test the simulator.

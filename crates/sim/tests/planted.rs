@@ -100,3 +100,38 @@ fn one_instance_that_counts_for_all_is_found() {
 fn a_table_that_is_believed_is_found() {
     finds(World::Action, Bug::TablesBelieved, Invariant::Truth, 152);
 }
+
+#[test]
+fn an_acknowledgement_from_which_nothing_follows_is_found() {
+    finds(World::Page, Bug::AcknowledgementIgnored, Invariant::Page, 0);
+}
+
+#[test]
+fn alerts_that_put_the_next_step_off_are_found() {
+    finds(World::Page, Bug::AlertsPutOff, Invariant::Page, 0);
+}
+
+#[test]
+fn a_step_that_is_left_out_is_found() {
+    finds(World::Page, Bug::StepSkipped, Invariant::Page, 0);
+}
+
+#[test]
+fn a_channel_that_fails_and_is_followed_by_none_is_found() {
+    finds(World::Page, Bug::NextChannelForgotten, Invariant::Page, 0);
+}
+
+#[test]
+fn a_page_that_counts_as_taken_before_it_is_sent_is_found() {
+    finds(World::Page, Bug::AcceptedUnsent, Invariant::Page, 0);
+}
+
+#[test]
+fn a_page_that_is_sent_again_while_it_is_under_way_is_found() {
+    finds(World::Page, Bug::UnderwayForgotten, Invariant::Page, 0);
+}
+
+#[test]
+fn a_page_beyond_the_limit_that_is_never_told_is_found() {
+    finds(World::Page, Bug::OverLimitDropped, Invariant::Page, 0);
+}

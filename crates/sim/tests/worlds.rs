@@ -117,6 +117,19 @@ fn every_invariant_holds_in_the_worlds_of_a_scale_and_every_fault_has_bitten() {
     holds(World::Scale, SEEDS, &[&OF_LEADERS, &OF_SITES, &more]);
 }
 
+#[test]
+fn every_invariant_holds_in_the_worlds_of_incidents_and_every_fault_has_bitten() {
+    let more = [
+        Fault::DuplicateEffect,
+        Fault::LostEffect,
+        Fault::DeadChannel,
+        Fault::SilentChannel,
+        Fault::NobodyOnCall,
+        Fault::TooManyPages,
+    ];
+    holds(World::Page, SEEDS, &[&OF_LEADERS, &more]);
+}
+
 fn survives(world: World, seeds: &[u64]) {
     for &seed in seeds {
         let whole = world.crash_after_commit(seed, 0);
@@ -159,6 +172,11 @@ fn a_crash_after_any_single_commit_changes_no_outcome_of_a_limit_test() {
 #[test]
 fn a_crash_after_any_single_commit_changes_no_outcome_of_a_scale() {
     survives(World::Scale, &[0, 1, 2, 3]);
+}
+
+#[test]
+fn a_crash_after_any_single_commit_loses_no_page_and_sends_none_too_late() {
+    survives(World::Page, &[1, 2]);
 }
 
 /// A kill took the capacity that the canary's next step needed, and the room made for it was all that the step
@@ -292,6 +310,18 @@ fn every_bug_planted_in_a_limit_test_is_found_under_the_name_of_what_it_breaks()
             (Planted::ShareKept, Invariant::Undo, 0),
             (Planted::ClockStandsStill, Invariant::Undo, 0),
             (Planted::NoRecovery, Invariant::Undo, 0),
+        ],
+    );
+}
+
+#[test]
+fn every_bug_planted_under_incidents_is_found_under_the_name_of_what_it_breaks() {
+    finds(
+        World::Page,
+        &[
+            (Planted::NoExpectations, Invariant::Fence, 0),
+            (Planted::ClockStandsStill, Invariant::Page, 0),
+            (Planted::NoRecovery, Invariant::Page, 0),
         ],
     );
 }
