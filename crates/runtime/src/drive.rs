@@ -1,18 +1,23 @@
 //! The shell around [`Runtime::turn`]: a ledger, a clock, hands. It decides nothing.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
+use futures_util::future::join_all;
 use mainstay_change::{Direction, EffectId};
 use mainstay_core::{
     Actor, Append, ChangeId, Entry, Expected, NewEntry, Span, Time,
     change::change_stream,
     ports::{BoxFuture, Clock, Ledger, LedgerError},
 };
-use tokio::{sync::mpsc, task::JoinSet, time};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+    time,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    message::{Dispatch, Inbox},
+    message::{Dispatch, Inbox, Ticket},
     turn::{Runtime, leader_stream},
 };
 
@@ -22,8 +27,14 @@ const TAIL_EVERY: Span = Span::from_millis(250);
 const PAUSE_MIN: Span = Span::from_millis(10);
 /// Entries read at once.
 const TAIL_ENTRIES_MAX: usize = 512;
-/// Effects under way at once; the rest is sent again when due.
+/// Effects under way at once; more wait for one of these to end.
 const EFFECTS_MAX: usize = 256;
+/// Effects that wait; more are sent again when due.
+const EFFECTS_WAITING_MAX: usize = 16_384;
+/// Appends and readings of one turn that are asked for at once: the ledger writes those that wait in one commit.
+const ASKED_AT_ONCE: usize = 256;
+/// Inputs taken into one turn.
+const INPUTS_AT_ONCE: usize = 1_024;
 
 /// Does what machines ask for. Applies (target, generation, key) once, rejects older generations.
 pub trait Performer: Send + Sync {
@@ -90,7 +101,7 @@ pub async fn drive(
     mut shell: Shell,
     stop: CancellationToken,
 ) -> Result<(), DriveError> {
-    let mut effects: JoinSet<Vec<Inbox>> = JoinSet::new();
+    let mut effects = Effects::default();
     let as_of_start = |change| Inbox::Seen { change, version: 1 };
     let mut inbox: Vec<Inbox> = std::mem::take(&mut shell.open)
         .into_iter()
@@ -104,9 +115,7 @@ pub async fn drive(
         if runtime.fenced() {
             return Err(DriveError::Fenced);
         }
-        for dispatch in dispatches {
-            carry_out(&shell, dispatch, &mut effects, &mut inbox).await;
-        }
+        carry_out(&shell, dispatches, &mut effects, &mut inbox).await;
         if stop.is_cancelled() {
             return Ok(());
         }
@@ -120,14 +129,55 @@ pub async fn drive(
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
-            Some(done) = effects.join_next() => {
-                inbox.extend(done.map_err(|e| DriveError::EffectDied(e.to_string()))?);
-            }
+            Some(done) = effects.underway.join_next() => inbox.extend(ended(done)?),
             input = shell.inputs.recv(), if inputs_open => match input {
                 Some(input) => inbox.push(input),
                 None => inputs_open = false,
             },
             () = time::sleep(pause.duration()) => {}
+        }
+        // What came in meanwhile is decided in the same turn.
+        while inbox.len() < INPUTS_AT_ONCE
+            && let Some(done) = effects.underway.try_join_next()
+        {
+            inbox.extend(ended(done)?);
+        }
+        while inbox.len() < INPUTS_AT_ONCE
+            && let Ok(input) = shell.inputs.try_recv()
+        {
+            inbox.push(input);
+        }
+        effects.start(&shell.performer);
+    }
+}
+
+fn ended(done: Result<Vec<Inbox>, JoinError>) -> Result<Vec<Inbox>, DriveError> {
+    done.map_err(|error| DriveError::EffectDied(error.to_string()))
+}
+
+/// Effects under way, and those that wait for their turn.
+#[derive(Default)]
+struct Effects {
+    underway: JoinSet<Vec<Inbox>>,
+    waiting: VecDeque<(ChangeId, EffectId, String)>,
+}
+
+impl Effects {
+    fn push(&mut self, change: ChangeId, id: EffectId, body: String) {
+        if self.waiting.len() >= EFFECTS_WAITING_MAX {
+            tracing::warn!(%change, ?id, "too many effects wait; sent again later");
+            return;
+        }
+        self.waiting.push_back((change, id, body));
+    }
+
+    fn start(&mut self, performer: &Arc<dyn Performer>) {
+        while self.underway.len() < EFFECTS_MAX
+            && let Some((change, id, body)) = self.waiting.pop_front()
+        {
+            let performer = Arc::clone(performer);
+            self.underway
+                .spawn(async move { performer.perform(change, id, body).await });
         }
     }
 }
@@ -163,46 +213,64 @@ async fn written(
     }
 }
 
+/// Does what a turn wants: what is asked of the ledger all at once, and effects as there is room for them.
 async fn carry_out(
     shell: &Shell,
-    dispatch: Dispatch,
-    effects: &mut JoinSet<Vec<Inbox>>,
+    dispatches: Vec<Dispatch>,
+    effects: &mut Effects,
     inbox: &mut Vec<Inbox>,
 ) {
-    match dispatch {
-        Dispatch::Append {
-            ticket,
-            change,
-            append,
-            direction,
-        } => inbox.push(match written(shell, append, direction).await {
-            Ok(entries) => Inbox::Committed { ticket, entries },
-            Err(LedgerError::Conflict { stream, .. }) => Inbox::Conflict { ticket, stream },
-            Err(error) => {
-                tracing::warn!(%change, %error, "an append did not come back; its stream is read");
-                Inbox::Unknown { change }
+    let mut asked: Vec<BoxFuture<'_, Inbox>> = Vec::new();
+    for dispatch in dispatches {
+        match dispatch {
+            Dispatch::Append {
+                ticket,
+                change,
+                append,
+                direction,
+            } => asked.push(Box::pin(appended(shell, ticket, change, append, direction))),
+            Dispatch::Read { change } => asked.push(Box::pin(read(shell, change))),
+            Dispatch::Effect { change, id, body } => effects.push(change, id, body),
+            Dispatch::Refused { change, refusal } => tracing::info!(%change, %refusal, "refused"),
+            Dispatch::Broken { change, error } => {
+                tracing::error!(%change, %error, "a change cannot be hosted");
             }
-        }),
-        Dispatch::Read { change } => {
-            let answer = shell.ledger.stream(&change_stream(&change)).await;
-            inbox.push(match answer {
-                Ok(entries) => Inbox::Stream { change, entries },
-                Err(error) => {
-                    tracing::warn!(%change, %error, "a stream was not read; it is asked again");
-                    Inbox::Unknown { change }
-                }
-            });
         }
-        Dispatch::Effect { change, id, body } if effects.len() < EFFECTS_MAX => {
-            let performer = Arc::clone(&shell.performer);
-            effects.spawn(async move { performer.perform(change, id, body).await });
+    }
+    effects.start(&shell.performer);
+    let mut asked = asked.into_iter();
+    loop {
+        let some: Vec<_> = asked.by_ref().take(ASKED_AT_ONCE).collect();
+        if some.is_empty() {
+            return;
         }
-        Dispatch::Effect { change, id, .. } => {
-            tracing::warn!(%change, ?id, "too many effects under way; sent again later");
+        inbox.extend(join_all(some).await);
+    }
+}
+
+async fn appended(
+    shell: &Shell,
+    ticket: Ticket,
+    change: ChangeId,
+    append: Append,
+    direction: Direction,
+) -> Inbox {
+    match written(shell, append, direction).await {
+        Ok(entries) => Inbox::Committed { ticket, entries },
+        Err(LedgerError::Conflict { stream, .. }) => Inbox::Conflict { ticket, stream },
+        Err(error) => {
+            tracing::warn!(%change, %error, "an append did not come back; its stream is read");
+            Inbox::Unknown { change }
         }
-        Dispatch::Refused { change, refusal } => tracing::info!(%change, %refusal, "refused"),
-        Dispatch::Broken { change, error } => {
-            tracing::error!(%change, %error, "a change cannot be hosted");
+    }
+}
+
+async fn read(shell: &Shell, change: ChangeId) -> Inbox {
+    match shell.ledger.stream(&change_stream(&change)).await {
+        Ok(entries) => Inbox::Stream { change, entries },
+        Err(error) => {
+            tracing::warn!(%change, %error, "a stream was not read; it is asked again");
+            Inbox::Unknown { change }
         }
     }
 }

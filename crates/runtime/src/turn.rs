@@ -84,6 +84,8 @@ pub struct Runtime {
     leadership: Expected,
     fenced: bool,
     open: BTreeMap<ChangeId, Open>,
+    /// Whose append under way each is.
+    tickets: BTreeMap<Ticket, ChangeId>,
     next_ticket: u64,
 }
 
@@ -96,6 +98,7 @@ impl Runtime {
             leadership,
             fenced: false,
             open: BTreeMap::new(),
+            tickets: BTreeMap::new(),
             next_ticket: 0,
         }
     }
@@ -162,26 +165,26 @@ impl Runtime {
             }
             Inbox::Stream { change, entries } => self.rebuild(&change, &entries, out),
             Inbox::Committed { ticket, entries } => {
-                let Some((id, open)) = waiting(&mut self.open, ticket) else {
+                let Some((id, open)) = self.waiting(ticket) else {
                     return;
                 };
                 open.waits = Waits::Nothing;
                 open.deciding = None;
                 if let Err(error) = fold(open, &entries) {
-                    out.push(Dispatch::Broken {
-                        change: id.clone(),
-                        error,
-                    });
+                    out.push(Dispatch::Broken { change: id, error });
                 }
             }
             Inbox::Conflict { ticket, stream } => {
                 self.fenced |= stream == self.leadership.stream;
-                if let Some((_, open)) = waiting(&mut self.open, ticket) {
+                if let Some((_, open)) = self.waiting(ticket) {
                     open.read_again(None);
                 }
             }
             Inbox::Unknown { change } => {
                 if let Some(open) = self.open.get_mut(&change) {
+                    if let Waits::Append(ticket) = open.waits {
+                        self.tickets.remove(&ticket);
+                    }
                     open.read_again(Some(now + RETRY_AFTER));
                 }
             }
@@ -193,6 +196,13 @@ impl Runtime {
                 }
             }
         }
+    }
+
+    /// Whose append that was, if it is still waited for.
+    fn waiting(&mut self, ticket: Ticket) -> Option<(ChangeId, &mut Open)> {
+        let id = self.tickets.remove(&ticket)?;
+        let open = self.open.get_mut(&id)?;
+        (open.waits == Waits::Append(ticket)).then_some((id, open))
     }
 
     /// Folds a whole stream; one shorter than what was folded before is older, and ignored.
@@ -308,6 +318,7 @@ impl Runtime {
             self.next_ticket += 1;
             let ticket = Ticket(self.next_ticket);
             open.waits = Waits::Append(ticket);
+            self.tickets.insert(ticket, id.clone());
             open.deciding = input;
             let of_stream = Expected {
                 stream: change_stream(id),
@@ -331,11 +342,6 @@ impl Runtime {
             return;
         }
     }
-}
-
-fn waiting(open: &mut BTreeMap<ChangeId, Open>, ticket: Ticket) -> Option<(&ChangeId, &mut Open)> {
-    open.iter_mut()
-        .find(|(_, open)| open.waits == Waits::Append(ticket))
 }
 
 /// The state that an entry moves its change to, if it does.
