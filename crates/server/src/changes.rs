@@ -55,7 +55,9 @@ impl Filter {
         let is = |path: &str, want: Option<Value>| {
             want.is_none_or(|want| row.pointer(path) == Some(&want))
         };
-        is("/change/kind", self.kind.map(|kind| json!(kind)))
+        let is_incident = row.pointer("/change/kind") == Some(&json!(ChangeKind::Incident));
+        (!is_incident || self.kind == Some(ChangeKind::Incident))
+            && is("/change/kind", self.kind.map(|kind| json!(kind)))
             && is("/state", self.state.map(|state| json!(state)))
             && self.service.as_ref().is_none_or(|service| {
                 let touched = row

@@ -58,7 +58,7 @@ impl Projection for ChangeProjection {
 ///
 /// Below `all/`, `kind/KIND/` and `service/SERVICE/` the one opened last comes first; below
 /// `state/STATE/`, for final states, the one that came to it last. Below `open/` stand the ids of those
-/// that are not final, in byte order.
+/// that are not final, in byte order. Incidents change nothing, so they stand below `kind/` and `open/` alone.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NewestProjection;
 
@@ -76,10 +76,14 @@ impl Projection for NewestProjection {
         if entry.kind == OPENED
             && let Ok(change) = serde_json::from_str::<Change>(&entry.body)
         {
-            let mut keys = vec![format!("all/{place}"), format!("open/{id}")];
+            let mut keys = vec![format!("open/{id}")];
             if let Some(kind) = text(&change.kind) {
                 keys.push(format!("kind/{kind}/{place}"));
             }
+            if is_incident(id) {
+                return keys;
+            }
+            keys.push(format!("all/{place}"));
             let services: BTreeSet<_> = change.blast_radius.services.into_iter().collect();
             keys.extend(
                 services
@@ -89,6 +93,7 @@ impl Projection for NewestProjection {
             return keys;
         }
         match ended(entry).and_then(|state| text(&state)) {
+            Some(_) if is_incident(id) => vec![format!("open/{id}")],
             Some(state) => vec![format!("state/{state}/{place}"), format!("open/{id}")],
             None => Vec::new(),
         }
@@ -105,6 +110,11 @@ impl Projection for NewestProjection {
 fn change_id(entry: &Entry) -> Option<&str> {
     let id = entry.stream.as_str().strip_prefix("change/");
     id.filter(|id| !id.is_empty())
+}
+
+/// Whether an id is that of an incident.
+fn is_incident(id: &str) -> bool {
+    id.starts_with("inc-")
 }
 
 /// The final state that this entry brings.

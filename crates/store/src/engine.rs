@@ -61,6 +61,7 @@ macro_rules! schema {
                 " PRIMARY KEY, digest TEXT NOT NULL UNIQUE, scopes TEXT NOT NULL, \
                  created_at BIGINT NOT NULL)"
             ),
+            "CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
         ]
     };
 }

@@ -46,6 +46,7 @@ mod many;
 mod projection;
 mod resources;
 mod rows;
+mod secrets;
 mod store;
 mod timers;
 mod tokens;

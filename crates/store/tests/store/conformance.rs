@@ -23,6 +23,7 @@ macro_rules! checks {
             records::a_lease_has_one_holder_and_a_growing_epoch,
             records::a_timer_stays_due_until_it_is_done,
             records::a_token_works_until_it_is_revoked,
+            records::a_secret_is_decided_by_whoever_asks_first,
         }
     };
 }

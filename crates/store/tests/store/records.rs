@@ -266,3 +266,9 @@ pub(crate) async fn a_token_works_until_it_is_revoked(store: Store) {
     assert_eq!(store.check_token(&secret).await.unwrap(), None);
     assert!(store.check_token(&other).await.unwrap().is_some());
 }
+
+pub(crate) async fn a_secret_is_decided_by_whoever_asks_first(store: Store) {
+    assert_eq!(store.secret("links", "one").await.unwrap(), "one");
+    assert_eq!(store.secret("links", "two").await.unwrap(), "one");
+    assert_eq!(store.secret("other", "two").await.unwrap(), "two");
+}
