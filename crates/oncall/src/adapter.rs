@@ -8,6 +8,7 @@ mod api;
 mod channel;
 mod client;
 mod email;
+pub mod incidents;
 mod journal;
 mod metrics;
 mod service;

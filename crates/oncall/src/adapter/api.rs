@@ -22,6 +22,8 @@ use tokio::sync::oneshot;
 
 use super::Service;
 
+pub use alerts::{IntakeError, posted};
+
 /// Bytes of one body: some ten thousand alerts.
 const BODY_MAX: usize = 32 << 20;
 

@@ -103,7 +103,7 @@ fn message(config: &Email, fill: &Filler<'_>) -> Result<Message, Failure> {
     builder.multipart(body).map_err(never)
 }
 
-fn transport(config: &Email) -> Result<AsyncSmtpTransport<Tokio1Executor>, Failure> {
+pub(super) fn transport(config: &Email) -> Result<AsyncSmtpTransport<Tokio1Executor>, Failure> {
     let (host, port) = config
         .smarthost
         .rsplit_once(':')

@@ -144,7 +144,7 @@ impl Auditor<'_> {
                 if *step == AT_P0 {
                     self.done(|duty| *duty == Duty::AtP0);
                 } else {
-                    self.began(*at, *step, people.is_empty());
+                    self.began(*at, (*cycle, *step), people.is_empty());
                 }
                 for it in people {
                     self.tell((*cycle, *step), &it.person, it.channels.len(), *at);
@@ -241,7 +241,9 @@ impl Auditor<'_> {
         }
     }
 
-    fn began(&mut self, at: Time, step: u32, is_empty: bool) {
+    fn began(&mut self, at: Time, (cycle, step): (u32, u32), is_empty: bool) {
+        // Who was told in a round before the last is told anew in this one, from their first channel on.
+        self.done(|duty| matches!(duty, Duty::Tell(of, it, _) if *it != AT_P0 && of + 1 < cycle));
         let wanted: Vec<Duty> = self
             .duties
             .keys()
@@ -351,6 +353,7 @@ impl Auditor<'_> {
         }
         drop(steps);
         self.acknowledged.clear();
+        self.was_anybody = false;
         self.duties.insert(Duty::Step(None), at);
     }
 

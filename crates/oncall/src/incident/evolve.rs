@@ -6,7 +6,7 @@ use mainstay_change::planted::{self, Bug};
 use mainstay_core::{Span, Time, escalation::Severity};
 
 use super::{
-    message::{Event, Which},
+    message::Event,
     page::{AT_P0, Page, PageStatus},
     state::{Next, Reach, State, Task},
 };
@@ -337,9 +337,7 @@ fn severity(state: &mut State, at: Time, to: Severity) {
     let is_worse = to < state.severity;
     state.severity = to;
     state.since = at;
-    state
-        .breached
-        .retain(|it| *it == Which::Acknowledge && !is_worse);
+    state.breached.clear();
     if is_worse && to == Severity::P0 {
         state.summon(at);
     }

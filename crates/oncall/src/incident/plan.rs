@@ -33,14 +33,26 @@ pub struct Plan {
 impl Plan {
     /// One that a person opens; a title that is too long is cut.
     pub fn new(id: ChangeId, title: &str, severity: Severity, policy: Policy) -> Self {
+        let title: String = title
+            .chars()
+            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .collect();
         Self {
             id,
-            title: cut(title, TITLE_MAX),
+            title: cut(&title, TITLE_MAX),
             severity,
             policy,
             key: None,
             labels: Labels::default(),
         }
+    }
+
+    /// With less of what people read, where what was written is mostly quotes.
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        self.title = cut(&self.title, TITLE_MAX / 4);
+        self.labels = Labels::default();
+        self
     }
 
     /// The same for alerts that are alike in `labels`, of which as many are kept as there is room for.

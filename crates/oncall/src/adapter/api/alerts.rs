@@ -43,17 +43,14 @@ impl Body {
     }
 }
 
-/// Takes alerts; where some are none, the others are taken and the answer is 400.
-pub(super) async fn post(State(service): Shared, body: Bytes) -> Response {
-    let bodies: Vec<Body> = match serde_json::from_slice(&body) {
-        Ok(bodies) => bodies,
-        Err(error) => {
-            return refused(
-                StatusCode::BAD_REQUEST,
-                format!("parsing alerts body failed: {error}"),
-            );
-        }
-    };
+/// A body that holds no alerts.
+#[derive(Debug, thiserror::Error)]
+#[error("parsing alerts body failed: {0}")]
+pub struct IntakeError(#[from] serde_json::Error);
+
+/// The alerts of a body, and what is wrong with those that are none.
+pub fn posted(body: &[u8]) -> Result<(Vec<Posted>, Vec<String>), IntakeError> {
+    let bodies: Vec<Body> = serde_json::from_slice(body)?;
     let (mut posted, mut wrong) = (Vec::with_capacity(bodies.len()), Vec::new());
     for body in bodies {
         match body.posted() {
@@ -61,6 +58,15 @@ pub(super) async fn post(State(service): Shared, body: Bytes) -> Response {
             Err(error) => wrong.push(error),
         }
     }
+    Ok((posted, wrong))
+}
+
+/// Takes alerts; where some are none, the others are taken and the answer is 400.
+pub(super) async fn post(State(service): Shared, body: Bytes) -> Response {
+    let (posted, mut wrong) = match posted(&body) {
+        Ok(read) => read,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, error),
+    };
     let now = Timestamp::now();
     let over = posted
         .iter()
