@@ -39,7 +39,7 @@ struct Benchmark {
     program: Program,
 }
 
-const BENCHES: [Benchmark; 11] = [
+const BENCHES: [Benchmark; 12] = [
     Benchmark {
         name: "ledger-append",
         program: Program::Example("mainstay-store", "append_bench"),
@@ -63,6 +63,10 @@ const BENCHES: [Benchmark; 11] = [
     Benchmark {
         name: "alert-latency",
         program: Program::WithServer("mainstay-ekg", "alert_latency_bench"),
+    },
+    Benchmark {
+        name: "pages",
+        program: Program::WithServer("mainstay-oncall", "pages_bench"),
     },
     Benchmark {
         name: "ingest",

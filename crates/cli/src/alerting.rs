@@ -61,6 +61,8 @@ pub(crate) struct Started {
     pub(crate) desk: Arc<Desk>,
     /// What should be told to people.
     pub(crate) news: mpsc::Receiver<Vec<Told>>,
+    /// All alerts, for incidents.
+    pub(crate) all: mpsc::Receiver<Vec<Told>>,
     /// Runs until told to stop.
     pub(crate) tasks: JoinSet<()>,
 }
@@ -69,6 +71,7 @@ pub(crate) struct Started {
 struct Sink {
     carriers: Arc<Carriers>,
     news: mpsc::Sender<Vec<Told>>,
+    all: mpsc::Sender<Vec<Told>>,
 }
 
 impl AlertSink for Sink {
@@ -84,6 +87,13 @@ impl AlertSink for Sink {
             );
         }
         self.carriers.send(&alerts);
+        if let Err(mpsc::error::TrySendError::Full(late)) = self.all.try_send(alerts) {
+            // What fires is told again within a minute, and so is what ended.
+            tracing::error!(
+                alerts = late.len(),
+                "too many alerts at once: these open incidents when they are told again"
+            );
+        }
     }
 }
 
@@ -127,9 +137,11 @@ pub(crate) fn start(
     )?;
     let carriers = Arc::new(carriers);
     let (news, told) = mpsc::channel(ROUNDS_MAX);
+    let (all, every) = mpsc::channel(ROUNDS_MAX);
     let sink = Arc::new(Sink {
         carriers: Arc::clone(&carriers),
         news,
+        all,
     });
     let usual = RulerConfig::default();
     let config = RulerConfig {
@@ -153,6 +165,7 @@ pub(crate) fn start(
     Ok(Started {
         desk,
         news: told,
+        all: every,
         tasks,
     })
 }

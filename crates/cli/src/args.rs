@@ -1,6 +1,7 @@
 //! The command line: `kubectl`-like verbs, one server, one output flag.
 
 mod import;
+mod incidents;
 mod kinds;
 mod metrics;
 mod orders;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mainstay_core::{ChangeId, FabricName, HostName, Kind, Name, ServiceName, Span, Time};
 
 pub(crate) use import::{Import, ImportFormat};
+pub(crate) use incidents::{IncidentCommand, Page, Why};
 pub(crate) use kinds::{Listed, Pointed, Pointing};
 pub(crate) use metrics::{CopiesArgs, CopyCommand, ExportFormat, MetricsCommand};
 #[cfg(test)]
@@ -158,8 +160,8 @@ pub(crate) enum Command {
     #[command(
         after_help = "Examples:\n  mainstay get services\n  mainstay get instances\n  \
                       mainstay get instance feed-lax-1 --output json\n  mainstay get service/feed host/a\n  mainstay get rollouts\n\n\
-                      Kinds: fabrics, hosts, services, rolloutpolicies, guards, freezes, monitors; and, measured \
-                      rather than declared, instances and rollouts."
+                      Kinds: fabrics, hosts, services, rolloutpolicies, guards, freezes, monitors, \
+                      escalationpolicies; and, measured rather than declared, instances and rollouts."
     )]
     Get {
         #[command(flatten)]
@@ -307,6 +309,34 @@ pub(crate) enum Command {
         after_help = "Examples:\n  mainstay promql check 'rate(errors_total[5m])'\n  mainstay promql test alerts.test"
     )]
     Promql(PromqlCommand),
+    /// Open an incident: people are told by an escalation policy until somebody acknowledges.
+    #[command(
+        after_help = "Examples:\n  mainstay page 'the shop is slow' --policy web\n  \
+                      mainstay page 'nobody can log in' --policy web --severity P0 --reason 'since the release'"
+    )]
+    Page(Page),
+    /// Say that you look after an incident: nobody else is told.
+    #[command(after_help = "Examples:\n  mainstay ack inc-abcdefgh23")]
+    Ack {
+        /// The incident.
+        incident: ChangeId,
+    },
+    /// Tell the next step of an incident at once.
+    #[command(
+        after_help = "Examples:\n  mainstay escalate inc-abcdefgh23 --reason 'needs somebody who knows the cache'"
+    )]
+    Escalate(Why),
+    /// Say that an incident is over.
+    #[command(after_help = "Examples:\n  mainstay resolve inc-abcdefgh23 --reason 'rolled back'")]
+    Resolve(Why),
+    /// Incidents: list and show them, severity, parts, tasks, notes.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mainstay incident list\n  mainstay incident show inc-abcdefgh23\n  \
+                      mainstay incident severity inc-abcdefgh23 P0 --reason 'nobody can log in'\n\n\
+                      Exit codes: 0 done, 2 error, or the incident refuses it."
+    )]
+    Incident(IncidentCommand),
     /// List changes, newest first.
     #[command(
         after_help = "Examples:\n  mainstay changes --limit 10\n  mainstay changes --kind rollout --state rolled-back\n  mainstay changes --service feed --output json"

@@ -9,12 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use mainstay_core::Span;
+use mainstay_core::{Name, Span};
 use mainstay_ekg::{
     otlp::OtlpSettings,
     relabel::Rule,
     remote::{self, Remote, RemoteError},
 };
+use mainstay_oncall::adapter::incidents::Person;
 use serde::Deserialize;
 
 mod limits;
@@ -33,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) server: Server,
     pub(crate) store: Store,
     pub(crate) notify: Notify,
+    pub(crate) oncall: Oncall,
     pub(crate) rules: Rules,
     pub(crate) alerting: Alerting,
     /// `[[scrape]]`, or `[scrape]`: what is scraped beside what Mainstay runs.
@@ -143,6 +145,25 @@ impl Default for Notify {
         Self {
             webhooks: Vec::new(),
             remind_every: Span::from_secs(3_600),
+        }
+    }
+}
+
+/// `[oncall]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Oncall {
+    /// `[oncall.people.NAME]`: who can be told of incidents, and how.
+    pub(crate) people: BTreeMap<Name, Person>,
+    /// Pages that one person gets by one channel in a minute; what is more is told in one message. P0 is not counted.
+    pub(crate) pages_per_minute: usize,
+}
+
+impl Default for Oncall {
+    fn default() -> Self {
+        Self {
+            people: BTreeMap::new(),
+            pages_per_minute: 10,
         }
     }
 }

@@ -13,6 +13,7 @@ use mainstay_ekg::{
     adapter::{Credentials, Held, Remotes, Secret, Sending},
 };
 use mainstay_fleet::hub::FleetHub;
+use mainstay_oncall::adapter::incidents::{Book, Pager};
 use mainstay_rules::RuleFile;
 use mainstay_server::{Gauge, Gauges, Leader};
 use mainstay_traffic::hub::RouteHub;
@@ -87,6 +88,8 @@ pub(crate) struct Vitals {
     pub(crate) leader: watch::Receiver<Leader>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ekg: Ekg,
+    pub(crate) book: Arc<Book>,
+    pub(crate) pager: Pager,
 }
 
 impl Gauges for Vitals {
@@ -138,6 +141,23 @@ impl Gauges for Vitals {
         }
         gauges.extend(sending(&self.remotes.sending()));
         gauges.extend(self.copies.gauges(now));
+        for (status, count) in self.book.counts() {
+            gauges.push(Gauge::new(
+                "mainstay_incidents",
+                "Incidents that are not closed, by where they stand.",
+                vec![("status", status.as_str().to_owned())],
+                count as f64,
+            ));
+        }
+        let sent = self.pager.sent();
+        for (outcome, count) in [("taken", sent.taken), ("refused", sent.refused)] {
+            gauges.push(Gauge::counter(
+                "mainstay_pages_total",
+                "Messages to people, by whether their channel took them.",
+                vec![("outcome", outcome.to_owned())],
+                count,
+            ));
+        }
         gauges
     }
 }

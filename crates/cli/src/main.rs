@@ -26,6 +26,7 @@ mod local;
 mod metrics;
 mod monitors;
 mod notify;
+mod oncall;
 mod outbound;
 mod output;
 mod platform;

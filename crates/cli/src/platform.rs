@@ -25,6 +25,7 @@ use mainstay_deploy::{
 };
 use mainstay_ekg::adapter::Upkeep;
 use mainstay_fleet::hub::FleetHub;
+use mainstay_oncall::{adapter::incidents::Pager, incident::Incident};
 use mainstay_runtime::{Codecs, DriveError, Inbox, Runtime, Shell, drive, lead};
 use mainstay_server::{Access, App, Leader};
 use mainstay_store::Store;
@@ -45,14 +46,14 @@ use crate::{
     leading,
     metrics::{self, Keeping, Setup, Taking},
     monitors::Declarations,
-    notify,
+    notify, oncall,
     ports::{Ports, SystemClock, new_change_id, now, unreadable},
     production::{Desk, Hands, Hubs, keep_observing, keep_scraping},
     reload::Reloader,
 };
 
 /// Inputs that may wait for the walk of changes; a person's order beyond it is refused.
-const INPUTS_MAX: usize = 256;
+const INPUTS_MAX: usize = 4_096;
 /// Open changes asked for at once.
 const OPEN_PAGE: usize = 1_000;
 /// How long requests under way may take when told to end; a live feed never ends by itself.
@@ -143,42 +144,13 @@ pub(crate) async fn start(
     let from_people = Arc::new(Mutex::new(from_people));
     let (tell_leader, leader) = watch::channel(Leader::Unknown);
     let mut tasks = JoinSet::new();
-    let ending = |stop: &CancellationToken| stop.clone();
-    tasks.spawn(done(engine.clone().follow(ending(&stop))));
-    tasks.spawn(done(Arc::clone(&hubs).follow(ending(&stop))));
-    tasks.spawn(done(keep_observing(
-        ports.clone(),
-        unordered,
-        ending(&stop),
-    )));
-    tasks.spawn(done(claims::keep_asking(engine.clone(), ending(&stop))));
     // A wildcard address is asked on the loopback it includes.
     let url = if address.ip().is_unspecified() {
         format!("http://127.0.0.1:{}", address.port())
     } else {
         format!("http://{address}")
     };
-    let place = config.server.advertise.as_ref().unwrap_or(&url);
-    let me = leading::Me::of(data_dir, store.is_shared(), place)?;
-    let term = {
-        let (store, engine, told) = (store.clone(), engine.clone(), tell_leader.clone());
-        move |over| {
-            let inputs = Arc::clone(&from_people);
-            lead_a_term(store.clone(), engine.clone(), inputs, told.clone(), over)
-        }
-    };
-    tasks.spawn(leading::keep_leading(
-        store.clone(),
-        me,
-        tell_leader,
-        ending(&stop),
-        term,
-    ));
-    let reached = url.clone();
-    tasks.spawn(metrics::watch(scraping, ending(&stop)));
-    if !copying.is_empty() {
-        tasks.spawn(metrics::watch(copying, ending(&stop)));
-    }
+    let reached_by_people = config.alerting.external_url.clone();
     let rules = alerting::start(
         (config.rules, config.alerting),
         (&url, reloader),
@@ -193,6 +165,57 @@ pub(crate) async fn start(
         },
         &stop,
     )?;
+    let incidents = oncall::start(
+        config.oncall,
+        oncall::Sources {
+            store: store.clone(),
+            ledger: ports.clone(),
+            tables: ports.clone(),
+            clock: Arc::clone(&clock),
+            url: reached_by_people.unwrap_or_else(|| url.clone()),
+            inputs: inputs.clone(),
+            alerts: rules.all,
+            leader: leader.clone(),
+        },
+        &stop,
+    )
+    .await?;
+    tasks.spawn(metrics::watch(incidents.tasks, stop.clone()));
+    let (pager, vital_pager) = (incidents.pager.clone(), incidents.pager);
+    let ending = |stop: &CancellationToken| stop.clone();
+    tasks.spawn(done(engine.clone().follow(ending(&stop))));
+    tasks.spawn(done(Arc::clone(&hubs).follow(ending(&stop))));
+    tasks.spawn(done(keep_observing(
+        ports.clone(),
+        unordered,
+        ending(&stop),
+    )));
+    tasks.spawn(done(claims::keep_asking(engine.clone(), ending(&stop))));
+    let place = config.server.advertise.as_ref().unwrap_or(&url);
+    let me = leading::Me::of(data_dir, store.is_shared(), place)?;
+    let term = {
+        let (store, engine, told) = (store.clone(), engine.clone(), tell_leader.clone());
+        move |over| {
+            let inputs = Arc::clone(&from_people);
+            let hands = Hands {
+                engine: engine.clone(),
+                pager: pager.clone(),
+            };
+            lead_a_term(store.clone(), hands, inputs, told.clone(), over)
+        }
+    };
+    tasks.spawn(leading::keep_leading(
+        store.clone(),
+        me,
+        tell_leader,
+        ending(&stop),
+        term,
+    ));
+    let reached = url.clone();
+    tasks.spawn(metrics::watch(scraping, ending(&stop)));
+    if !copying.is_empty() {
+        tasks.spawn(metrics::watch(copying, ending(&stop)));
+    }
     tasks.spawn(metrics::watch(rules.tasks, ending(&stop)));
     let sources = notify::Sources {
         ledger: ports.clone(),
@@ -244,6 +267,7 @@ pub(crate) async fn start(
         }),
         rules: rules.desk.clone(),
         monitors: rules.desk,
+        incidents: incidents.desk,
         agents: Arc::new(Agents(fleet.clone())),
         routers: Arc::new(Routers(routes.clone())),
         config: config.shown.into(),
@@ -256,6 +280,8 @@ pub(crate) async fn start(
             leader: leader.clone(),
             clock: Arc::clone(&clock),
             ekg: samples,
+            book: incidents.book,
+            pager: vital_pager,
         }),
         leader,
     };
@@ -278,7 +304,7 @@ async fn done(task: impl Future<Output = ()>) -> anyhow::Result<()> {
 /// took it.
 async fn lead_a_term(
     store: Store,
-    engine: Engine,
+    hands: Hands,
     inputs: Arc<Mutex<mpsc::Receiver<Inbox>>>,
     told: watch::Sender<Leader>,
     over: CancellationToken,
@@ -299,21 +325,24 @@ async fn lead_a_term(
         .with::<Freeze>()
         .with::<Rollout>()
         .with::<Action>()
-        .with::<LimitTest>();
+        .with::<LimitTest>()
+        .with::<Incident>();
     let runtime = Runtime::new(codecs, Actor::system(), leadership.clone());
     let ledger: Arc<dyn Ledger> = Arc::new(ports);
+    let (engine, pager): (Engine, Pager) = (hands.engine.clone(), hands.pager.clone());
     // What was told to an earlier term and not taken was refused there, or is asked again.
     let (to_walk, from_people) = mpsc::channel(INPUTS_MAX);
     let shell = Shell {
         ledger,
         clock: Arc::new(SystemClock),
-        performer: Arc::new(Hands(engine.clone())),
+        performer: Arc::new(hands),
         inputs: from_people,
         open: open_changes(&store).await?,
         since,
     };
     told.send_replace(Leader::Here);
     let leading = over.child_token();
+    pager.lead(leading.clone());
     let ordering = engine.lead(leadership, leading.clone());
     let driving = async {
         let mut inputs = inputs.lock().await;

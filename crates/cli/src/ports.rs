@@ -108,6 +108,15 @@ fn unavailable(error: StoreError) -> LedgerError {
 
 /// An id that no change has.
 pub(crate) fn new_change_id() -> ChangeId {
+    new_id("chg")
+}
+
+/// An id that no incident has.
+pub(crate) fn new_incident_id() -> ChangeId {
+    new_id("inc")
+}
+
+fn new_id(of: &str) -> ChangeId {
     let mut random = [0_u8; ID_LENGTH];
     // Without entropy no id may be made up: the process cannot go on.
     getrandom::fill(&mut random).expect("the operating system gives random bytes");
@@ -115,7 +124,7 @@ pub(crate) fn new_change_id() -> ChangeId {
         .iter()
         .map(|byte| char::from(ID_LETTERS[usize::from(byte % 32)]))
         .collect();
-    ChangeId::new(format!("chg-{letters}")).expect("the letters of an id are letters of a name")
+    ChangeId::new(format!("{of}-{letters}")).expect("the letters of an id are letters of a name")
 }
 
 /// Opens the SQLite store of a data directory.

@@ -22,6 +22,7 @@ use mainstay_deploy::{
     site::{Seen, SeenFabric, SeenHost, Site},
 };
 use mainstay_fleet::hub::{FleetHub, Unordered};
+use mainstay_oncall::adapter::incidents::Pager;
 use mainstay_runtime::{Inbox, Performer};
 use mainstay_traffic::hub::RouteHub;
 use mainstay_wire::{agent::DesiredSet, agent::InstanceState, router::RouteTable};
@@ -110,15 +111,23 @@ impl Site for Hubs {
 }
 
 /// What changes want done; each kind of plan has its own hands.
-pub(crate) struct Hands(pub(crate) Engine);
+pub(crate) struct Hands {
+    pub(crate) engine: Engine,
+    pub(crate) pager: Pager,
+}
 
 impl Performer for Hands {
     fn perform(&self, change: ChangeId, id: EffectId, body: String) -> BoxFuture<'_, Vec<Inbox>> {
         Box::pin(async move {
             let inputs = match id.target.as_str() {
-                mainstay_deploy::rollout::KIND => self.0.perform(change.clone(), body).await,
-                mainstay_deploy::action::KIND => self.0.perform_action(change.clone(), body).await,
-                mainstay_deploy::limit::KIND => self.0.perform_limit(change.clone(), body).await,
+                mainstay_deploy::rollout::KIND => self.engine.perform(change.clone(), body).await,
+                mainstay_deploy::action::KIND => {
+                    self.engine.perform_action(change.clone(), body).await
+                }
+                mainstay_deploy::limit::KIND => {
+                    self.engine.perform_limit(change.clone(), body).await
+                }
+                mainstay_oncall::incident::KIND => self.pager.perform(change.clone(), &body),
                 _ => {
                     tracing::error!(%change, ?id, "nothing here can do this effect");
                     return Vec::new();

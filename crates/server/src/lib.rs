@@ -10,6 +10,7 @@ mod auth;
 mod changes;
 mod crowd;
 mod extract;
+mod incidents;
 mod ledger;
 mod metrics;
 mod monitors;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crowd::{CONNECTIONS_MAX, Door, SENDERS_MAX};
 
 pub use auth::{Access, Scope};
+pub use incidents::{Incidents, IncidentsAsked};
 pub use metrics::{PlanAsked, Queries, Tenant, Terms, Window, intake::Intake, read::Reading};
 pub use monitors::Monitors;
 pub use openapi::OPENAPI;
@@ -81,6 +83,8 @@ pub struct App {
     pub rules: Arc<dyn Rules>,
     /// Judges monitors.
     pub monitors: Arc<dyn Monitors>,
+    /// Keeps incidents.
+    pub incidents: Arc<dyn Incidents>,
     /// Attends to agents that connect.
     pub agents: Arc<dyn Streams>,
     /// Attends to routers that connect.

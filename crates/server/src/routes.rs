@@ -17,7 +17,8 @@ use axum::{
 use crate::{
     App, actions,
     auth::{self, Scope},
-    changes, ledger, metrics, monitors, openapi, own, resources, rules, standby, streams, upkeep,
+    changes, incidents, ledger, metrics, monitors, openapi, own, resources, rules, standby,
+    streams, upkeep,
 };
 use metrics::{about, intake, read, status};
 
@@ -124,6 +125,8 @@ const OTLP_CALL: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsServic
 const READ: Guard = Guard::Any(Scope::Read);
 const SEND: Guard = Guard::Any(Scope::Send);
 const WRITE: Guard = Guard::Led(Scope::Write);
+/// On every server, whichever leads: what is written is decided by the ledger.
+const ANY_WRITE: Guard = Guard::Any(Scope::Write);
 const HOST: Guard = Guard::Led(Scope::Host);
 
 fn on<H, T>(verbs: &'static [Verb], path: &'static str, guard: Guard, handler: H) -> Route
@@ -206,6 +209,16 @@ fn own_routes() -> Vec<Route> {
         get("/api/v1/views/{name}", READ, actions::view),
         get("/api/v1/views/{name}/{key}", READ, actions::view_of),
         get("/api/v1/monitors", READ, monitors::report),
+        get("/api/v1/incidents", READ, incidents::list),
+        post("/api/v1/incidents", ANY_WRITE, incidents::open),
+        get("/api/v1/incidents/{id}", READ, incidents::show),
+        post("/api/v1/incidents/{id}/{verb}", ANY_WRITE, incidents::act),
+        get("/api/v1/acknowledge/{token}", Guard::Open, incidents::link),
+        post(
+            "/api/v1/acknowledge/{token}",
+            Guard::Open,
+            incidents::acknowledge,
+        ),
         get("/api/v1/ledger", READ, ledger::since),
         get("/api/v1/ledger/feed", READ, ledger::feed),
         get("/api/v1/ledger/verify", READ, ledger::verify),
@@ -239,6 +252,7 @@ fn prometheus_routes() -> Vec<Route> {
         get("/api/v1/rules", READ, rules::groups),
         get("/api/v1/alerts", READ, rules::alerts),
         get("/api/v1/alertmanagers", READ, rules::alertmanagers),
+        post("/api/v2/alerts", SEND, incidents::alerts),
         get("/api/v1/status/config", READ, status::config),
         get("/api/v1/status/flags", READ, status::flags),
         get("/api/v1/status/runtimeinfo", READ, status::runtimeinfo),

@@ -6,6 +6,7 @@ pub(crate) mod alertmanager;
 mod changes;
 mod demo;
 mod import;
+mod incidents;
 pub(crate) mod init;
 mod instances;
 mod ledger;
@@ -106,6 +107,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Monitors { names } => return monitors::run(&global, &names).await,
         Command::Rules(command) => return rules::run(&global, command).await,
         Command::Promql(command) => return promql::run(command),
+        Command::Page(page) => incidents::page(&global, &page).await?,
+        Command::Ack { incident } => incidents::ack(&global, &incident).await?,
+        Command::Escalate(why) => incidents::with_reason(&global, "escalate", &why).await?,
+        Command::Resolve(why) => incidents::with_reason(&global, "resolve", &why).await?,
+        Command::Incident(command) => incidents::run(&global, command).await?,
         Command::Changes {
             kind,
             state,

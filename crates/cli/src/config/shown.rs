@@ -7,7 +7,7 @@ use reqwest::Url;
 use serde_json::Value;
 
 /// Fields whose values nobody may see, wherever they stand.
-const SECRET: [&str; 8] = [
+const SECRET: [&str; 9] = [
     "password",
     "credentials",
     "bearer_token",
@@ -16,6 +16,7 @@ const SECRET: [&str; 8] = [
     "token",
     "headers",
     "webhooks",
+    "channels",
 ];
 /// What stands in their place, as Prometheus writes it.
 const HIDDEN: &str = "<secret>";

@@ -23,7 +23,12 @@ pub(crate) struct Sink {
 impl Sink {
     /// Listens from now on.
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(([127, 0, 0, 1], 0).into())
+    }
+
+    /// Listens there from now on.
+    pub(crate) fn on(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let kept = Arc::new(Kept::default());
         let into = Arc::clone(&kept);

@@ -78,6 +78,11 @@ fn get(path: &str) -> Case {
     Case::get(plain, path)
 }
 
+fn acted(site: &Site, verb: &str, body: &Value) -> Case {
+    let url = format!("/api/v1/incidents/{}/{verb}", site.incident);
+    Case::post("/api/v1/incidents/{id}/{verb}", url, body)
+}
+
 type Make = fn(&Site) -> Case;
 
 /// In this order: later ones may use what earlier ones made.
@@ -328,6 +333,77 @@ pub(crate) const ALL: &[Make] = &[
     |_| Case::get("/api/v1/views/{name}/{key}", "/api/v1/views/shadow/shop"),
     |_| Case::get("/api/v1/views/{name}/{key}", "/api/v1/views/shadow/none").status(404),
     |_| get("/api/v1/monitors"),
+    // Incidents.
+    |_| {
+        let body = json!({ "title": "the shop is slow", "policy": "web", "severity": "P1", "reason": "as asked" });
+        Case::post("/api/v1/incidents", "/api/v1/incidents", &body)
+    },
+    |_| {
+        let body = json!({ "title": "the shop is slow", "policy": "nobody" });
+        Case::post("/api/v1/incidents", "/api/v1/incidents", &body).status(422)
+    },
+    |_| get("/api/v1/incidents?status=triggered&severity=P1&limit=5"),
+    |_| get("/api/v1/incidents?status=dancing").status(422),
+    |site| {
+        Case::get(
+            "/api/v1/incidents/{id}",
+            format!("/api/v1/incidents/{}", site.incident),
+        )
+    },
+    |_| Case::get("/api/v1/incidents/{id}", "/api/v1/incidents/inc-none").status(404),
+    |site| acted(site, "acknowledge", &json!({ "via": "test" })),
+    |site| acted(site, "escalate", &json!({ "reason": "more eyes" })),
+    |site| {
+        acted(
+            site,
+            "severity",
+            &json!({ "severity": "P0", "reason": "worse" }),
+        )
+    },
+    |site| acted(site, "role", &json!({ "role": "scribe", "person": "bob" })),
+    |site| {
+        acted(
+            site,
+            "task",
+            &json!({ "text": "raise the limit", "assignee": "bob" }),
+        )
+    },
+    |site| acted(site, "finish", &json!({ "task": 1 })),
+    |site| acted(site, "finish", &json!({ "task": 9 })).status(409),
+    |site| {
+        acted(
+            site,
+            "note",
+            &json!({ "text": "p99 is 3 s", "kind": "measurement" }),
+        )
+    },
+    |site| acted(site, "relate", &json!({ "incident": "inc-other" })).status(404),
+    |site| acted(site, "resolve", &json!({ "reason": "rolled back" })),
+    |site| acted(site, "escalate", &json!({})).status(409),
+    |site| acted(site, "reopen", &json!({ "reason": "not yet" })),
+    |site| acted(site, "dance", &json!({})).status(404),
+    |site| acted(site, "role", &json!({ "role": "king" })).status(422),
+    |_| {
+        Case::get(
+            "/api/v1/acknowledge/{token}",
+            "/api/v1/acknowledge/inc-1~0~alice~00",
+        )
+        .status(404)
+    },
+    |_| {
+        Case::new(
+            "POST",
+            "/api/v1/acknowledge/{token}",
+            "/api/v1/acknowledge/inc-1~0~alice~00",
+        )
+        .status(404)
+    },
+    |_| {
+        let alerts =
+            json!([{ "labels": { "alertname": "Slow", "team": "web", "severity": "page" } }]);
+        Case::post("/api/v2/alerts", "/api/v2/alerts", &alerts)
+    },
+    |_| Case::post("/api/v2/alerts", "/api/v2/alerts", &json!({ "alerts": 1 })).status(400),
     // The ledger.
     |_| get("/api/v1/ledger?since=1&limit=2"),
     |_| get("/api/v1/ledger?since=x").status(400),

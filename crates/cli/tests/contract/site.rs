@@ -31,6 +31,8 @@ pub(crate) struct Site {
     pub(crate) change: String,
     /// A change that was there before the cases.
     pub(crate) first_change: String,
+    /// An incident that a case opened.
+    pub(crate) incident: String,
     _dir: TempDir,
 }
 
@@ -139,6 +141,7 @@ impl Site {
             client,
             change: String::new(),
             first_change: String::new(),
+            incident: String::new(),
             _dir: dir,
         };
         site.declare().await;
@@ -166,6 +169,11 @@ impl Site {
                 "Monitor",
                 "backups",
                 json!({ "every": every, "expr": "backup_age_seconds", "op": "<", "limit": 5 })
+            ),
+            resource(
+                "EscalationPolicy",
+                "web",
+                json!({ "alerts": { "matchers": ["team=web"] } })
             ),
         ]);
         let body = json!({ "resources": resources, "reason": "as asked" });
@@ -250,6 +258,13 @@ impl Site {
             && let Some(change) = change["change"].as_str()
         {
             change.clone_into(&mut self.change);
+        }
+        let opened = serde_json::from_str::<Value>(&answer.body).unwrap_or_default();
+        if case.method == "POST"
+            && case.path == "/api/v1/incidents"
+            && let Some(incident) = opened["id"].as_str()
+        {
+            incident.clone_into(&mut self.incident);
         }
     }
 }

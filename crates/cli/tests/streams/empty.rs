@@ -128,6 +128,50 @@ impl Rules for Empty {
     }
 }
 
+impl mainstay_server::Incidents for Empty {
+    fn flaws(
+        &self,
+        _: &mainstay_core::Name,
+        _: &mainstay_core::escalation::EscalationPolicySpec,
+    ) -> Vec<mainstay_core::flaw::SpecFlaw> {
+        Vec::new()
+    }
+    fn list(
+        &self,
+        _: mainstay_server::IncidentsAsked,
+    ) -> BoxFuture<'_, Result<Vec<Value>, Declined>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn show(&self, _: ChangeId) -> BoxFuture<'_, Result<Value, Declined>> {
+        Box::pin(async { Err(no_incident()) })
+    }
+    fn open(&self, _: Actor, _: Value) -> BoxFuture<'_, Result<Value, Declined>> {
+        Box::pin(async { Err(no_incident()) })
+    }
+    fn act(
+        &self,
+        _: Actor,
+        _: ChangeId,
+        _: String,
+        _: Value,
+    ) -> BoxFuture<'_, Result<Value, Declined>> {
+        Box::pin(async { Err(no_incident()) })
+    }
+    fn alerts(&self, _: Bytes) -> BoxFuture<'_, Result<Vec<String>, Declined>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn linked(&self, _: &str) -> Result<Value, Declined> {
+        Err(no_incident())
+    }
+    fn acknowledge(&self, _: String) -> BoxFuture<'_, Result<Value, Declined>> {
+        Box::pin(async { Err(no_incident()) })
+    }
+}
+
+fn no_incident() -> Declined {
+    Declined::new(No::Unknown, "unknown-incident", "there is none", "open one")
+}
+
 impl Monitors for Empty {
     fn report(&self) -> BoxFuture<'_, Result<Value, String>> {
         Box::pin(async { Ok(Value::Null) })

@@ -131,6 +131,47 @@ impl crate::Rules for Nothing {
     }
 }
 
+impl crate::Incidents for Nothing {
+    fn flaws(
+        &self,
+        _: &mainstay_core::Name,
+        _: &mainstay_core::escalation::EscalationPolicySpec,
+    ) -> Vec<mainstay_core::flaw::SpecFlaw> {
+        Vec::new()
+    }
+    fn list(&self, _: crate::IncidentsAsked) -> BoxFuture<'_, Result<Vec<Value>, Declined>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn show(&self, _: ChangeId) -> BoxFuture<'_, Result<Value, Declined>> {
+        Box::pin(async { Err(no_incident()) })
+    }
+    fn open(&self, _: Actor, _: Value) -> BoxFuture<'_, Result<Value, Declined>> {
+        Box::pin(async { Err(no_incident()) })
+    }
+    fn act(
+        &self,
+        _: Actor,
+        _: ChangeId,
+        _: String,
+        _: Value,
+    ) -> BoxFuture<'_, Result<Value, Declined>> {
+        Box::pin(async { Err(no_incident()) })
+    }
+    fn alerts(&self, _: Bytes) -> BoxFuture<'_, Result<Vec<String>, Declined>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn linked(&self, _: &str) -> Result<Value, Declined> {
+        Err(no_incident())
+    }
+    fn acknowledge(&self, _: String) -> BoxFuture<'_, Result<Value, Declined>> {
+        Box::pin(async { Err(no_incident()) })
+    }
+}
+
+fn no_incident() -> Declined {
+    Declined::new(No::Unknown, "unknown-incident", "there is none", "open one")
+}
+
 impl crate::Monitors for Nothing {
     fn report(&self) -> BoxFuture<'_, Result<Value, String>> {
         Box::pin(async { Err("the catalog cannot be read".to_owned()) })
@@ -382,6 +423,7 @@ fn server() -> Server {
         upkeep: nothing.clone(),
         rules: nothing.clone(),
         monitors: nothing.clone(),
+        incidents: nothing.clone(),
         agents: nothing.clone(),
         routers: nothing,
     };

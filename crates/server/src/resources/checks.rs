@@ -85,6 +85,14 @@ fn spec_flaws(app: &App, resource: &Resource) -> Vec<Place> {
                       `sum(rate(errors_total[1m]))`";
         places.push(place("spec.expr".to_owned(), wrong, remedy.to_owned()));
     }
+    if let Spec::EscalationPolicy(policy) = &spec {
+        let flaws = app.incidents.flaws(&resource.metadata.name, policy);
+        places.extend(
+            flaws
+                .into_iter()
+                .map(|flaw| place(format!("spec.{}", flaw.field), flaw.what, flaw.remedy)),
+        );
+    }
     places
 }
 
