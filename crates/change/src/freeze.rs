@@ -133,7 +133,8 @@ fn asked_by_a_person(kind: ChangeKind) -> bool {
         | ChangeKind::Observed
         | ChangeKind::Recorded
         | ChangeKind::Data
-        | ChangeKind::Incident => false,
+        | ChangeKind::Incident
+        | ChangeKind::Oncall => false,
     }
 }
 

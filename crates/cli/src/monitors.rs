@@ -89,7 +89,12 @@ fn take(resource: Resource, found: &mut Declared, labels: &mut Labelled) -> Resu
             }
         }
         Spec::Monitor(spec) => found.monitors.push(Monitor::new(metadata, *spec)),
-        Spec::RolloutPolicy(_) | Spec::Guard(_) | Spec::Freeze(_) | Spec::EscalationPolicy(_) => {}
+        Spec::RolloutPolicy(_)
+        | Spec::Guard(_)
+        | Spec::Freeze(_)
+        | Spec::Responder(_)
+        | Spec::Schedule(_)
+        | Spec::EscalationPolicy(_) => {}
     }
     Ok(())
 }

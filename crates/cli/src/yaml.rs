@@ -19,6 +19,7 @@ use mainstay_core::{
     escalation::EscalationPolicySpec,
     guard::GuardSpec,
     monitor::MonitorSpec,
+    oncall::{ResponderSpec, ScheduleSpec},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_saphyr::{MessageFormatter as _, UserMessageFormatter};
@@ -164,6 +165,8 @@ fn parse_one(written: &Written) -> anyhow::Result<Resource> {
         Kind::Freeze => typed::<FreezeSpec>(document),
         Kind::Monitor => typed::<MonitorSpec>(document),
         Kind::EscalationPolicy => typed::<EscalationPolicySpec>(document),
+        Kind::Responder => typed::<ResponderSpec>(document),
+        Kind::Schedule => typed::<ScheduleSpec>(document),
     };
     let kind = header.kind.as_str().to_lowercase();
     let explained = format!("`mainstay explain {kind}` lists the fields and what each may be");

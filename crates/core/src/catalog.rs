@@ -449,6 +449,10 @@ pub enum Spec {
     Monitor(Box<crate::monitor::MonitorSpec>),
     /// See [`EscalationPolicySpec`](crate::escalation::EscalationPolicySpec).
     EscalationPolicy(Box<crate::escalation::EscalationPolicySpec>),
+    /// See [`ResponderSpec`](crate::oncall::ResponderSpec).
+    Responder(crate::oncall::ResponderSpec),
+    /// See [`ScheduleSpec`](crate::oncall::ScheduleSpec).
+    Schedule(crate::oncall::ScheduleSpec),
 }
 
 impl Spec {
@@ -468,6 +472,10 @@ impl Spec {
             Kind::EscalationPolicy => Self::EscalationPolicy(Box::new(
                 crate::escalation::EscalationPolicySpec::deserialize(spec)?,
             )),
+            Kind::Responder => {
+                Self::Responder(crate::oncall::ResponderSpec::deserialize(spec)?)
+            }
+            Kind::Schedule => Self::Schedule(crate::oncall::ScheduleSpec::deserialize(spec)?),
         })
     }
 }

@@ -76,6 +76,8 @@ pub enum ChangeKind {
     Data,
     /// Something is wrong, and people are told; it changes nothing itself.
     Incident,
+    /// Somebody stands in for somebody on call.
+    Oncall,
 }
 
 /// Where a change stands.

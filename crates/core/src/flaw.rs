@@ -49,7 +49,8 @@ impl SpecFlaw {
 
 impl Spec {
     /// What keeps it from ever holding by itself. Probes are told with the service that they are of, by
-    /// [`graph`](crate::graph); a freeze by its own machine, a monitor by whoever judges it.
+    /// [`graph`](crate::graph); a freeze by its own machine, a monitor by whoever judges it, responders and schedules by
+    /// whoever knows zones.
     pub fn flaws(&self) -> Vec<SpecFlaw> {
         match self {
             Self::RolloutPolicy(policy) => policy.flaws(),
@@ -59,7 +60,9 @@ impl Spec {
             | Self::Host(_)
             | Self::Service(_)
             | Self::Freeze(_)
-            | Self::Monitor(_) => Vec::new(),
+            | Self::Monitor(_)
+            | Self::Responder(_)
+            | Self::Schedule(_) => Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::{
     HostName, Kind, Name, ServiceName,
     catalog::{HostSpec, Manage, ObservedProcess, ServiceSpec},
+    oncall::ScheduleSpec,
     probe,
 };
 
@@ -43,6 +44,10 @@ pub struct Catalog {
     pub fabrics: Vec<Name>,
     /// Names of rollout policies.
     pub policies: Vec<Name>,
+    /// Names of responders.
+    pub responders: Vec<Name>,
+    /// Schedules by name.
+    pub schedules: BTreeMap<Name, ScheduleSpec>,
 }
 
 impl Catalog {
@@ -70,6 +75,20 @@ impl Catalog {
             check_observed(name, service, &mut flaws);
             self.check_processes(name, service, &mut flaws);
             check_requests(name, service, &mut flaws);
+        }
+        for (name, schedule) in &self.schedules {
+            let named = schedule.named();
+            let missing = named.filter(|(_, person)| !self.responders.contains(person));
+            flaws.extend(missing.map(|(field, person)| {
+                let field = format!("spec.{field}");
+                unknown(
+                    Kind::Schedule,
+                    name.as_str(),
+                    &field,
+                    "responder",
+                    person.as_str(),
+                )
+            }));
         }
         flaws.extend(self.cycle());
         flaws

@@ -26,6 +26,7 @@ mod ids;
 pub mod ledger;
 mod measured;
 pub mod monitor;
+pub mod oncall;
 pub mod ports;
 pub mod probe;
 pub mod resource;
@@ -41,4 +42,4 @@ pub use ids::{
 pub use ledger::{Append, Entry, Expected, NewEntry, StreamId};
 pub use measured::{Claim, Measured};
 pub use resource::{Kind, Metadata, Resource};
-pub use time::{Span, SpanError, Time};
+pub use time::{Span, SpanError, Time, TimeError};

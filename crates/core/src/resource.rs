@@ -35,11 +35,15 @@ pub enum Kind {
     Monitor,
     /// Who is told of an incident, and in what order.
     EscalationPolicy,
+    /// Somebody who answers pages.
+    Responder,
+    /// Who is on call when.
+    Schedule,
 }
 
 impl Kind {
     /// All kinds, in the order in which they must be applied.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Fabric,
         Kind::Host,
         Kind::RolloutPolicy,
@@ -47,6 +51,8 @@ impl Kind {
         Kind::Service,
         Kind::Freeze,
         Kind::Monitor,
+        Kind::Responder,
+        Kind::Schedule,
         Kind::EscalationPolicy,
     ];
 
@@ -61,6 +67,8 @@ impl Kind {
             Self::Freeze => "Freeze",
             Self::Monitor => "Monitor",
             Self::EscalationPolicy => "EscalationPolicy",
+            Self::Responder => "Responder",
+            Self::Schedule => "Schedule",
         }
     }
     /// As a URL and a command line write many of it.
@@ -74,6 +82,8 @@ impl Kind {
             Self::Freeze => "freezes",
             Self::Monitor => "monitors",
             Self::EscalationPolicy => "escalationpolicies",
+            Self::Responder => "responders",
+            Self::Schedule => "schedules",
         }
     }
 }
@@ -87,8 +97,8 @@ impl fmt::Display for Kind {
 /// A text that names no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown kind `{0}`; known are fabrics, hosts, services, rolloutpolicies, guards, freezes, monitors, \
-     escalationpolicies"
+    "unknown kind `{0}`; known are fabrics, hosts, services, rolloutpolicies, guards, freezes, monitors, responders, \
+     schedules, escalationpolicies"
 )]
 pub struct UnknownKind(String);
 

@@ -179,8 +179,8 @@ impl Model {
             Spec::Freeze(spec) => {
                 self.freezes.insert(name.clone(), spec);
             }
-            // Nothing that runs depends on it.
-            Spec::Monitor(_) | Spec::EscalationPolicy(_) => {}
+            // Nothing that runs depends on these.
+            Spec::Monitor(_) | Spec::Responder(_) | Spec::Schedule(_) | Spec::EscalationPolicy(_) => {}
         }
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Model {
             Kind::RolloutPolicy => drop(self.policies.remove(name)),
             Kind::Guard => drop(self.guards.remove(name)),
             Kind::Freeze => drop(self.freezes.remove(name)),
-            Kind::Monitor | Kind::EscalationPolicy => {}
+            Kind::Monitor | Kind::Responder | Kind::Schedule | Kind::EscalationPolicy => {}
         }
     }
 

@@ -95,6 +95,7 @@ pub fn schema(kind: Kind) -> Schema {
         catalog::{FabricSpec, FreezeSpec, HostSpec, RolloutPolicySpec, ServiceSpec},
         escalation::EscalationPolicySpec,
         monitor::MonitorSpec,
+        oncall::{ResponderSpec, ScheduleSpec},
     };
     match kind {
         Kind::Fabric => schemars::schema_for!(FabricSpec),
@@ -105,6 +106,8 @@ pub fn schema(kind: Kind) -> Schema {
         Kind::Freeze => schemars::schema_for!(FreezeSpec),
         Kind::Monitor => schemars::schema_for!(MonitorSpec),
         Kind::EscalationPolicy => schemars::schema_for!(EscalationPolicySpec),
+        Kind::Responder => schemars::schema_for!(ResponderSpec),
+        Kind::Schedule => schemars::schema_for!(ScheduleSpec),
     }
 }
 

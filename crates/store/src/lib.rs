@@ -47,6 +47,7 @@ mod projection;
 mod resources;
 mod rows;
 mod secrets;
+mod standins;
 mod store;
 mod timers;
 mod tokens;
@@ -62,6 +63,7 @@ pub use limits::{
 };
 pub use projection::{Projected, Projection};
 pub use resources::{AppliedResource, ResourceProjection};
+pub use standins::StandInProjection;
 pub use store::{Options, Store};
 pub use timers::Timer;
 pub use tokens::TokenInfo;

@@ -19,6 +19,7 @@ use crate::{
     limits::{self, FREE_BYTES_RESERVE, PAGE_ENTRIES_MAX, QUEUE_APPENDS_MAX, RETRY_AFTER_MS},
     projection::{Projected, Projection},
     resources::ResourceProjection,
+    standins::StandInProjection,
     rows::page,
     versions::Versions,
     writer::{Message, Reserve, Waiting, Writer, Written, advance},
@@ -43,6 +44,7 @@ impl Default for Options {
                 Arc::new(ResourceProjection),
                 Arc::new(ChangeProjection),
                 Arc::new(NewestProjection),
+                Arc::new(StandInProjection),
             ],
             reserve_bytes: FREE_BYTES_RESERVE,
         }

@@ -177,7 +177,16 @@ fn header(kind: Kind) -> &'static [&'static str] {
         Kind::Freeze => &["NAME", "REASON", "FROM", "UNTIL", "APPLIED", "BY"],
         Kind::Monitor => &["NAME", "EVERY", "EXPR", "OP", "LIMIT", "APPLIED", "BY"],
         Kind::EscalationPolicy => &["NAME", "STEPS", "FIRST", "ALERTS", "APPLIED", "BY"],
+        Kind::Responder => &["NAME", "ZONE", "CONTACTS", "APPLIED", "BY"],
+        Kind::Schedule => &["NAME", "ZONE", "LAYERS", "APPLIED", "BY"],
     }
+}
+
+/// The names of what a list holds.
+fn named(list: &Value) -> String {
+    let names = list.as_array().into_iter().flatten();
+    let names: Vec<String> = names.map(|one| output::cell(one, "/name")).collect();
+    names.join(",")
 }
 
 fn row(kind: Kind, resource: &Value) -> Vec<String> {
@@ -241,6 +250,8 @@ fn row(kind: Kind, resource: &Value) -> Vec<String> {
             };
             cells.extend([steps, first, alerts]);
         }
+        Kind::Responder => cells.extend([text("zone"), named(&spec["contacts"])]),
+        Kind::Schedule => cells.extend([text("zone"), named(&spec["layers"])]),
     }
     cells.push(output::time(&resource["status"]["appliedAt"]));
     cells.push(

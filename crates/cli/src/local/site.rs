@@ -132,6 +132,8 @@ impl Site {
                 | Kind::Guard
                 | Kind::Freeze
                 | Kind::Monitor
+                | Kind::Responder
+                | Kind::Schedule
                 | Kind::EscalationPolicy => {}
             }
         }

@@ -115,6 +115,10 @@ pub(super) fn check_catalog(all: &BTreeMap<(Kind, Name), Resource>) -> Result<()
                     catalog.services.insert(name, *service);
                 }
             }
+            Spec::Responder(_) => catalog.responders.push(name.clone()),
+            Spec::Schedule(schedule) => {
+                catalog.schedules.insert(name.clone(), schedule);
+            }
             Spec::Guard(_) | Spec::Freeze(_) | Spec::Monitor(_) | Spec::EscalationPolicy(_) => {}
         }
     }
@@ -147,6 +151,8 @@ pub(super) fn check_named(
                 | Spec::Service(_)
                 | Spec::RolloutPolicy(_)
                 | Spec::Monitor(_)
+                | Spec::Responder(_)
+                | Spec::Schedule(_)
                 | Spec::EscalationPolicy(_),
             )
             | Err(_) => continue,
