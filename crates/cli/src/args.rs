@@ -4,6 +4,7 @@ mod import;
 mod incidents;
 mod kinds;
 mod metrics;
+mod oncall;
 mod orders;
 mod promql;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub(crate) use import::{Import, ImportFormat};
 pub(crate) use incidents::{IncidentCommand, Page, Why};
 pub(crate) use kinds::{Listed, Pointed, Pointing};
 pub(crate) use metrics::{CopiesArgs, CopyCommand, ExportFormat, MetricsCommand};
+pub(crate) use oncall::{Oncall, ScheduleCommand, StandIn, Window};
 #[cfg(test)]
 pub(crate) use orders::Emergency;
 pub(crate) use orders::{Act, LimitTest, RolloutCommand, RolloutStart, Shed, Steer};
@@ -161,7 +163,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  mainstay get services\n  mainstay get instances\n  \
                       mainstay get instance feed-lax-1 --output json\n  mainstay get service/feed host/a\n  mainstay get rollouts\n\n\
                       Kinds: fabrics, hosts, services, rolloutpolicies, guards, freezes, monitors, \
-                      escalationpolicies; and, measured rather than declared, instances and rollouts."
+                      responders, schedules, escalationpolicies; and, measured rather than declared, instances and rollouts."
     )]
     Get {
         #[command(flatten)]
@@ -296,6 +298,20 @@ pub(crate) enum Command {
         /// Only these; all where none is named.
         names: Vec<Name>,
     },
+    /// Who is on call; of a schedule that is named, in one word.
+    #[command(
+        after_help = "Examples:\n  mainstay oncall\n  mainstay oncall feed\n  mainstay oncall feed --role secondary --at 2026-03-29T01:30:00Z\n  \
+                      mainstay oncall --severity p0 --output json\n\n\
+                      Exit codes: 0 somebody who can be reached, 1 nobody, 2 error."
+    )]
+    Oncall(Oncall),
+    /// Schedules: shifts, gaps, who stands in, calendars.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mainstay schedule show feed\n  mainstay schedule take feed\n  mainstay schedule gaps\n\n\
+                      Schedules are declared: `mainstay explain schedule`, `mainstay explain responder`."
+    )]
+    Schedule(ScheduleCommand),
     /// Recording and alerting rules: check files, and see how the server's stand.
     #[command(
         subcommand,

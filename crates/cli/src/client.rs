@@ -140,6 +140,13 @@ impl Client {
             .await
     }
 
+    /// Asks for what is no JSON.
+    pub(crate) async fn get_text(&self, path: &str) -> Result<String, ClientError> {
+        let request = |server: &str| self.http.get(format!("{server}{path}"));
+        let body = self.body(request).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     /// Posts bytes that are no JSON.
     pub(crate) async fn post_bytes<T: DeserializeOwned>(
         &self,
@@ -163,11 +170,21 @@ impl Client {
             .is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// Asks one server after another, from the one that answered last, until one neither is away nor stands by.
     async fn ask<T: DeserializeOwned>(
         &self,
         request: impl Fn(&str) -> reqwest::RequestBuilder,
     ) -> Result<T, ClientError> {
+        let body = self.body(request).await?;
+        // What has no body says nothing.
+        let body = if body.is_empty() { &b"null"[..] } else { &body };
+        serde_json::from_slice(body).map_err(ClientError::Unreadable)
+    }
+
+    /// Asks one server after another, from the one that answered last, until one neither is away nor stands by.
+    async fn body(
+        &self,
+        request: impl Fn(&str) -> reqwest::RequestBuilder,
+    ) -> Result<Vec<u8>, ClientError> {
         let first = self.at.load(Ordering::Relaxed);
         let mut tried = 0;
         loop {
@@ -222,11 +239,11 @@ impl Client {
         })
     }
 
-    async fn send<T: DeserializeOwned>(
+    async fn send(
         &self,
         server: &str,
         request: reqwest::RequestBuilder,
-    ) -> Result<T, ClientError> {
+    ) -> Result<Vec<u8>, ClientError> {
         let response = self.sent(server, request).await?;
         let status = response.status();
         let looked_at = response.headers().get(LOOKED_AT);
@@ -235,9 +252,7 @@ impl Client {
         }
         let body = response.bytes().await.map_err(ClientError::Broke)?;
         if status.is_success() {
-            // What has no body says nothing.
-            let body = if body.is_empty() { &b"null"[..] } else { &body };
-            return serde_json::from_slice(body).map_err(ClientError::Unreadable);
+            return Ok(body.to_vec());
         }
         Err(refused(status, &body))
     }

@@ -20,7 +20,7 @@ use mainstay_traffic::hub::RouteHub;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
-use crate::{copies::Copies, notify::SILENT_AFTER};
+use crate::{copies::Copies, notify::SILENT_AFTER, rota::Ahead};
 
 /// The name under which its rules are listed.
 pub(crate) const OWN_FILE: &str = "mainstay (built in)";
@@ -86,6 +86,7 @@ pub(crate) struct Vitals {
     pub(crate) fleet: FleetHub,
     pub(crate) routes: RouteHub,
     pub(crate) leader: watch::Receiver<Leader>,
+    pub(crate) ahead: Ahead,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ekg: Ekg,
     pub(crate) book: Arc<Book>,
@@ -139,6 +140,7 @@ impl Gauges for Vitals {
                 ));
             }
         }
+        gauges.extend(self.ahead.gauges(&*self.clock));
         gauges.extend(sending(&self.remotes.sending()));
         gauges.extend(self.copies.gauges(now));
         for (status, count) in self.book.counts() {

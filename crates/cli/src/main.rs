@@ -33,6 +33,7 @@ mod platform;
 mod ports;
 mod production;
 mod reload;
+mod rota;
 mod style;
 mod targets;
 mod yaml;

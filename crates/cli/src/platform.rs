@@ -50,6 +50,7 @@ use crate::{
     ports::{Ports, SystemClock, new_change_id, now, unreadable},
     production::{Desk, Hands, Hubs, keep_observing, keep_scraping},
     reload::Reloader,
+    rota,
 };
 
 /// Inputs that may wait for the walk of changes; a person's order beyond it is refused.
@@ -241,6 +242,18 @@ pub(crate) async fn start(
         reached,
         ending(&stop),
     )));
+    let schedules = mainstay_oncall::schedule::adapter::Desk {
+        ledger: ports.clone(),
+        tables: ports.clone(),
+        clock: Arc::clone(&clock),
+        next_change_id: Arc::new(new_change_id),
+    };
+    let ahead = rota::Ahead::default();
+    tasks.spawn(done(rota::keep_looking_ahead(
+        schedules.clone(),
+        ahead.clone(),
+        ending(&stop),
+    )));
     let desk = Arc::new(Desk { engine, inputs });
     let app = App {
         ledger: ports.clone(),
@@ -268,6 +281,7 @@ pub(crate) async fn start(
         rules: rules.desk.clone(),
         monitors: rules.desk,
         incidents: incidents.desk,
+        oncall: Arc::new(rota::Schedules(schedules)),
         agents: Arc::new(Agents(fleet.clone())),
         routers: Arc::new(Routers(routes.clone())),
         config: config.shown.into(),
@@ -282,6 +296,7 @@ pub(crate) async fn start(
             ekg: samples,
             book: incidents.book,
             pager: vital_pager,
+            ahead,
         }),
         leader,
     };

@@ -5,6 +5,7 @@
 mod hostile;
 mod kills;
 mod monitors;
+mod oncall;
 mod samples;
 mod verbs;
 

@@ -74,6 +74,7 @@ impl Server {
             upkeep: Arc::new(Empty),
             rules: Arc::new(Empty),
             monitors: Arc::new(Empty),
+            oncall: Arc::new(Empty),
             incidents: Arc::new(Empty),
             agents: Arc::new(Agents(fleet.clone())),
             routers: Arc::new(Routers(routes.clone())),

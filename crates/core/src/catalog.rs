@@ -472,9 +472,7 @@ impl Spec {
             Kind::EscalationPolicy => Self::EscalationPolicy(Box::new(
                 crate::escalation::EscalationPolicySpec::deserialize(spec)?,
             )),
-            Kind::Responder => {
-                Self::Responder(crate::oncall::ResponderSpec::deserialize(spec)?)
-            }
+            Kind::Responder => Self::Responder(crate::oncall::ResponderSpec::deserialize(spec)?),
             Kind::Schedule => Self::Schedule(crate::oncall::ScheduleSpec::deserialize(spec)?),
         })
     }

@@ -180,7 +180,10 @@ impl Model {
                 self.freezes.insert(name.clone(), spec);
             }
             // Nothing that runs depends on these.
-            Spec::Monitor(_) | Spec::Responder(_) | Spec::Schedule(_) | Spec::EscalationPolicy(_) => {}
+            Spec::Monitor(_)
+            | Spec::Responder(_)
+            | Spec::Schedule(_)
+            | Spec::EscalationPolicy(_) => {}
         }
         Ok(())
     }

@@ -117,9 +117,10 @@ impl Machine for Incident {
 
     fn effect_id(effect: &Effect) -> EffectId {
         let (generation, key) = match effect {
-            Effect::Find { cycle, step, .. } => {
-                ((u64::from(*cycle) << 32) | u64::from(*step), "find".to_owned())
-            }
+            Effect::Find { cycle, step, .. } => (
+                (u64::from(*cycle) << 32) | u64::from(*step),
+                "find".to_owned(),
+            ),
             Effect::Send(ask) => (u64::from(ask.attempt), ask.key.clone()),
         };
         EffectId {

@@ -33,6 +33,7 @@ pub mod matcher;
 pub mod moment;
 pub mod payload;
 pub mod route;
+pub mod schedule;
 pub mod silence;
 pub mod template;
 

@@ -14,6 +14,7 @@ mod incidents;
 mod ledger;
 mod metrics;
 mod monitors;
+mod oncall;
 mod openapi;
 mod own;
 mod problem;
@@ -40,6 +41,7 @@ pub use auth::{Access, Scope};
 pub use incidents::{Incidents, IncidentsAsked};
 pub use metrics::{PlanAsked, Queries, Tenant, Terms, Window, intake::Intake, read::Reading};
 pub use monitors::Monitors;
+pub use oncall::{Instant, Oncall, OncallAnswer, OncallAsked, OncallOf};
 pub use openapi::OPENAPI;
 pub use own::{Gauge, Gauges};
 pub use resources::{Applied, ApplyRequest, ApplyResponse, declared, schema};
@@ -83,6 +85,8 @@ pub struct App {
     pub rules: Arc<dyn Rules>,
     /// Judges monitors.
     pub monitors: Arc<dyn Monitors>,
+    /// Knows who is on call.
+    pub oncall: Arc<dyn Oncall>,
     /// Keeps incidents.
     pub incidents: Arc<dyn Incidents>,
     /// Attends to agents that connect.

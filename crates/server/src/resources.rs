@@ -33,7 +33,7 @@ use crate::{
     extract::{Asked, Sent},
     problem::{Place, Problem, unreadable},
 };
-use checks::{check_catalog, check_monitors, check_named, check_shape, refused};
+use checks::{check_catalog, check_monitors, check_named, check_oncall, check_shape, refused};
 use leaving::may_let_go;
 
 /// Rows asked for at once.
@@ -196,6 +196,7 @@ pub(crate) async fn apply(
     check_catalog(&wanted)?;
     check_named(&request.resources, &wanted)?;
     check_monitors(&app, &request.resources, &wanted)?;
+    check_oncall(&app, &request.resources, &wanted)?;
     may_let_go(&app, &current, &wanted).await?;
     let results: Vec<Applied> = request
         .resources

@@ -17,7 +17,7 @@ use axum::{
 use crate::{
     App, actions,
     auth::{self, Scope},
-    changes, incidents, ledger, metrics, monitors, openapi, own, resources, rules, standby,
+    changes, incidents, ledger, metrics, monitors, oncall, openapi, own, resources, rules, standby,
     streams, upkeep,
 };
 use metrics::{about, intake, read, status};
@@ -206,6 +206,15 @@ fn own_routes() -> Vec<Route> {
         get("/api/v1/changes/{id}", READ, changes::get),
         post("/api/v1/changes/{id}/{verb}", WRITE, actions::steer),
         post("/api/v1/actions/{kind}", WRITE, actions::propose),
+        get("/api/v1/oncall", READ, oncall::now),
+        get("/api/v1/oncall/gaps", READ, oncall::gaps),
+        get("/api/v1/oncall/schedules/{name}", READ, oncall::of_schedule),
+        post(
+            "/api/v1/oncall/schedules/{name}/{verb}",
+            WRITE,
+            oncall::order,
+        ),
+        get("/api/v1/oncall/people/{name}", READ, oncall::of_person),
         get("/api/v1/views/{name}", READ, actions::view),
         get("/api/v1/views/{name}/{key}", READ, actions::view_of),
         get("/api/v1/monitors", READ, monitors::report),

@@ -19,8 +19,8 @@ use crate::{
     limits::{self, FREE_BYTES_RESERVE, PAGE_ENTRIES_MAX, QUEUE_APPENDS_MAX, RETRY_AFTER_MS},
     projection::{Projected, Projection},
     resources::ResourceProjection,
-    standins::StandInProjection,
     rows::page,
+    standins::StandInProjection,
     versions::Versions,
     writer::{Message, Reserve, Waiting, Writer, Written, advance},
 };

@@ -13,12 +13,14 @@ mod ledger;
 mod listing;
 mod metrics;
 mod monitors;
+mod oncall;
 mod promql;
 mod query;
 mod resources;
 mod rollout;
 mod router;
 mod rules;
+mod schedule;
 mod serve;
 mod token;
 mod top;
@@ -105,6 +107,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Import(args) => import::run(&global, args).await?,
         Command::Alerts => rules::alerts(&global).await?,
         Command::Monitors { names } => return monitors::run(&global, &names).await,
+        Command::Oncall(asked) => return oncall::run(&global, &asked).await,
+        Command::Schedule(command) => return schedule::run(&global, command).await,
         Command::Rules(command) => return rules::run(&global, command).await,
         Command::Promql(command) => return promql::run(command),
         Command::Page(page) => incidents::page(&global, &page).await?,

@@ -324,6 +324,82 @@ pub(crate) const ALL: &[Make] = &[
     |site| {
         let path = "/api/v1/changes/{id}/{verb}";
         let url = format!("/api/v1/changes/{}/abort", site.change);
+    // Who is on call.
+    |_| get("/api/v1/oncall"),
+    |_| get("/api/v1/oncall?schedule=feed&severity=p0&at=2026-03-29T01:30:00Z"),
+    |_| get("/api/v1/oncall?at=soon").status(400),
+    |_| get("/api/v1/oncall?schedule=none").status(404),
+    |_| get("/api/v1/oncall/gaps?until=4102444800000&from=4099766400000"),
+    |_| get("/api/v1/oncall/gaps?from=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z").status(422),
+    |_| {
+        let path = "/api/v1/oncall/schedules/{name}/{verb}";
+        let order = json!({ "person": "bob", "until": "2100-01-01T00:00:00Z" });
+        Case::post(path, "/api/v1/oncall/schedules/feed/override", &order).status(422)
+    },
+    |_| {
+        let path = "/api/v1/oncall/schedules/{name}/{verb}";
+        let order = json!({ "person": "bob", "role": "manager", "from": 4_102_444_800_000_u64,
+            "until": 4_102_448_400_000_u64, "reason": "as asked" });
+        Case::post(path, "/api/v1/oncall/schedules/feed/override", &order)
+    },
+    |site| {
+        let path = "/api/v1/oncall/schedules/{name}/{verb}";
+        let order = json!({ "change": site.change });
+        Case::post(path, "/api/v1/oncall/schedules/feed/withdraw", &order)
+    },
+    |_| {
+        let path = "/api/v1/oncall/schedules/{name}/{verb}";
+        let order = json!({ "person": "alice", "with": "bob", "from": 4_102_444_800_000_u64,
+            "until": 4_102_531_200_000_u64 });
+        Case::post(path, "/api/v1/oncall/schedules/feed/swap", &order)
+    },
+    |_| {
+        let path = "/api/v1/oncall/schedules/{name}/{verb}";
+        let order = json!({ "person": "bob", "role": "secondary" });
+        Case::post(path, "/api/v1/oncall/schedules/feed/take", &order).status(409)
+    },
+    |_| {
+        let path = "/api/v1/oncall/schedules/{name}/{verb}";
+        let order = json!({ "calendar": "BEGIN:VCALENDAR" });
+        Case::post(path, "/api/v1/oncall/schedules/feed/import", &order).status(422)
+    },
+    |_| {
+        let path = "/api/v1/oncall/schedules/{name}/{verb}";
+        Case::post(path, "/api/v1/oncall/schedules/feed/dance", &json!({})).status(404)
+    },
+    |_| {
+        let path = "/api/v1/oncall/schedules/{name}";
+        Case::get(
+            path,
+            "/api/v1/oncall/schedules/feed?from=4102444800000&until=4102531200000",
+        )
+    },
+    |_| {
+        Case::get(
+            "/api/v1/oncall/schedules/{name}",
+            "/api/v1/oncall/schedules/feed.ics",
+        )
+    },
+    |_| {
+        Case::get(
+            "/api/v1/oncall/schedules/{name}",
+            "/api/v1/oncall/schedules/none.ics",
+        )
+        .status(404)
+    },
+    |_| {
+        Case::get(
+            "/api/v1/oncall/people/{name}",
+            "/api/v1/oncall/people/alice?role=primary",
+        )
+    },
+    |_| {
+        Case::get(
+            "/api/v1/oncall/people/{name}",
+            "/api/v1/oncall/people/bob.ics",
+        )
+    },
+    |_| Case::get("/api/v1/oncall/people/{name}", "/api/v1/oncall/people/none").status(404),
         Case::post(path, url, &json!({ "reason": "as asked" })).status(404)
     },
     // Views.

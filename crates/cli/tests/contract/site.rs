@@ -149,7 +149,7 @@ impl Site {
         site
     }
 
-    /// A fabric with a host, a service that runs nowhere yet, and a monitor.
+    /// A fabric with a host, a service that runs nowhere yet, two people on call, and a monitor.
     async fn declare(&mut self) {
         let resource = |kind: &str, name: &str, spec: Value| json!({ "apiVersion": "mainstay/v1", "kind": kind, "metadata": { "name": name }, "spec": spec });
         let every = json!({ "kind": "service" });
@@ -164,6 +164,24 @@ impl Site {
                 "Service",
                 "shop",
                 json!({ "owner": "shop", "manage": "observe", "observe": observe })
+            ),
+            resource(
+                "Responder",
+                "alice",
+                json!({ "contacts": [{ "name": "mail", "kind": "email", "to": "alice@example.com" }] })
+            ),
+            resource(
+                "Responder",
+                "bob",
+                json!({ "contacts": [{ "name": "mail", "kind": "email", "to": "bob@example.com" }] })
+            ),
+            resource(
+                "Schedule",
+                "feed",
+                json!({ "zone": "Europe/Berlin", "layers": [
+                    { "name": "week", "people": ["alice", "bob"], "from": "2026-01-05" },
+                    { "name": "second", "role": "secondary", "people": ["bob"], "from": "2026-01-05", "until": "2026-01-12" },
+                ] })
             ),
             resource(
                 "Monitor",

@@ -5,13 +5,18 @@ use axum::{
     http::{Request, Response},
 };
 use mainstay_core::{
-    Actor, Append, ChangeId, Entry, HostName, ServiceName, Span, StreamId, Time,
+    Actor, Append, ChangeId, Entry, HostName, Name, ServiceName, Span, StreamId, Time,
+    catalog::Spec,
+    flaw::SpecFlaw,
     ports::{
         BoxFuture, Changes, Clock, Declined, Identity, InstanceCounts, Ledger, LedgerError, No,
         Tables, TokenHolder, Views,
     },
 };
-use mainstay_server::{Intake, Monitors, Queries, Rules, RulesAsked, Terms, Window};
+use mainstay_server::{
+    Intake, Monitors, Oncall, OncallAnswer, OncallAsked, OncallOf, Queries, Rules, RulesAsked,
+    Terms, Window,
+};
 use serde_json::{Value, json};
 
 /// The wall clock.
@@ -170,6 +175,24 @@ impl mainstay_server::Incidents for Empty {
 
 fn no_incident() -> Declined {
     Declined::new(No::Unknown, "unknown-incident", "there is none", "open one")
+}
+
+impl Oncall for Empty {
+    fn flaws(&self, _: &Name, _: &Spec, _: &[Name]) -> Vec<SpecFlaw> {
+        Vec::new()
+    }
+    fn ask(&self, _: OncallOf, _: OncallAsked) -> BoxFuture<'_, Result<OncallAnswer, Declined>> {
+        Box::pin(async { Ok(OncallAnswer::Json("{}".to_owned())) })
+    }
+    fn order(
+        &self,
+        _: Name,
+        _: String,
+        _: Actor,
+        _: String,
+    ) -> BoxFuture<'_, Result<String, Declined>> {
+        declined()
+    }
 }
 
 impl Monitors for Empty {

@@ -181,6 +181,33 @@ impl crate::Monitors for Nothing {
     }
 }
 
+impl crate::Oncall for Nothing {
+    fn flaws(
+        &self,
+        _: &mainstay_core::Name,
+        _: &mainstay_core::catalog::Spec,
+        _: &[mainstay_core::Name],
+    ) -> Vec<mainstay_core::flaw::SpecFlaw> {
+        Vec::new()
+    }
+    fn ask(
+        &self,
+        _: crate::OncallOf,
+        _: crate::OncallAsked,
+    ) -> BoxFuture<'_, Result<crate::OncallAnswer, Declined>> {
+        Box::pin(async { Ok(crate::OncallAnswer::Json("{}".to_owned())) })
+    }
+    fn order(
+        &self,
+        _: mainstay_core::Name,
+        _: String,
+        _: Actor,
+        _: String,
+    ) -> BoxFuture<'_, Result<String, Declined>> {
+        declined()
+    }
+}
+
 impl Views for Nothing {
     fn view<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> BoxFuture<'a, Option<String>> {
         Box::pin(async { None })
@@ -417,6 +444,7 @@ fn server() -> Server {
         queries: Arc::new(Asked {
             ekg,
             known,
+            oncall: nothing.clone(),
             gate: Mutex::new(gate),
             waiting: wait,
         }),

@@ -13,7 +13,7 @@ use mainstay_core::{
 
 use super::{ApplyRequest, INVALID, key, label};
 use crate::{
-    App, monitors,
+    App, monitors, oncall,
     problem::{Place, Problem, unreadable},
 };
 
@@ -188,6 +188,16 @@ pub(super) fn check_monitors(
         })
     });
     refuse(places.collect())
+}
+
+/// A responder that is declared can be reached, and a schedule reckoned.
+pub(super) fn check_oncall(
+    app: &App,
+    declared: &[Resource],
+    all: &BTreeMap<(Kind, Name), Resource>,
+) -> Result<(), Problem> {
+    let places = declared.iter();
+    refuse(places.flat_map(|it| oncall::flaws(app, it, all)).collect())
 }
 
 fn refuse(places: Vec<Place>) -> Result<(), Problem> {
