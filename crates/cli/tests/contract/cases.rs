@@ -324,6 +324,15 @@ pub(crate) const ALL: &[Make] = &[
     |site| {
         let path = "/api/v1/changes/{id}/{verb}";
         let url = format!("/api/v1/changes/{}/abort", site.change);
+        Case::post(path, url, &json!({ "reason": "as asked" })).status(404)
+    },
+    // Views.
+    |_| Case::get("/api/v1/views/{name}", "/api/v1/views/status"),
+    |_| Case::get("/api/v1/views/{name}", "/api/v1/views/instances"),
+    |_| Case::get("/api/v1/views/{name}", "/api/v1/views/shadow"),
+    |_| Case::get("/api/v1/views/{name}/{key}", "/api/v1/views/shadow/shop"),
+    |_| Case::get("/api/v1/views/{name}/{key}", "/api/v1/views/shadow/none").status(404),
+    |_| get("/api/v1/monitors"),
     // Who is on call.
     |_| get("/api/v1/oncall"),
     |_| get("/api/v1/oncall?schedule=feed&severity=p0&at=2026-03-29T01:30:00Z"),
@@ -400,15 +409,6 @@ pub(crate) const ALL: &[Make] = &[
         )
     },
     |_| Case::get("/api/v1/oncall/people/{name}", "/api/v1/oncall/people/none").status(404),
-        Case::post(path, url, &json!({ "reason": "as asked" })).status(404)
-    },
-    // Views.
-    |_| Case::get("/api/v1/views/{name}", "/api/v1/views/status"),
-    |_| Case::get("/api/v1/views/{name}", "/api/v1/views/instances"),
-    |_| Case::get("/api/v1/views/{name}", "/api/v1/views/shadow"),
-    |_| Case::get("/api/v1/views/{name}/{key}", "/api/v1/views/shadow/shop"),
-    |_| Case::get("/api/v1/views/{name}/{key}", "/api/v1/views/shadow/none").status(404),
-    |_| get("/api/v1/monitors"),
     // Incidents.
     |_| {
         let body = json!({ "title": "the shop is slow", "policy": "web", "severity": "P1", "reason": "as asked" });
