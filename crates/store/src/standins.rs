@@ -1,7 +1,7 @@
 //! Who was entered as standing in on call, in rows that are found by schedule and end.
 //!
 //! Guarantees: a row's key is `row/SCHEDULE/END/CHANGE.PLACE`, its end in milliseconds with twenty digits, so that what
-//! is over need not be read; what was withdrawn keeps its row and says so. Beside them stands `head/SCHEDULE`, the last
+//! is over need not be read; what was withdrawn keeps its row and says when. Beside them stands `head/SCHEDULE`, the last
 //! entry about it: its position only grows. Never judges an entry.
 
 use mainstay_core::{
@@ -54,7 +54,7 @@ impl Projection for StandInProjection {
             return Some(row.to_string());
         }
         let mut row: Value = serde_json::from_str(current?).ok()?;
-        row["withdrawn"] = json!(true);
+        row["withdrawnAt"] = json!(entry.at);
         Some(row.to_string())
     }
 }
@@ -97,7 +97,7 @@ mod tests {
             .fold(&keys[0], Some(&row), &second)
             .unwrap();
         let row: Value = serde_json::from_str(&row).unwrap();
-        assert_eq!((&row["withdrawn"], &row["seq"]), (&json!(true), &json!(1)));
+        assert_eq!((&row["withdrawnAt"], &row["seq"]), (&json!(5), &json!(1)));
         let head = StandInProjection.fold(&keys[1], None, &second).unwrap();
         assert_eq!(head, r#"{"seq":2,"at":5}"#);
     }

@@ -140,6 +140,12 @@ fn whoever_stands_in_is_on_call_until_it_is_withdrawn_and_the_ledger_says_who_or
     assert_eq!(changes[0]["state"], "done");
     said(&server, &["schedule", "withdraw", "feed", change]);
     assert_eq!(said(&server, &["oncall", "feed"]), now);
+    let opened = changes[0]["change"]["openedAt"].as_i64().unwrap();
+    let then = jiff::Timestamp::from_millisecond(opened)
+        .unwrap()
+        .to_string();
+    let was = said(&server, &["oncall", "feed", "--at", &then]);
+    assert_eq!(was, other, "who was on call stays so");
     // Far ahead, where nobody's clock is.
     let day = |day: u8| format!("2100-01-{day:02}T12:00:00Z");
     let who = |at: &str| said(&server, &["oncall", "feed", "--at", at]);

@@ -158,7 +158,7 @@ impl Desk {
     async fn withdraw(&self, name: &Name, order: Withdraw, now: Time) -> Result<Draft, Declined> {
         let ahead = self.entered(name, stamp(now)).await?.into_iter();
         let its: Vec<Withdrawn> = ahead
-            .filter(|row| row.entered.change == order.change && !row.withdrawn)
+            .filter(|row| row.entered.change == order.change && row.withdrawn_at.is_none())
             .map(|row| Withdrawn {
                 schedule: name.clone(),
                 entered_by: order.change.clone(),

@@ -50,7 +50,7 @@ pub(super) struct Row {
     pub(super) entered: Entered,
     pub(super) seq: u64,
     #[serde(default)]
-    pub(super) withdrawn: bool,
+    pub(super) withdrawn_at: Option<Time>,
 }
 
 /// How far a schedule was entered into: the last entry about it.
@@ -144,7 +144,6 @@ impl Desk {
             )
         })?;
         let mut entered = self.entered(&name, Schedule::looks_back_to(since)).await?;
-        entered.retain(|row| !row.withdrawn);
         // What was entered last comes first, which is to say over the others.
         entered.sort_by_key(|row| row.seq);
         let head = self
@@ -156,12 +155,7 @@ impl Desk {
             .map(|body| read("head", &body))
             .transpose()?
             .unwrap_or_default();
-        let stand_ins = entered.into_iter().map(|Row { entered, .. }| StandIn {
-            by: Source::Change(entered.change.to_string()),
-            from: stamp(entered.from),
-            until: stamp(entered.until),
-            what: entered.what,
-        });
+        let stand_ins = entered.into_iter().filter_map(stand_in);
         Ok(Known {
             schedule: schedule.with(stand_ins),
             revision: head.seq.max(row.seq),
@@ -212,6 +206,24 @@ impl Desk {
             }
         }
     }
+}
+
+/// Who stands in by a row: what was withdrawn held until then, which nobody can undo.
+fn stand_in(row: Row) -> Option<StandIn> {
+    let Entered {
+        change,
+        from,
+        until,
+        what,
+        ..
+    } = row.entered;
+    let until = row.withdrawn_at.map_or(until, |at| at.min(until));
+    (from < until).then(|| StandIn {
+        by: Source::Change(change.to_string()),
+        from: stamp(from),
+        until: stamp(until),
+        what,
+    })
 }
 
 fn decoded(resource: &Resource) -> Result<Spec, Declined> {
