@@ -236,7 +236,13 @@ mod tests {
         assert_eq!(step, Step::Rest, "it is merged once more");
         let step = next(&listed, &parts, &uploaded(&[&merged, &new]), &none, 1);
         assert_eq!(step, Step::List);
-        let step = next(&listed, &[new.clone()], &uploaded(&[&new]), &none, 0);
+        let step = next(
+            &listed,
+            std::slice::from_ref(&new),
+            &uploaded(&[&new]),
+            &none,
+            0,
+        );
         assert_eq!(step, Step::List, "what was dropped here is dropped there");
     }
 

@@ -137,7 +137,7 @@ pub(crate) async fn start(
 fn fresh() -> anyhow::Result<String> {
     let mut random = [0_u8; SECRET_BYTES];
     getrandom::fill(&mut random).context("the operating system gives no random bytes")?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(mainstay_core::hex(&random))
 }
 
 /// What came of pages, to the walk of changes.
@@ -173,7 +173,7 @@ fn posted(told: &Told) -> Posted {
     let alert = &told.alert;
     let ended = alert.state != AlertState::Firing;
     Posted {
-        labels: Labels::from_iter(alert.labels.iter()),
+        labels: alert.labels.iter().collect::<Labels>(),
         annotations: Labels::from_iter(&alert.annotations),
         ends_at: ended
             .then(|| jiff::Timestamp::from_millisecond(told.ends_at.millis()).ok())

@@ -47,7 +47,8 @@ impl Oncall for Schedules {
             | Spec::RolloutPolicy(_)
             | Spec::Guard(_)
             | Spec::Freeze(_)
-            | Spec::Monitor(_) => Vec::new(),
+            | Spec::Monitor(_)
+            | Spec::EscalationPolicy(_) => Vec::new(),
         }
     }
 

@@ -12,6 +12,13 @@ pub struct Hash([u8; 32]);
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |at: u8| char::from(DIGITS[usize::from(at & 0xf)]);
+    let pairs = bytes.iter().map(|byte| [digit(byte >> 4), digit(*byte)]);
+    pairs.flatten().collect()
+}
+
 impl Hash {
     /// What the first entry of a ledger names as its predecessor.
     pub const GENESIS: Hash = Hash([0; 32]);

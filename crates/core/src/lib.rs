@@ -34,7 +34,7 @@ mod time;
 
 pub use change::{Actor, BlastRadius, Change, ChangeKind, ChangeState, Emergency};
 pub use guard::{Finding, Outcome, Verdict};
-pub use hash::Hash;
+pub use hash::{Hash, hex};
 pub use ids::{
     ChangeId, FabricName, HostName, InstanceName, NAME_BYTES_MAX, Name, NameError, Percent,
     ServiceName, Version,

@@ -116,6 +116,8 @@ fn planning() -> bool {
             .map(|it| it.as_str().parse().expect("a name"))
             .collect(),
         policies: vec![],
+        responders: vec![],
+        schedules: std::collections::BTreeMap::new(),
     };
     let flaws = catalog.flaws();
     let mut planned = 0;

@@ -94,7 +94,7 @@ impl Sealed {
             .collect();
         manifest.replace(&gone, None);
         let lasts = kept()
-            .map(|it| it.generations())
+            .map(SealedPart::generations)
             .filter(|it| *it != IMPORTED);
         manifest.log_from = 0;
         manifest.next_part = ids.iter().max().map_or(0, |last| last + 1);

@@ -39,7 +39,7 @@ pub fn identity(folder: &Path) -> Result<String, IdentityError> {
     }
     let mut bytes = [0_u8; NAME_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| told(io::Error::other(error)))?;
-    let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = mainstay_core::hex(&bytes);
     take_identity(folder, &name)?;
     Ok(name)
 }

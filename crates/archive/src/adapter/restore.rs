@@ -13,7 +13,6 @@ use sha2::{Digest as _, Sha256};
 use super::{
     listings::{parsed, text, versions},
     store::{Store, StoreError},
-    upload::hex,
 };
 use crate::{
     copy::{Entry, Listing, part_object},
@@ -169,7 +168,7 @@ fn is_whole(disk: &dyn Disk, entry: &Entry) -> bool {
             digest.update(&*piece);
             at += piece.len() as u64;
         }
-        Ok(hex(&digest.finalize()))
+        Ok(mainstay_core::hex(&digest.finalize()))
     };
     read().is_ok_and(|digest| digest == entry.sha256)
 }
@@ -203,7 +202,7 @@ async fn bring(
         Err(error) if error.is_missing() => Some(format!("{object} is missing")),
         Err(error) => return Err(error.into()),
         Ok(()) => {
-            let same = hex(&digest.finalize()) == entry.sha256;
+            let same = mainstay_core::hex(&digest.finalize()) == entry.sha256;
             let wrong = || format!("{object} is not what was uploaded: its digest differs");
             (!same).then(wrong)
         }

@@ -124,7 +124,7 @@ impl Store {
 
     fn path(&self, object: &str) -> Path {
         let pieces = object.split('/');
-        pieces.fold(self.prefix.clone(), |path, piece| path.join(piece))
+        pieces.fold(self.prefix.clone(), Path::join)
     }
 
     /// Length of an object, if it is there.

@@ -25,7 +25,7 @@ pub(super) fn checked(part: &SealedPart) -> Result<String, CopyError> {
         digest.update(&piece);
         at += piece.len() as u64;
     }
-    Ok(hex(&digest.finalize()))
+    Ok(mainstay_core::hex(&digest.finalize()))
 }
 
 fn piece(part: &SealedPart, at: u64) -> Result<Vec<u8>, CopyError> {
@@ -40,11 +40,6 @@ fn piece(part: &SealedPart, at: u64) -> Result<Vec<u8>, CopyError> {
     Ok(piece)
 }
 
-/// As hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Sends a part's bytes, which are there as a whole or not at all.
 pub(super) async fn send(
     store: &Store,
@@ -56,7 +51,7 @@ pub(super) async fn send(
     if part.bytes() <= CHUNK_BYTES as u64 {
         let held = Arc::clone(&part);
         let bytes = spawn_blocking(move || piece(&held, 0)).await??;
-        if hex(&Sha256::digest(&bytes)) != sha256 {
+        if mainstay_core::hex(&Sha256::digest(&bytes)) != sha256 {
             return Err(CopyError::Changed(part.name().to_owned()));
         }
         store.put(object, Bytes::from(bytes)).await?;
@@ -93,7 +88,7 @@ async fn send_pieces(
         room.map_err(|source| failed(object, source))?;
         upload.put(Bytes::from(bytes));
     }
-    if hex(&digest.finalize()) != sha256 {
+    if mainstay_core::hex(&digest.finalize()) != sha256 {
         return Err(CopyError::Changed(part.name().to_owned()));
     }
     Ok(())

@@ -21,7 +21,9 @@ fn slice(pairs: &[(&str, &str)], samples: &[(i64, f64)]) -> SeriesSlice {
 
 fn written(all: &[SeriesSlice]) -> (Vec<u8>, Totals) {
     let mut file = SampleFile::new(Vec::new()).unwrap();
-    all.iter().for_each(|it| file.push(it).unwrap());
+    for series in all {
+        file.push(series).unwrap();
+    }
     file.finish().unwrap()
 }
 
@@ -92,7 +94,9 @@ fn what_is_more_than_a_row_group_goes_on_in_the_next() {
     assert_eq!(totals.rows, GROUP_ROWS as u64 + 3);
     let reader = SerializedFileReader::new(Bytes::from(bytes)).unwrap();
     let groups = reader.metadata().row_groups().iter();
-    let rows: Vec<i64> = groups.map(|it| it.num_rows()).collect();
+    let rows: Vec<i64> = groups
+        .map(parquet::file::metadata::RowGroupMetaData::num_rows)
+        .collect();
     assert_eq!(rows, [GROUP_ROWS as i64, 3]);
 }
 

@@ -61,7 +61,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { global, command } = cli;
     match command {
-        Command::Serve(serve) => serve::serve(serve).await?,
+        Command::Serve(serve) => Box::pin(serve::serve(serve)).await?,
         Command::Agent(args) => agent::run(&global, args).await?,
         Command::Alertmanager(args) => alertmanager::run(*args).await?,
         Command::Router(args) => router::run(&global, args).await?,

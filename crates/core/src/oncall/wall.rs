@@ -13,6 +13,10 @@ use crate::Time;
 pub struct WallTime(u16);
 
 /// A day of the Gregorian calendar.
+#[expect(
+    clippy::struct_field_names,
+    reason = "the third part of a date is called so"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Day {

@@ -46,8 +46,11 @@ pub struct Ports {
     /// Makes the id of the next incident.
     pub next_id: Arc<dyn Fn() -> ChangeId + Send + Sync>,
     /// Hears that an incident has so many entries, so that nobody waits for it to be found.
-    pub wrote: Arc<dyn Fn(&ChangeId, u64) + Send + Sync>,
+    pub wrote: Wrote,
 }
+
+/// Hears of entries: of which incident, and how many it has.
+pub type Wrote = Arc<dyn Fn(&ChangeId, u64) + Send + Sync>;
 
 impl std::fmt::Debug for Ports {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -193,7 +193,7 @@ impl Auditor<'_> {
                 self.duties.insert(Duty::End(key.clone()), *at);
             }
             Event::Accepted { at, key, .. } => {
-                self.ended(key, *at + self.plan.policy.channel_wait, false)
+                self.ended(key, *at + self.plan.policy.channel_wait, false);
             }
             Event::Failed { at, key, .. } => self.ended(key, *at, true),
             Event::Delivered { key, .. } => self.done(|duty| *duty == Duty::End(key.clone())),
@@ -202,7 +202,6 @@ impl Auditor<'_> {
                 self.duties.insert(Duty::Resume(key.clone()), *until);
             }
             Event::Acknowledged { by, .. } => self.acknowledged(by),
-            Event::Unreached { .. } => {}
             Event::Escalated { at, .. } => self.hurry(*at),
             Event::Breached { at, which, .. } => {
                 self.done(|duty| *duty == Duty::Breach(*which));
@@ -229,7 +228,8 @@ impl Auditor<'_> {
                 self.opened(*at);
             }
             Event::Closed { .. } => self.duties.clear(),
-            Event::Alerted { .. }
+            Event::Unreached { .. }
+            | Event::Alerted { .. }
             | Event::Cleared { .. }
             | Event::Crowded { .. }
             | Event::Role { .. }

@@ -3,8 +3,6 @@
 //! Guarantees: a page is known by a key made of incident, demand, step, person and channel, so that whoever gets it
 //! twice sees that it is one.
 
-use std::fmt::Write as _;
-
 use mainstay_core::{ChangeId, Name, Span, Time, escalation::Severity};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -122,14 +120,7 @@ pub fn key(incident: &ChangeId, cycle: u32, step: u32, person: &Name, channel: &
         hash.update(part.as_bytes());
     }
     let digest = hash.finalize();
-    digest
-        .iter()
-        .take(KEY_BYTES)
-        .fold(String::new(), |mut hex, byte| {
-            // Writing into a text does not fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    mainstay_core::hex(&digest[..KEY_BYTES])
 }
 
 #[cfg(test)]

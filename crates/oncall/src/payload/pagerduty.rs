@@ -1,7 +1,5 @@
 //! An event for PagerDuty's Events API v2.
 
-use std::fmt::Write as _;
-
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -20,11 +18,7 @@ pub fn pagerduty(
     fires: bool,
 ) -> Result<Value, TemplateError> {
     let digest = Sha256::digest(group_key.as_bytes());
-    let dedup = digest.iter().fold(String::new(), |mut hex, byte| {
-        // Writing into a text does not fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
+    let dedup = mainstay_core::hex(&digest);
     let action = if fires { "trigger" } else { "resolve" };
     let severity = fill.text(&config.severity)?;
     let severity = if severity.is_empty() {

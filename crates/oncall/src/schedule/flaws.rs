@@ -170,7 +170,7 @@ fn check_layer(flaws: &mut Vec<SpecFlaw>, field: &str, layer: &LayerSpec) {
         _ => {}
     }
     let every = layer.every.millis();
-    if every == 0 || every % HOUR != 0 || every > TURN_MAX {
+    if every == 0 || !every.is_multiple_of(HOUR) || every > TURN_MAX {
         let what = format!(
             "a turn of {} has no whole hours, from one to 366 days",
             layer.every

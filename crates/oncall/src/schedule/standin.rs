@@ -73,7 +73,7 @@ impl StandIn {
                 };
                 shifts
                     .into_iter()
-                    .flat_map(|it| self.swapped(it, &other))
+                    .flat_map(|it| self.swapped(it, other))
                     .collect()
             }
             What::Holds { .. } | What::Swap { .. } => shifts,

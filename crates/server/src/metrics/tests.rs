@@ -444,7 +444,6 @@ fn server() -> Server {
         queries: Arc::new(Asked {
             ekg,
             known,
-            oncall: nothing.clone(),
             gate: Mutex::new(gate),
             waiting: wait,
         }),
@@ -452,6 +451,7 @@ fn server() -> Server {
         rules: nothing.clone(),
         monitors: nothing.clone(),
         incidents: nothing.clone(),
+        oncall: nothing.clone(),
         agents: nothing.clone(),
         routers: nothing,
     };

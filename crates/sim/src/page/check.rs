@@ -100,15 +100,14 @@ impl Watched {
 
     /// The next step is due now.
     fn hurry(&mut self, now: i64) {
-        match &mut self.due {
-            Some((_, due)) => *due = now.min(*due),
-            None => {
-                self.quiet_since = None;
-                self.acknowledged.clear();
-                self.was_anybody = false;
-                self.due = Some((None, now));
-            }
+        if let Some((_, due)) = &mut self.due {
+            *due = now.min(*due);
+            return;
         }
+        self.quiet_since = None;
+        self.acknowledged.clear();
+        self.was_anybody = false;
+        self.due = Some((None, now));
     }
 
     fn began(&mut self, now: i64, step: u32, people: &[Recipient]) {

@@ -283,13 +283,12 @@ impl Desk {
         }
         let mut known = self.book.get(id);
         for _ in 0..TRIES_MAX {
-            let folded = match known.take() {
-                Some(folded) => folded,
-                None => {
-                    let read = self.book.read(&self.ports, id).await;
-                    read.map_err(|error| unavailable(&error))?
-                        .ok_or_else(|| unknown(id))?
-                }
+            let folded = if let Some(folded) = known.take() {
+                folded
+            } else {
+                let read = self.book.read(&self.ports, id).await;
+                read.map_err(|error| unavailable(&error))?
+                    .ok_or_else(|| unknown(id))?
             };
             let (entries, after) = self.decided(&folded, &inputs)?;
             if entries.is_empty() {

@@ -4,7 +4,7 @@
 //! it is answered; of several that come at once, and of several servers, one opens it. One that is told again changes
 //! nothing. An alert whose end nobody tells goes on firing.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use mainstay_core::{
@@ -287,14 +287,7 @@ fn key(policy: &Name, labels: &Labels) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize()
-        .iter()
-        .take(16)
-        .fold(String::new(), |mut hex, byte| {
-            // Writing into a text does not fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    mainstay_core::hex(&hash.finalize()[..16])
 }
 
 fn key_stream(key: &str) -> StreamId {

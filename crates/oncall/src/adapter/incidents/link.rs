@@ -4,8 +4,6 @@
 //! does what it says once, and is worth nothing when people are asked anew. Nothing is kept for it: what it allowed is
 //! in the ledger, by whom and that it was by link.
 
-use std::fmt::Write as _;
-
 use mainstay_core::{ChangeId, Name};
 use sha2::{Digest as _, Sha256};
 
@@ -61,7 +59,7 @@ impl Links {
             person,
         } = said;
         let text = format!("{incident}{BETWEEN}{demand}{BETWEEN}{person}");
-        let signature = hex(&signature(&self.secret, text.as_bytes()));
+        let signature = mainstay_core::hex(&signature(&self.secret, text.as_bytes()));
         format!("{text}{BETWEEN}{signature}")
     }
 
@@ -108,14 +106,6 @@ fn signature(secret: &[u8], text: &[u8]) -> [u8; 32] {
     outer.finalize().into()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        // Writing into a text does not fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,12 +113,12 @@ mod tests {
     #[test]
     fn a_signature_is_that_of_the_standard() {
         // RFC 4231, cases 2 and 6.
-        let short = hex(&signature(b"Jefe", b"what do ya want for nothing?"));
+        let short = mainstay_core::hex(&signature(b"Jefe", b"what do ya want for nothing?"));
         assert_eq!(
             short,
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
-        let long = hex(&signature(
+        let long = mainstay_core::hex(&signature(
             &[0xaa; 131],
             b"Test Using Larger Than Block-Size Key - Hash Key First",
         ));
