@@ -17,7 +17,7 @@ use mainstay_core::{
 use mainstay_ekg::adapter::Told;
 use mainstay_oncall::{
     Labels, Posted,
-    adapter::incidents::{self, Auditor, Book, Contacts, Desk, Links, Pager, Paging, Ports},
+    adapter::incidents::{self, Auditor, Book, Contacts, Desk, Links, Pager, Paging, Ports, Rota},
 };
 use mainstay_rules::AlertState;
 use mainstay_runtime::Inbox;
@@ -53,6 +53,8 @@ pub(crate) struct Sources {
     pub(crate) alerts: mpsc::Receiver<Vec<Told>>,
     /// Who leads.
     pub(crate) leader: watch::Receiver<Leader>,
+    /// Where schedules are read.
+    pub(crate) schedules: mainstay_oncall::schedule::adapter::Desk,
 }
 
 /// Incidents, as the API and the walk of changes see them.
@@ -82,8 +84,11 @@ pub(crate) async fn start(
         inputs,
         alerts,
         leader,
+        schedules,
     } = sources;
     let contacts = Arc::new(Contacts::new(config.people)?);
+    let rota = Arc::new(Rota::new(Arc::clone(&contacts)));
+    let newest = store.subscribe();
     let secret = store.secret(LINKS, &fresh()?).await?;
     let links = Links::new(&secret, Some(url));
     let to_walk = inputs.clone();
@@ -106,7 +111,7 @@ pub(crate) async fn start(
         .context("cannot read what is open of incidents")?;
     let (answers, from_channels) = mpsc::channel(ANSWERS_MAX);
     let pager = Pager::new(Paging {
-        who: contacts.clone(),
+        who: Arc::clone(&rota) as _,
         channels: contacts.clone(),
         links: links.clone(),
         clock: Arc::clone(&clock),
@@ -121,6 +126,7 @@ pub(crate) async fn start(
         leads: Arc::new(move || *leader.borrow() == Leader::Here),
     };
     let mut tasks = JoinSet::new();
+    tasks.spawn(rota.follow(schedules, newest, stop.clone()));
     tasks.spawn(Arc::clone(&book).follow(ports, since, stop.clone()));
     tasks.spawn(auditor.run(stop.clone()));
     tasks.spawn(pager.clone().finish(stop.clone()));

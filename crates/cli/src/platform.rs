@@ -166,6 +166,12 @@ pub(crate) async fn start(
         },
         &stop,
     )?;
+    let schedules = mainstay_oncall::schedule::adapter::Desk {
+        ledger: ports.clone(),
+        tables: ports.clone(),
+        clock: Arc::clone(&clock),
+        next_change_id: Arc::new(new_change_id),
+    };
     let incidents = oncall::start(
         config.oncall,
         oncall::Sources {
@@ -177,6 +183,7 @@ pub(crate) async fn start(
             inputs: inputs.clone(),
             alerts: rules.all,
             leader: leader.clone(),
+            schedules: schedules.clone(),
         },
         &stop,
     )
@@ -242,12 +249,6 @@ pub(crate) async fn start(
         reached,
         ending(&stop),
     )));
-    let schedules = mainstay_oncall::schedule::adapter::Desk {
-        ledger: ports.clone(),
-        tables: ports.clone(),
-        clock: Arc::clone(&clock),
-        next_change_id: Arc::new(new_change_id),
-    };
     let ahead = rota::Ahead::default();
     tasks.spawn(done(rota::keep_looking_ahead(
         schedules.clone(),

@@ -177,7 +177,9 @@ pub enum Role {
     Primary,
     /// Is paged where the primary does not answer.
     Secondary,
-    /// Decides where both do not.
+    /// Leads the team, and is told where both do not.
+    Lead,
+    /// Decides where nobody of the team answers.
     Manager,
     /// Listens and learns; nobody relies on them.
     Shadow,
@@ -185,13 +187,20 @@ pub enum Role {
 
 impl Role {
     /// All roles, in the order in which they are told.
-    pub const ALL: [Role; 4] = [Self::Primary, Self::Secondary, Self::Manager, Self::Shadow];
+    pub const ALL: [Role; 5] = [
+        Self::Primary,
+        Self::Secondary,
+        Self::Lead,
+        Self::Manager,
+        Self::Shadow,
+    ];
 
     /// As YAML writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Primary => "primary",
             Self::Secondary => "secondary",
+            Self::Lead => "lead",
             Self::Manager => "manager",
             Self::Shadow => "shadow",
         }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use mainstay_core::{ChangeId, Name, Time};
 
 /// As `--role` may be written.
-const ROLES: [&str; 4] = ["primary", "secondary", "manager", "shadow"];
+const ROLES: [&str; 5] = ["primary", "secondary", "lead", "manager", "shadow"];
 
 #[derive(Debug, Args)]
 pub(crate) struct Oncall {

@@ -14,6 +14,7 @@ mod intake;
 mod link;
 mod orders;
 mod pager;
+mod rota;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ pub use intake::{IntakeError, posted};
 pub use link::Links;
 pub use orders::{Opening, VERBS};
 pub use pager::{Channels, Pager, Paging, Sent};
+pub use rota::Rota;
 
 /// What incidents stand on.
 #[derive(Clone)]

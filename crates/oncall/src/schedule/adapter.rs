@@ -123,6 +123,12 @@ impl Desk {
         Ok(Within { from, until })
     }
 
+    /// Every schedule as it stands from now on, for whoever asks them often.
+    pub async fn standing(&self) -> Result<Vec<Schedule>, Declined> {
+        let found = self.schedules(self.now(), None).await?;
+        Ok(found.into_iter().map(|it| it.schedule).collect())
+    }
+
     /// The gaps of each schedule and role ahead, for whoever measures them: those of nobody, and of whom nobody could
     /// reach. A role without any is there with none; nobody relies on a shadow.
     pub async fn ahead(

@@ -196,7 +196,7 @@ impl Who for Contacts {
     fn of(&self, target: &Target, _at: Timestamp) -> Vec<Recipient> {
         match target {
             Target::Person(person) => self.people.get(person).cloned().into_iter().collect(),
-            // Schedules and teams are known elsewhere.
+            // Who has a role is for the rota to say.
             Target::Schedule { .. } | Target::Team { .. } => Vec::new(),
         }
     }
