@@ -34,8 +34,8 @@ const FAULTY_MS: i64 = 12 * 60_000;
 const CALM_MS: i64 = 14 * 60_000;
 /// Longest step of the world.
 const TICK_MS: i64 = 1_000;
-/// A channel takes less than this to answer.
-const CHANNEL_MS: i64 = 3_000;
+/// A channel takes less than this to answer: longer than it takes for a page to be asked for again.
+const CHANNEL_MS: i64 = 9_000;
 /// How long pages that wait are gathered.
 const GATHER_MS: i64 = 250;
 /// Pages that a person gets by one channel in a minute.
@@ -145,7 +145,9 @@ impl Scene for PageScene {
             sim.scene.opens_at.remove(0);
             sim.opens_incident();
         }
-        sim.elapsed_ms() < FAULTY_MS + CALM_MS
+        // Without faults there is nothing to come back from.
+        let calm = if sim.clean { 0 } else { CALM_MS };
+        sim.elapsed_ms() < FAULTY_MS + calm
     }
 
     /// Channels answer, and what was gathered goes out.

@@ -59,3 +59,6 @@ impl std::fmt::Debug for Ports {
         f.write_str("Ports")
     }
 }
+
+#[cfg(test)]
+mod tests;

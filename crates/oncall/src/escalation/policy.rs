@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use mainstay_core::{
     Name, Span,
-    escalation::{EscalationPolicySpec, Severity, StepSpec, Target},
+    escalation::{EscalationPolicySpec, STEPS_MAX, Severity, StepSpec, Target},
 };
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +75,9 @@ impl Policy {
             };
             std::iter::repeat_n(one, step.repeat as usize + 1)
         };
-        let mut steps: Vec<Step> = spec.steps.iter().flat_map(written).collect();
+        // A policy that says more is refused where it is declared.
+        let all = spec.steps.iter().flat_map(written);
+        let mut steps: Vec<Step> = all.take(STEPS_MAX).collect();
         if steps.is_empty() {
             steps = usual(spec.team.as_ref().unwrap_or(name));
         }

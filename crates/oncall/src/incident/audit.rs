@@ -217,6 +217,7 @@ impl Auditor<'_> {
             }
             Event::Resolved { at, .. } => {
                 self.duties.clear();
+                self.reached.clear();
                 self.duties
                     .insert(Duty::Close, *at + self.plan.policy.closes_after);
             }

@@ -137,7 +137,7 @@ pub enum Event {
         person: Name,
         /// By which channel.
         channel: Name,
-        /// The how manieth try, from 1.
+        /// Which try, from 1.
         attempt: u32,
     },
     /// The channel took it.

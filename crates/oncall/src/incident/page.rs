@@ -68,7 +68,7 @@ pub struct Page {
     pub person: Name,
     /// By which channel.
     pub channel: Name,
-    /// The how manieth try, from 1.
+    /// Which try, from 1.
     pub attempt: u32,
     /// Where it stands.
     pub status: PageStatus,
@@ -85,7 +85,7 @@ pub struct Page {
 pub struct Ask {
     /// What makes it one page; the same however often it is sent.
     pub key: String,
-    /// The how manieth try, from 1.
+    /// Which try, from 1.
     pub attempt: u32,
     /// How often people were asked anew before.
     pub demand: u32,

@@ -53,7 +53,7 @@ pub struct Next {
 /// Those who are told of every P0 are to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summons {
-    /// The how manieth time, from 1.
+    /// Which time, from 1.
     pub number: u32,
     /// Since when.
     pub at: Time,

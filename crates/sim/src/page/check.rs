@@ -34,7 +34,14 @@ struct Told {
     attempts: u32,
     /// Leaders there had been when it was begun.
     epoch: u64,
-    received: u64,
+    /// How often a channel got it, by the leader that sent it.
+    received: BTreeMap<u64, u64>,
+}
+
+impl Told {
+    fn all(&self) -> u64 {
+        self.received.values().sum()
+    }
 }
 
 /// An incident, as the world sees it.
@@ -203,13 +210,17 @@ impl Sim<PageScene> {
                 return self.violated(Invariant::Ledger, what);
             }
             Some(told) => {
-                told.received += 1;
-                // Once for each try, and once more for each leader that may have died before it wrote that down.
-                let most = u64::from(told.attempts) + (newest - told.epoch);
-                if told.received > most {
+                let by_this = told.received.entry(epoch).or_default();
+                *by_this += 1;
+                // Each leader sends a try once. Who may have sent it: whoever led since it was begun, and one that
+                // was replaced before, lives on and has not heard of it.
+                let (times, attempts) = (*by_this, u64::from(told.attempts));
+                let leaders = newest - told.epoch + 2;
+                let (all, senders) = (told.all(), told.received.len() as u64);
+                if times > attempts || all > attempts + leaders - 1 || senders > leaders {
                     wrong = Some(format!(
-                        "{} was told {} times by one page, at most {most}",
-                        ask.person, told.received
+                        "{} was told {all} times by one page of {attempts} tries, {times} times by leader {epoch}",
+                        ask.person
                     ));
                 }
             }
@@ -276,7 +287,7 @@ impl Sim<PageScene> {
     pub(super) fn check_end(&mut self) {
         let mut wrong = Vec::new();
         for (id, it) in &self.scene.watched {
-            let received: u64 = it.pages.values().map(|it| it.received).sum();
+            let received: u64 = it.pages.values().map(Told::all).sum();
             if received == 0 && !it.is_quiet() && self.true_ms > it.opened_ms + LATE_FAULTY_MS {
                 wrong.push(format!("{id}: nobody was told, and nobody acted"));
             }
@@ -352,12 +363,12 @@ impl Watched {
                 let told = self.pages.entry(key.clone()).or_insert(Told {
                     attempts: 0,
                     epoch,
-                    received: 0,
+                    received: BTreeMap::new(),
                 });
                 told.attempts = told.attempts.max(*attempt);
             }
             Event::Accepted { key, .. } => {
-                if self.pages.get(key).is_none_or(|it| it.received == 0) {
+                if self.pages.get(key).is_none_or(|it| it.received.is_empty()) {
                     return Some("a page counts as taken that no channel got".to_owned());
                 }
             }
