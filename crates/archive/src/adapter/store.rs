@@ -26,6 +26,8 @@ const RETRIES: usize = 3;
 const RETRY_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of a file that holds keys.
 const KEYS_BYTES_MAX: u64 = 64 << 10;
+/// Characters of what a store says that are told.
+const TOLD_CHARS: usize = 600;
 /// Objects of one kind that are looked at.
 const OBJECTS_MAX: usize = 1_000_000;
 
@@ -33,12 +35,14 @@ const OBJECTS_MAX: usize = 1_000_000;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It says no, or nothing.
-    #[error("{object}: {source}")]
+    #[error("{object}: {why}")]
     Object {
         /// Which object, or which of its folders.
         object: String,
         /// What it said.
-        source: object_store::Error,
+        why: String,
+        /// Whether there is no such object.
+        missing: bool,
     },
     /// It cannot be spoken with as it is configured.
     #[error("{url} cannot be opened: {why}")]
@@ -64,7 +68,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether there is no such object.
     pub(super) fn is_missing(&self) -> bool {
-        matches!(self, Self::Object { source, .. } if matches!(source, object_store::Error::NotFound { .. }))
+        matches!(self, Self::Object { missing: true, .. })
     }
 }
 
@@ -259,8 +263,22 @@ impl Store {
 pub(super) fn failed(object: &str, source: object_store::Error) -> StoreError {
     StoreError::Object {
         object: object.to_owned(),
-        source,
+        why: told(&source.to_string()),
+        missing: matches!(source, object_store::Error::NotFound { .. }),
     }
+}
+
+/// What a store says, without what it repeats of the keys.
+fn told(text: &str) -> String {
+    let mut end = text.len();
+    for word in ["<AWSAccessKeyId>", "<StringToSign>", "<CanonicalRequest>"] {
+        end = text.find(word).map_or(end, |at| at.min(end));
+    }
+    let text = text.get(..end).unwrap_or_default().chars();
+    text.take(TOLD_CHARS)
+        .collect::<String>()
+        .trim_end()
+        .to_owned()
 }
 
 fn bucket(place: &Place, name: &str) -> Result<impl ObjectStore + use<>, String> {
@@ -300,4 +318,18 @@ fn bucket(place: &Place, name: &str) -> Result<impl ObjectStore + use<>, String>
         }
     }
     builder.build().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_repeats_of_the_keys_is_not_told() {
+        let said =
+            "403: <Error><Code>SignatureDoesNotMatch</Code><AWSAccessKeyId>alice</AWSAccessKeyId>";
+        assert_eq!(told(said), "403: <Error><Code>SignatureDoesNotMatch</Code>");
+        assert_eq!(told("no answer"), "no answer");
+        assert_eq!(told(&"x".repeat(2 * TOLD_CHARS)).len(), TOLD_CHARS);
+    }
 }
