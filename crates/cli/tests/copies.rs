@@ -174,7 +174,9 @@ fn a_bucket_holds_nothing_half_after_a_kill_and_everything_later() {
     assert_eq!(broken.status.code(), Some(2));
     let told = String::from_utf8_lossy(&broken.stderr).into_owned();
     assert!(told.contains("is not what was uploaded"), "{told}");
-    parts.iter().for_each(|part| store.remove(part));
+    for part in &parts {
+        store.remove(part);
+    }
     let broken = restore(
         "s3://copies/shop",
         Some(&store.url),

@@ -207,7 +207,7 @@ async fn what_is_missing_or_corrupt_is_named_and_the_rest_is_restored() {
         again
             .unwrap_err()
             .to_string()
-            .contains("holds `manifest` already")
+            .contains("already: name one that holds nothing")
     );
 }
 

@@ -63,7 +63,7 @@ pub(crate) enum MetricsCommand {
         copies: CopiesArgs,
     },
     /// The copies of parts in a store, as `[metrics.copy]` says.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  mainstay metrics copy status")]
     Copy(CopyCommand),
     /// Write samples into a file for other programs.
     #[command(

@@ -15,6 +15,7 @@ mod link;
 mod orders;
 mod pager;
 mod rota;
+mod turns;
 
 use std::sync::Arc;
 

@@ -229,7 +229,14 @@ impl World {
             start_ms,
             end_ms,
         };
-        orders::obeyed(&mut self.head, order, self.now).unwrap();
+        match orders::obeyed(&mut self.head, order, self.now) {
+            // The disk fails: nothing is removed, and who ordered it is told.
+            Err(crate::OrderError::Disk(_)) => {
+                assert_eq!(all(&self.head), self.given, "nothing was deleted");
+                return;
+            }
+            obeyed => drop(obeyed.unwrap()),
+        }
         let stays = |(labels_, at): &(Labels, i64)| {
             *labels_ != labels(series) || !(start_ms..=end_ms).contains(at)
         };

@@ -19,6 +19,7 @@ use mainstay_core::{
     resource::{APPLIED, DELETED},
 };
 use serde::Deserialize;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Ports;
@@ -35,6 +36,9 @@ const ROWS: usize = 1_000;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What ids of incidents begin with.
 pub(super) const PREFIX: &str = "inc-";
+
+/// How long is waited for what the ledger has already.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(2);
 
 /// A policy as it is declared.
 #[derive(Debug, Clone)]
@@ -70,8 +74,12 @@ struct Known {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
-pub struct Book(Mutex<Known>);
+#[derive(Debug)]
+pub struct Book {
+    known: Mutex<Known>,
+    /// Up to where the ledger was read.
+    read: watch::Sender<u64>,
+}
 
 #[derive(Deserialize)]
 struct Row {
@@ -82,7 +90,10 @@ impl Book {
     /// Reads what there is, and the position from which entries are new.
     pub async fn open(ports: &Ports) -> Result<(Arc<Self>, u64), LedgerError> {
         let since = *ports.newest.borrow();
-        let book = Self::default();
+        let book = Self {
+            known: Mutex::default(),
+            read: watch::Sender::new(since),
+        };
         let mut after = String::new();
         loop {
             let prefix = format!("{}/", Kind::EscalationPolicy);
@@ -125,6 +136,7 @@ impl Book {
             match self.catch_up(&ports, seq).await {
                 Ok(read) if read > seq => {
                     seq = read;
+                    self.read.send_replace(seq);
                     continue;
                 }
                 Ok(_) => {}
@@ -138,6 +150,16 @@ impl Book {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
+    }
+
+    /// Waits until what the ledger has by now was read, so that what somebody declared just before is known; not longer
+    /// than [`CAUGHT_UP_WITHIN`], since an alert must not wait for that.
+    pub(super) async fn caught_up(&self, ports: &Ports) {
+        let newest = *ports.newest.borrow();
+        let mut read = self.read.subscribe();
+        let caught_up = read.wait_for(|read| *read >= newest);
+        // What is not known in time is unknown.
+        let _ = tokio::time::timeout(CAUGHT_UP_WITHIN, caught_up).await;
     }
 
     async fn catch_up(&self, ports: &Ports, seq: u64) -> Result<u64, LedgerError> {
@@ -311,7 +333,7 @@ impl Book {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

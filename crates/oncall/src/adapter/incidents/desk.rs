@@ -18,7 +18,9 @@ use mainstay_core::{
 };
 use serde_json::{Value, json};
 
-use super::{Book, Declared, Links, Ports, book::PREFIX, contacts::Contacts, direct::Direct};
+use super::{
+    Book, Declared, Links, Ports, book::PREFIX, contacts::Contacts, direct::Direct, turns::Turns,
+};
 use crate::{
     escalation::Policy,
     incident::{
@@ -73,6 +75,7 @@ pub struct Desk {
     contacts: Arc<Contacts>,
     pub(super) links: Links,
     pub(super) direct: Arc<Direct>,
+    pub(super) turns: Arc<Turns>,
 }
 
 impl std::fmt::Debug for Desk {
@@ -133,6 +136,7 @@ impl Desk {
             contacts,
             links,
             direct,
+            turns: Arc::default(),
         }
     }
 
@@ -183,6 +187,7 @@ impl Desk {
 
     /// Opens an incident; what it is called, when that is in the ledger.
     pub async fn page(&self, actor: Actor, page: Page) -> Result<Value, Declined> {
+        self.book.caught_up(&self.ports).await;
         let Some(declared) = self.book.policy(&page.policy) else {
             let what = format!("there is no escalation policy `{}`", page.policy);
             let remedy = "list them with `mainstay get escalationpolicies`, or declare it";
@@ -281,6 +286,7 @@ impl Desk {
         if !id.as_str().starts_with(PREFIX) {
             return Err(unknown(id));
         }
+        let _turn = self.turns.of_incident(id.as_str()).await;
         let mut known = self.book.get(id);
         for _ in 0..TRIES_MAX {
             let folded = if let Some(folded) = known.take() {

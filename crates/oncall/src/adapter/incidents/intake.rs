@@ -57,6 +57,7 @@ struct Group {
 impl Desk {
     /// Takes alerts; how many belong to incidents now.
     pub async fn accept(&self, alerts: &[Posted]) -> Result<usize, Declined> {
+        self.book.caught_up(&self.ports).await;
         let policies = self.book.of_alerts();
         let now = moment(self.ports.clock.now());
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
@@ -115,6 +116,7 @@ impl Desk {
     }
 
     async fn take_group(&self, group: &Group, declared: &Declared) -> Result<(), Declined> {
+        let _turn = self.turns.of_key(&group.key).await;
         let mut known = self.book.by_key(&group.key);
         for _ in 0..TRIES_MAX {
             if let Some(folded) = known.filter(|it| self.is_joined(it)) {

@@ -183,7 +183,7 @@ mod tests {
             "schedule/web/king",
             "schedule/shop/primary",
         ] {
-            assert_eq!(told(&rota, nobody, first), [String::new(); 0], "{nobody}");
+            assert_eq!(told(&rota, nobody, first), Vec::<String>::new(), "{nobody}");
         }
         assert_eq!(told(&rota, "person/bob", first), ["bob"]);
     }
