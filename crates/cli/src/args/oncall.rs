@@ -158,7 +158,7 @@ pub(crate) enum ScheduleCommand {
     },
     /// Print the calendar of a schedule or of a person, as iCalendar.
     #[command(
-        after_help = "Examples:\n  mainstay schedule ical feed > feed.ics\n  mainstay schedule ical --person alice\n\n\
+        after_help = "Examples:\n  mainstay schedule ical feed # prints it; `> feed.ics` keeps it\n  mainstay schedule ical --person alice\n\n\
                       Calendars subscribe to it at /api/v1/oncall/schedules/NAME.ics and /api/v1/oncall/people/NAME.ics."
     )]
     Ical {
