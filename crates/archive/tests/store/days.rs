@@ -80,7 +80,8 @@ for name, labels, at, value in zip(*(table.column(i) for i in range(4))):
     bits = None if value.as_py() is None else struct.unpack('<Q', struct.pack('<d', value.as_py()))[0]
     pairs = ','.join(f'{key}={text}' for key, text in labels.as_py())
     print(name.as_py(), pairs, at.value, bits, sep='|')
-print(table.schema.field('timestamp').type, table.schema.field('labels').type, table.schema.field('value').type)
+labels = table.schema.field('labels').type
+print(table.schema.field('timestamp').type, f'map<{labels.key_type}, {labels.item_type}>', table.schema.field('value').type)
 ";
 
 /// A Python that has pyarrow, if there is one.
