@@ -2,9 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails ends its test")]
 
-#[path = "alertmanager/sink.rs"]
-mod sink;
-
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -15,8 +12,8 @@ use std::{
     time::Duration,
 };
 
+use mainstay_siege::Sink;
 use serde_json::Value;
-use sink::Sink;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_mainstay");
 /// Far above what any condition takes, so that a failure is told and not waited for.
@@ -101,7 +98,7 @@ fn jobs(sink: &Sink) -> Vec<String> {
 
 #[test]
 fn what_was_accepted_and_told_survives_a_kill() {
-    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::start());
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::start().unwrap());
     fs::write(folder.path().join("am.yml"), config(&sink)).unwrap();
     let (mut process, address) = start(folder.path());
     post(&address, r#"{"alertname": "Down", "job": "shop"}"#);
@@ -130,7 +127,7 @@ fn what_was_accepted_and_told_survives_a_kill() {
 
 #[test]
 fn a_wrong_configuration_changes_nothing_and_a_right_one_holds_at_once() {
-    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::start());
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::start().unwrap());
     let file = folder.path().join("am.yml");
     fs::write(&file, config(&sink)).unwrap();
     let (process, address) = start(folder.path());
@@ -151,7 +148,7 @@ fn a_wrong_configuration_changes_nothing_and_a_right_one_holds_at_once() {
     post(&address, r#"{"alertname": "Down", "job": "shop"}"#);
     sink.until(1, LIMIT);
 
-    let other = Sink::start();
+    let other = Sink::start().unwrap();
     fs::write(&file, config(&other).replace(": hook", ": other")).unwrap();
     let pid = process.0.id().to_string();
     assert!(
@@ -172,7 +169,7 @@ fn a_wrong_configuration_changes_nothing_and_a_right_one_holds_at_once() {
 
 #[test]
 fn amtool_works_unchanged() {
-    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::start());
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::start().unwrap());
     fs::write(folder.path().join("am.yml"), config(&sink)).unwrap();
     let (_process, address) = start(folder.path());
     let amtool = |args: &[&str]| -> Option<Output> {

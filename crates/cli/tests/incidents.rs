@@ -4,14 +4,12 @@
 
 #[path = "incidents/platform.rs"]
 mod platform;
-#[path = "alertmanager/sink.rs"]
-mod sink;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use mainstay_siege::Sink;
 use platform::{Platform, until};
 use serde_json::{Value, json};
-use sink::Sink;
 
 /// Far above what any condition takes, so that a failure is told and not waited for.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -49,7 +47,7 @@ fn two_people(wait: &str) -> Value {
 
 #[test]
 fn the_first_is_told_then_the_second_and_an_acknowledgement_by_link_ends_it() {
-    let sink = Sink::start();
+    let sink = Sink::start().unwrap();
     let platform = Platform::start(sink.address(), &two_people("1s"));
     let first = opened(&platform, "the shop is slow");
     sink.until(2, LIMIT);
@@ -119,7 +117,7 @@ fn the_first_is_told_then_the_second_and_an_acknowledgement_by_link_ends_it() {
 
 #[test]
 fn alerts_open_one_incident_join_it_and_resolve_it() {
-    let sink = Sink::start();
+    let sink = Sink::start().unwrap();
     let platform = Platform::start(sink.address(), &two_people("1h"));
     let alert = |instance: &str, ends: Option<&str>| {
         let mut alert = json!({"labels": {"alertname": "Slow", "team": "web", "severity": "critical", "instance": instance}});
@@ -158,7 +156,7 @@ fn alerts_open_one_incident_join_it_and_resolve_it() {
 
 #[test]
 fn a_kill_in_the_middle_loses_nothing_that_was_taken() {
-    let sink = Sink::start();
+    let sink = Sink::start().unwrap();
     let mut platform = Platform::start(sink.address(), &two_people("1h"));
     let mut incidents = Vec::new();
     for round in 0..4 {
@@ -210,7 +208,7 @@ fn a_channel_that_is_away_is_tried_again_after_a_kill_too() {
         shown["pages"][0]["status"] == "pending"
     });
     platform.kill_and_start();
-    let sink = Sink::on(address);
+    let sink = Sink::on(address).unwrap();
     until(LIMIT, || told(&sink, &incident) == ["alice"]);
     until(LIMIT, || {
         let shown = platform.get(&path);
@@ -220,7 +218,7 @@ fn a_channel_that_is_away_is_tried_again_after_a_kill_too() {
 
 #[test]
 fn a_policy_that_could_tell_nobody_is_refused_where_it_is_wrong() {
-    let sink = Sink::start();
+    let sink = Sink::start().unwrap();
     let platform = Platform::start(sink.address(), &two_people("1h"));
     let spec = json!({
         "steps": [{"who": ["person/nobody"]}],

@@ -15,9 +15,11 @@ pub mod crash;
 mod disk;
 mod http;
 mod process;
+mod sink;
 mod write;
 
 pub use disk::SmallDisk;
 pub use http::{Answer, Connection};
 pub use process::{Server, Usage, free_address, usage};
+pub use sink::Sink;
 pub use write::{WRITE_HEADERS, WriteRequest};

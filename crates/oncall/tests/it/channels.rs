@@ -11,7 +11,9 @@ use std::{
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::{LIMIT, ours, sink::Sink};
+use mainstay_siege::Sink;
+
+use crate::{LIMIT, ours};
 
 /// A mail server without TLS; the mails that it was given, with their envelopes.
 fn mail_server() -> (SocketAddr, mpsc::Receiver<String>) {
@@ -71,7 +73,7 @@ fn mail(mut stream: TcpStream) -> Option<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_channel_gets_its_message() {
     let folder = tempfile::tempdir().unwrap();
-    let (sink, (mail, mails)) = (Sink::start(), mail_server());
+    let (sink, (mail, mails)) = (Sink::start().unwrap(), mail_server());
     let url = format!("http://{}/x", sink.address());
     let config = format!(
         "

@@ -4,7 +4,6 @@
 
 mod channels;
 mod original;
-mod sink;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 

@@ -11,7 +11,9 @@ use std::{
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
-use crate::{LIMIT, ours, sink::Sink};
+use mainstay_siege::Sink;
+
+use crate::{LIMIT, ours};
 
 /// Where the original may be.
 const ORIGINALS: [&str; 2] = ["prometheus-alertmanager", "alertmanager"];
@@ -242,7 +244,7 @@ async fn the_same_alerts_give_the_same_messages_and_answers_as_the_original() {
     // An error says that another test was first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder().no_proxy().build().unwrap();
-    let (our_sink, their_sink) = (Sink::start(), Sink::start());
+    let (our_sink, their_sink) = (Sink::start().unwrap(), Sink::start().unwrap());
 
     fs::write(folder.path().join("am.yml"), config(&our_sink)).unwrap();
     let ours = ours(folder.path()).await;
