@@ -17,7 +17,7 @@ use mainstay_core::{
 use mainstay_ekg::adapter::Told;
 use mainstay_oncall::{
     Labels, Posted,
-    adapter::incidents::{self, Auditor, Book, Contacts, Desk, Links, Pager, Paging, Ports, Rota},
+    adapter::incidents::{self, Auditor, Book, Desk, Links, Pager, Paging, Ports, Rota},
 };
 use mainstay_rules::AlertState;
 use mainstay_runtime::Inbox;
@@ -86,9 +86,10 @@ pub(crate) async fn start(
         leader,
         schedules,
     } = sources;
-    let contacts = Arc::new(Contacts::new(config.people)?);
-    let rota = Arc::new(Rota::new(Arc::clone(&contacts)));
+    let rota = Arc::new(Rota::new(config.people)?);
     let newest = store.subscribe();
+    // Before anybody is paged: a schedule that is not known yet names nobody.
+    rota.read(&schedules).await;
     let secret = store.secret(LINKS, &fresh()?).await?;
     let links = Links::new(&secret, Some(url));
     let to_walk = inputs.clone();
@@ -112,14 +113,14 @@ pub(crate) async fn start(
     let (answers, from_channels) = mpsc::channel(ANSWERS_MAX);
     let pager = Pager::new(Paging {
         who: Arc::clone(&rota) as _,
-        channels: contacts.clone(),
+        channels: Arc::clone(&rota) as _,
         links: links.clone(),
         clock: Arc::clone(&clock),
         answers,
         book: Arc::clone(&book),
         pages_per_minute: config.pages_per_minute,
     });
-    let desk = Desk::new(ports.clone(), Arc::clone(&book), contacts, links);
+    let desk = Desk::new(ports.clone(), Arc::clone(&book), Arc::clone(&rota), links);
     let auditor = Auditor {
         desk: desk.clone(),
         ledger,

@@ -217,6 +217,32 @@ fn a_channel_that_is_away_is_tried_again_after_a_kill_too() {
 }
 
 #[test]
+fn whoever_is_on_call_is_told_by_their_own_contact_also_right_after_a_kill() {
+    let sink = Sink::start().unwrap();
+    let mut platform = Platform::start(sink.address(), &two_people("1h"));
+    let hook = format!("http://{}/carol", sink.address());
+    let resource = |kind: &str, name: &str, spec: &Value| json!({"apiVersion": "mainstay/v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let carol = json!({"contacts": [{"name": "hook", "kind": "webhook", "to": hook}]});
+    let week = json!([{"name": "week", "people": ["carol"], "from": "2026-01-05"}]);
+    let both = json!({"resources": [
+        resource("Responder", "carol", &carol),
+        resource("Schedule", "shop", &json!({"zone": "UTC", "layers": week})),
+    ]});
+    let (status, body) = platform.ask("POST", "/api/v1/apply", &both.to_string());
+    assert_eq!(status, 200, "{body}");
+    // That carol can be told is known once a policy may name her.
+    let steps = json!({"steps": [{"who": ["schedule/shop/primary"], "wait": "1h"}], "atP0": ["person/carol"]});
+    until(LIMIT, || platform.apply(&steps).0 == 200);
+    let first = opened(&platform, "before");
+    until(LIMIT, || told(&sink, &first) == ["carol"]);
+    platform.kill_and_start();
+    let second = opened(&platform, "right after the start");
+    until(LIMIT, || told(&sink, &second) == ["carol"]);
+    let shown = platform.get(&format!("/api/v1/incidents/{second}"));
+    assert_eq!(shown["pages"][0]["person"], "carol");
+}
+
+#[test]
 fn a_policy_that_could_tell_nobody_is_refused_where_it_is_wrong() {
     let sink = Sink::start().unwrap();
     let platform = Platform::start(sink.address(), &two_people("1h"));

@@ -123,10 +123,13 @@ impl Desk {
         Ok(Within { from, until })
     }
 
-    /// Every schedule as it stands from now on, for whoever asks them often.
-    pub async fn standing(&self) -> Result<Vec<Schedule>, Declined> {
+    /// Every schedule as it stands from now on, and every responder, for whoever asks them often.
+    pub async fn standing(
+        &self,
+    ) -> Result<(Vec<Schedule>, BTreeMap<Name, ResponderSpec>), Declined> {
         let found = self.schedules(self.now(), None).await?;
-        Ok(found.into_iter().map(|it| it.schedule).collect())
+        let schedules = found.into_iter().map(|it| it.schedule).collect();
+        Ok((schedules, self.responders().await?))
     }
 
     /// The gaps of each schedule and role ahead, for whoever measures them: those of nobody, and of whom nobody could

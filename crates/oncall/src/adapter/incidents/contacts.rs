@@ -3,11 +3,11 @@
 //! Guarantees: nobody is declared who cannot be reached; each channel answers within its time; what the other side
 //! calls wrong is not tried again, what it cannot do now is. An address is never shown: it may be a secret.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 use lettre::{AsyncTransport as _, Message, message::Mailbox};
-use mainstay_core::{Name, escalation::Target, ports::BoxFuture};
+use mainstay_core::{Name, ports::BoxFuture};
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,7 +24,7 @@ use crate::{
         channels::{Email, PagerDuty, Slack, Teams, Webhook},
         http::{Held, Http},
     },
-    escalation::{Letter, Recipient, Who},
+    escalation::{Letter, Recipient},
     machine::Failure,
 };
 
@@ -139,9 +139,10 @@ enum Way {
 }
 
 /// Everybody who can be told.
+#[derive(Clone)]
 pub struct Contacts {
     people: BTreeMap<Name, Recipient>,
-    ways: BTreeMap<(Name, Name), Way>,
+    ways: BTreeMap<(Name, Name), Arc<Way>>,
 }
 
 impl std::fmt::Debug for Contacts {
@@ -158,47 +159,58 @@ impl Contacts {
             ways: BTreeMap::new(),
         };
         for (name, person) in people {
-            if person.channels.is_empty() || person.channels.len() > METHODS_MAX {
-                return Err(ContactsError::NoChannel(name));
-            }
-            if TimeZone::get(&person.zone).is_err() {
-                let zone = person.zone;
-                return Err(ContactsError::Zone { person: name, zone });
-            }
-            let mut channels = Vec::new();
-            for method in person.channels {
-                let channel = method.name.clone();
-                if channels.contains(&channel) {
-                    let person = name;
-                    return Err(ContactsError::Twice { person, channel });
-                }
-                let way = way(&name, method)?;
-                contacts.ways.insert((name.clone(), channel.clone()), way);
-                channels.push(channel);
-            }
-            let recipient = Recipient {
-                person: name.clone(),
-                zone: person.zone,
-                channels,
-            };
-            contacts.people.insert(name, recipient);
+            contacts.add(name, person)?;
         }
         Ok(contacts)
+    }
+
+    /// Adds somebody; says what is missing, and is then as before.
+    pub(super) fn add(&mut self, name: Name, person: Person) -> Result<(), ContactsError> {
+        if person.channels.is_empty() || person.channels.len() > METHODS_MAX {
+            return Err(ContactsError::NoChannel(name));
+        }
+        if TimeZone::get(&person.zone).is_err() {
+            let zone = person.zone;
+            return Err(ContactsError::Zone { person: name, zone });
+        }
+        let mut ways: Vec<(Name, Way)> = Vec::new();
+        for method in person.channels {
+            let channel = method.name.clone();
+            if ways.iter().any(|(it, _)| *it == channel) {
+                let person = name;
+                return Err(ContactsError::Twice { person, channel });
+            }
+            let way = way(&name, method)?;
+            ways.push((channel, way));
+        }
+        let recipient = Recipient {
+            person: name.clone(),
+            zone: person.zone,
+            channels: ways.iter().map(|(channel, _)| channel.clone()).collect(),
+        };
+        for (channel, way) in ways {
+            self.ways.insert((name.clone(), channel), Arc::new(way));
+        }
+        self.people.insert(name, recipient);
+        Ok(())
+    }
+
+    /// Those of some people.
+    pub(super) fn only(&self, keeps: impl Fn(&Name) -> bool) -> Self {
+        let mut kept = self.clone();
+        kept.people.retain(|name, _| keeps(name));
+        kept.ways.retain(|(name, _), _| keeps(name));
+        kept
+    }
+
+    /// Somebody, with all their channels.
+    pub(super) fn person(&self, name: &Name) -> Option<Recipient> {
+        self.people.get(name).cloned()
     }
 
     /// Whether there is a person of this name.
     pub fn knows(&self, person: &Name) -> bool {
         self.people.contains_key(person)
-    }
-}
-
-impl Who for Contacts {
-    fn of(&self, target: &Target, _at: Timestamp) -> Vec<Recipient> {
-        match target {
-            Target::Person(person) => self.people.get(person).cloned().into_iter().collect(),
-            // Who has a role is for the rota to say.
-            Target::Schedule { .. } | Target::Team { .. } => Vec::new(),
-        }
     }
 }
 
@@ -298,7 +310,7 @@ impl Contacts {
                 letter.person, letter.channel
             )));
         };
-        match way {
+        match &**way {
             Way::Webhook(it, client) => {
                 let url = secret(&it.target())?;
                 let http = it.http_config.clone().unwrap_or_default();
@@ -427,9 +439,8 @@ mod tests {
             r#"{{"alice": {{"zone": "Europe/Berlin", "channels": [{hook}]}}}}"#
         ))
         .unwrap();
-        let alice = Target::Person(Name::new("alice").unwrap());
-        let of = contacts.of(&alice, Timestamp::UNIX_EPOCH);
-        assert_eq!(of[0].channels[0].as_str(), "push");
+        let alice = contacts.person(&Name::new("alice").unwrap()).unwrap();
+        assert_eq!(alice.channels[0].as_str(), "push");
         for (channels, zone, says) in [
             (String::new(), "UTC", "has no channel"),
             (

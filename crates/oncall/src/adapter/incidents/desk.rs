@@ -18,9 +18,7 @@ use mainstay_core::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    Book, Declared, Links, Ports, book::PREFIX, contacts::Contacts, direct::Direct, turns::Turns,
-};
+use super::{Book, Declared, Links, Ports, Rota, book::PREFIX, direct::Direct, turns::Turns};
 use crate::{
     escalation::Policy,
     incident::{
@@ -72,7 +70,7 @@ pub struct Listed {
 pub struct Desk {
     pub(super) ports: Ports,
     pub(super) book: Arc<Book>,
-    contacts: Arc<Contacts>,
+    rota: Arc<Rota>,
     pub(super) links: Links,
     pub(super) direct: Arc<Direct>,
     pub(super) turns: Arc<Turns>,
@@ -128,12 +126,12 @@ fn unknown(id: &ChangeId) -> Declined {
 
 impl Desk {
     /// One over these ports.
-    pub fn new(ports: Ports, book: Arc<Book>, contacts: Arc<Contacts>, links: Links) -> Self {
-        let direct = Arc::new(Direct::new(contacts.clone(), contacts.clone()));
+    pub fn new(ports: Ports, book: Arc<Book>, rota: Arc<Rota>, links: Links) -> Self {
+        let direct = Arc::new(Direct::new(rota.clone(), rota.clone()));
         Self {
             ports,
             book,
-            contacts,
+            rota,
             links,
             direct,
             turns: Arc::default(),
@@ -161,13 +159,14 @@ impl Desk {
             .chain(spec.at_p0.iter().map(|who| ("atP0".to_owned(), who)));
         for (field, who) in named {
             if let Target::Person(person) = who
-                && !self.contacts.knows(person)
+                && !self.rota.knows(person)
             {
                 flaws.push(SpecFlaw {
                     field,
                     what: format!("there is no way to reach `{person}`"),
                     remedy: format!(
-                        "declare [oncall.people.{person}] in the server's configuration"
+                        "declare [oncall.people.{person}] in the server's configuration, or apply a Responder of that \
+                         name with a webhook or Slack contact first"
                     ),
                 });
             }

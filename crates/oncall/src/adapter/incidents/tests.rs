@@ -99,8 +99,8 @@ async fn server(store: &Store, name: &'static str) -> Desk {
         wrote: Arc::new(|_, _| {}),
     };
     let (book, _) = Book::open(&ports).await.unwrap();
-    let contacts = Arc::new(Contacts::new(BTreeMap::new()).unwrap());
-    Desk::new(ports, book, contacts, Links::new("secret", None))
+    let rota = Arc::new(Rota::new(BTreeMap::new()).unwrap());
+    Desk::new(ports, book, rota, Links::new("secret", None))
 }
 
 fn alert(name: &str, instance: usize) -> Posted {
