@@ -116,7 +116,8 @@ impl<W: Write + Send> SampleFile<W> {
             .filter(|(name, _)| *name != METRIC_NAME)
             .map(|(name, value)| (bytes(name), bytes(value)))
             .collect();
-        let (mut times, mut values) = (&*series.timestamps, &*series.values);
+        let mut times = series.timestamps.as_slice();
+        let mut values = series.values.as_slice();
         while !times.is_empty() {
             let room = (GROUP_ROWS - self.held_rows).min(times.len());
             let (now, later) = times.split_at(room);

@@ -15,7 +15,7 @@ use mainstay_core::{
     ports::{BoxFuture, Clock},
 };
 use mainstay_ekg::{
-    Ekg, QUERY_WITHIN, QueryError, Stats,
+    Ekg, QUERY_WITHIN, QueryError, Shown, Stats,
     adapter::{
         Asking, Cluster, Credentials, Intake, Known, Remotes, SampleRules, ScrapeConfig, Sources,
         Target, Upkeep, UpkeepError, Writer, seconds, selected,
@@ -27,7 +27,7 @@ use mainstay_ekg::{
     remote::Remote,
 };
 use mainstay_promql::{Query, When, ast::ValueType};
-use mainstay_server::{PlanAsked, Queries, Tenant, Terms, Undone, Window};
+use mainstay_server::{Answer, PlanAsked, Queries, Tenant, Terms, Undone, Window};
 use mainstay_tsdb::{
     Downsampling, Head, Keeping as Kept, Options, OrderError, Retain, TenantLimits, TenantUse,
     Tenants, Tsdb,
@@ -128,27 +128,37 @@ fn computed_on(terms: &Terms) -> mainstay_ekg::Terms {
     }
 }
 
+/// An answer of the engine as the server sends it.
+fn sent(shown: Shown) -> Answer {
+    Answer {
+        envelope: shown.envelope,
+        series: shown.series,
+    }
+}
+
 impl Queries for PromQl {
-    fn query(&self, expr: &str, at: Time, terms: &Terms) -> Value {
+    fn query(&self, expr: &str, at: Time, terms: &Terms) -> Answer {
         if let Some(cluster) = &self.cluster {
             let mut pairs = asked(expr, terms);
             pairs.push(("time", seconds(at.millis())));
-            return cluster.posted("/api/v1/query", &pairs, terms.within);
+            return cluster.posted("/api/v1/query", &pairs, terms.within).into();
         }
         if terms.plan == PlanAsked::Estimate {
             let ekg = self.ekg.on(computed_on(terms));
-            return ekg.plan(expr, When::Instant(at.millis()));
+            return ekg.plan(expr, When::Instant(at.millis())).into();
         }
-        self.ekg.on(computed_on(terms)).query(expr, at)
+        sent(self.ekg.on(computed_on(terms)).query(expr, at))
     }
-    fn query_range(&self, expr: &str, window: Window, step: Span, terms: &Terms) -> Value {
+    fn query_range(&self, expr: &str, window: Window, step: Span, terms: &Terms) -> Answer {
         let Window { start, end } = window;
         if let Some(cluster) = &self.cluster {
             let mut pairs = asked(expr, terms);
             pairs.push(("start", seconds(start.millis())));
             pairs.push(("end", seconds(end.millis())));
             pairs.push(("step", step.secs_f64().to_string()));
-            return cluster.posted("/api/v1/query_range", &pairs, terms.within);
+            return cluster
+                .posted("/api/v1/query_range", &pairs, terms.within)
+                .into();
         }
         let ekg = self.ekg.on(computed_on(terms));
         if terms.plan == PlanAsked::Estimate {
@@ -157,9 +167,9 @@ impl Queries for PromQl {
                 end_ms: end.millis(),
                 step_ms: i64::try_from(step.millis()).unwrap_or(i64::MAX),
             };
-            return ekg.plan(expr, when);
+            return ekg.plan(expr, when).into();
         }
-        ekg.query_range(expr, start, end, step)
+        sent(ekg.query_range(expr, start, end, step))
     }
     fn check(&self, expr: &str) -> Result<(), String> {
         let query = Query::parse(expr).map_err(|wrong| wrong.to_string())?;
@@ -655,7 +665,7 @@ mod tests {
         monitoring.follow(wanted());
         let queries = monitoring.queries.clone();
         let found = |expr: &str| {
-            let answer = queries.ekg.query(expr, clock.now());
+            let answer = queries.ekg.query(expr, clock.now()).json();
             answer["data"]["result"]
                 .as_array()
                 .is_some_and(|found| found.len() == 1)

@@ -3,12 +3,18 @@
 //! Guarantees: times are seconds, values are texts, as there; an error's text begins with its line and
 //! column in the query.
 
-use mainstay_promql::{ErrorKind, Histogram, Labels, Note, QueryResult, Sample, Severity, Usage};
+use std::fmt::Write as _;
+
+use mainstay_promql::{
+    ErrorKind, Histogram, Labels, Note, QueryResult, RangeSeries, Sample, Severity, Usage,
+};
 use mainstay_tsdb::Damage;
 use serde_json::{Map, Value, json};
 
 use crate::{QueryError, text::Number};
 
+/// Bytes that a point takes, about.
+const POINT_BYTES: usize = 32;
 /// Notes of each kind in one answer, as Prometheus has it.
 const NOTES_MAX: usize = 10;
 
@@ -92,7 +98,8 @@ pub(crate) fn failure(error: &QueryError) -> Value {
     json!({ "status": "error", "errorType": kind, "error": error.to_string() })
 }
 
-pub(crate) fn result(result: QueryResult) -> Value {
+/// The data of an answer, and the series of a matrix as texts, which stand in no tree.
+pub(crate) fn result(result: QueryResult) -> (Value, Option<Vec<String>>) {
     let (kind, result) = match result {
         QueryResult::Scalar(sample) => ("scalar", point(sample)),
         QueryResult::String(_) => ("string", Value::Null),
@@ -109,29 +116,48 @@ pub(crate) fn result(result: QueryResult) -> Value {
                 })
                 .collect(),
         ),
-        QueryResult::Matrix(series) => (
-            "matrix",
-            series
-                .into_iter()
-                .map(|s| {
-                    let mut series = Map::new();
-                    series.insert("metric".into(), metric(&s.labels).into());
-                    if !s.samples.is_empty() {
-                        let values: Value = s.samples.into_iter().map(point).collect();
-                        series.insert("values".into(), values);
-                    }
-                    if !s.histograms.is_empty() {
-                        let points = s.histograms.iter();
-                        let points = points
-                            .map(|h| json!([seconds(h.timestamp_ms), histogram(&h.histogram)]));
-                        series.insert("histograms".into(), points.collect());
-                    }
-                    Value::from(series)
-                })
-                .collect(),
-        ),
+        QueryResult::Matrix(series) => {
+            let data = json!({ "resultType": "matrix", "result": [] });
+            let series = series.iter().map(written).collect();
+            return (data, Some(series));
+        }
     };
-    json!({ "resultType": kind, "result": result })
+    (json!({ "resultType": kind, "result": result }), None)
+}
+
+/// A series of a matrix as JSON text: an answer may have millions of points, each of which would be four allocations
+/// in a tree.
+fn written(series: &RangeSeries) -> String {
+    let mut text = String::with_capacity(POINT_BYTES * series.samples.len() + 256);
+    text.push_str("{\"metric\":");
+    text.push_str(&Value::from(metric(&series.labels)).to_string());
+    let mut before = ",\"values\":[";
+    for sample in &series.samples {
+        text.push_str(before);
+        before = ",";
+        write_point(sample, &mut text);
+    }
+    if !series.samples.is_empty() {
+        text.push(']');
+    }
+    if !series.histograms.is_empty() {
+        let points = series.histograms.iter();
+        let points = points.map(|h| json!([seconds(h.timestamp_ms), histogram(&h.histogram)]));
+        text.push_str(",\"histograms\":");
+        text.push_str(&points.collect::<Value>().to_string());
+    }
+    text.push('}');
+    text
+}
+
+fn write_point(sample: &Sample, text: &mut String) {
+    let (at_ms, value) = (sample.timestamp_ms, Number(sample.value));
+    // Writing to a string does not fail.
+    let _ = if at_ms % 1_000 == 0 {
+        write!(text, "[{},\"{value}\"]", at_ms / 1_000)
+    } else {
+        write!(text, "[{},\"{value}\"]", at_ms as f64 / 1_000.0)
+    };
 }
 
 /// A text at a time, which the engine gives without one.

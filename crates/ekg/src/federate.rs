@@ -47,7 +47,7 @@ impl Ekg {
             let series = reader.select(&found.matchers, start.saturating_add(1), end);
             for series in series.map_err(|error| failed(error, &expr, selector))? {
                 // The text format has no native histograms: they are left out, as Prometheus leaves them out.
-                let histograms = series.histograms.as_deref().unwrap_or_default();
+                let histograms = series.histograms.as_deref().map_or(&[][..], Vec::as_slice);
                 if histograms.last().is_some_and(Option::is_some) {
                     continue;
                 }

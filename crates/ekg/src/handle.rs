@@ -22,8 +22,8 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Past, WindowCount, adapter::feed::Feed, age::Age, answer, exemplars::Exemplars, plan, storage,
-    storage::Reader, summaries::Way, tree::tree,
+    Past, Shown, WindowCount, adapter::feed::Feed, age::Age, answer, exemplars::Exemplars, plan,
+    storage, storage::Reader, summaries::Way, tree::tree,
 };
 
 /// Samples that all queries may hold at one moment, together: 3.2 GB. It is four times what one may.
@@ -250,16 +250,16 @@ impl Ekg {
     }
 
     /// `/api/v1/query`.
-    pub fn query(&self, expr: &str, at: Time) -> Value {
+    pub fn query(&self, expr: &str, at: Time) -> Shown {
         let when = When::Instant(at.millis());
         self.asked(expr, when, [at.millis()], |result| match result {
-            QueryResult::String(text) => answer::text(&text, at.millis()),
+            QueryResult::String(text) => (answer::text(&text, at.millis()), None),
             other => answer::result(other),
         })
     }
 
     /// `/api/v1/query_range`: `start` to `end`, both included if the step reaches them.
-    pub fn query_range(&self, expr: &str, start: Time, end: Time, step: Span) -> Value {
+    pub fn query_range(&self, expr: &str, start: Time, end: Time, step: Span) -> Shown {
         let when = When::Range {
             start_ms: start.millis(),
             end_ms: end.millis(),
@@ -275,8 +275,8 @@ impl Ekg {
         expr: &str,
         when: When,
         times_ms: impl IntoIterator<Item = i64>,
-        shown: impl FnOnce(QueryResult) -> Value,
-    ) -> Value {
+        shown: impl FnOnce(QueryResult) -> (Value, Option<Vec<String>>),
+    ) -> Shown {
         let reader = self.reader();
         let mut blurred = Vec::new();
         let asked = Query::parse(expr).and_then(|query| {
@@ -292,12 +292,16 @@ impl Ekg {
         });
         match asked {
             Ok(answer) => {
-                let data = self.measured(shown(answer.result), &answer.usage, times_ms);
-                let shown = answer::noted(data, &answer.notes);
-                let shown = answer::informed(shown, reader.summaries.infos(&blurred));
-                answer::without(shown, &reader.damage())
+                let (data, series) = shown(answer.result);
+                let data = self.measured(data, &answer.usage, times_ms);
+                let envelope = answer::noted(data, &answer.notes);
+                let envelope = answer::informed(envelope, reader.summaries.infos(&blurred));
+                Shown {
+                    envelope: answer::without(envelope, &reader.damage()),
+                    series,
+                }
             }
-            Err(error) => answer::failure(&error.into()),
+            Err(error) => answer::failure(&error.into()).into(),
         }
     }
 

@@ -10,7 +10,7 @@
 //! use mainstay_tsdb::{Head, HeadLimits};
 //! let head = Head::new(HeadLimits::default());
 //! let ekg = Ekg::over(head.tsdb());
-//! let answer = ekg.query("1 + 1", Time::from_millis(5_000));
+//! let answer = ekg.query("1 + 1", Time::from_millis(5_000)).json();
 //! assert_eq!(answer["data"]["result"], serde_json::json!([5, "2"]));
 //! assert!(ekg.eval("1 + 1", Time::from_millis(5_000)).is_none());
 //! ```
@@ -43,6 +43,7 @@ pub mod rehearsal;
 pub mod relabel;
 pub mod remote;
 mod rules;
+mod shown;
 mod storage;
 mod summaries;
 pub mod text;
@@ -54,5 +55,6 @@ pub mod write;
 pub use handle::{Ekg, QUERY_WITHIN, QueryError, Refusals, Stats, Terms};
 pub use past::Past;
 pub use rules::{GroupSeen, RuleFilter, RuleKind};
+pub use shown::Shown;
 pub use window::{Coverage, WindowCount};
 pub use wire::{WireError, WireErrorKind};

@@ -58,12 +58,12 @@ fn merged(first: &Series, second: &Series) -> Series {
     both.extend(samples(second));
     let mut series = Series::floats(
         first.labels.clone(),
-        both.keys().copied().collect(),
-        both.values().map(|(value, _)| *value).collect(),
+        Arc::new(both.keys().copied().collect()),
+        Arc::new(both.values().map(|(value, _)| *value).collect()),
     );
     if both.values().any(|(_, histogram)| histogram.is_some()) {
         let histograms = both.into_values().map(|(_, histogram)| histogram);
-        series.histograms = Some(histograms.collect());
+        series.histograms = Some(Arc::new(histograms.collect()));
     }
     series
 }
@@ -79,7 +79,7 @@ mod tests {
     fn series(job: &str, times: &[i64], value: f64) -> Series {
         let values = vec![value; times.len()];
         let labels = Labels::from_pairs([("job", job)]);
-        Series::floats(labels, times.into(), values.into())
+        Series::floats(labels, times.to_vec().into(), values.into())
     }
 
     impl Past for Old {

@@ -223,8 +223,8 @@ mod tests {
         let stale = mainstay_tsdb::stale_marker();
         let mut slice = SeriesSlice {
             labels: mainstay_tsdb::Labels::default(),
-            timestamps: [0, 700_000, 800_000, 9_000_000, 9_200_000].into(),
-            values: [1.0, 2.0, stale, 3.0, 4.0].into(),
+            timestamps: vec![0, 700_000, 800_000, 9_000_000, 9_200_000].into(),
+            values: vec![1.0, 2.0, stale, 3.0, 4.0].into(),
             histograms: vec![HistogramSample {
                 at_ms: 9_050_000,
                 histogram: Arc::default(),

@@ -59,24 +59,25 @@ pub struct Extent {
 #[error("{0}")]
 pub struct StorageError(pub String);
 
-/// Samples of one series, as columns of equal length.
+/// Samples of one series, as columns of equal length. They are vectors behind a pointer, not slices: what a store has
+/// gathered is handed on without a copy.
 #[derive(Clone, Debug)]
 pub struct Series {
     /// The labels, `__name__` included.
     pub labels: Labels,
     /// Milliseconds since the epoch, strictly ascending.
-    pub timestamps: Arc<[i64]>,
+    pub timestamps: Arc<Vec<i64>>,
     /// The values; of no meaning where a sample is a histogram.
-    pub values: Arc<[f64]>,
+    pub values: Arc<Vec<f64>>,
     /// The samples that are histograms; a series of numbers has no such column.
-    pub histograms: Option<Arc<[Option<Arc<Histogram>>]>>,
+    pub histograms: Option<Arc<Vec<Option<Arc<Histogram>>>>>,
     /// Since when each sample counts, 0 where unknown; `None` if the store keeps no such times.
-    pub start_timestamps: Option<Arc<[i64]>>,
+    pub start_timestamps: Option<Arc<Vec<i64>>>,
 }
 
 impl Series {
     /// A series of numbers.
-    pub fn floats(labels: Labels, timestamps: Arc<[i64]>, values: Arc<[f64]>) -> Self {
+    pub fn floats(labels: Labels, timestamps: Arc<Vec<i64>>, values: Arc<Vec<f64>>) -> Self {
         Self {
             labels,
             timestamps,

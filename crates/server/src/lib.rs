@@ -39,7 +39,9 @@ use crowd::{CONNECTIONS_MAX, Door, SENDERS_MAX};
 
 pub use auth::{Access, Scope};
 pub use incidents::{Incidents, IncidentsAsked};
-pub use metrics::{PlanAsked, Queries, Tenant, Terms, Window, intake::Intake, read::Reading};
+pub use metrics::{
+    PlanAsked, Queries, Tenant, Terms, Window, answer::Answer, intake::Intake, read::Reading,
+};
 pub use monitors::Monitors;
 pub use oncall::{Instant, Oncall, OncallAnswer, OncallAsked, OncallOf};
 pub use openapi::OPENAPI;

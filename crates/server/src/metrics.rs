@@ -9,6 +9,7 @@
 //! ```
 
 pub(crate) mod about;
+pub(crate) mod answer;
 pub(crate) mod grpc;
 pub(crate) mod gzip;
 pub(crate) mod intake;
@@ -30,6 +31,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::{App, own::Own};
+use answer::{Answer, limit_to};
 use gzip::{Accepts, Packed};
 use params::{Params, Wrong};
 
@@ -100,9 +102,9 @@ pub enum PlanAsked {
 /// thread that may block.
 pub trait Queries: Send + Sync {
     /// `/api/v1/query`.
-    fn query(&self, expr: &str, at: Time, terms: &Terms) -> Value;
+    fn query(&self, expr: &str, at: Time, terms: &Terms) -> Answer;
     /// `/api/v1/query_range`.
-    fn query_range(&self, expr: &str, window: Window, step: Span, terms: &Terms) -> Value;
+    fn query_range(&self, expr: &str, window: Window, step: Span, terms: &Terms) -> Answer;
     /// Whether an expression can ever come to numbers; if not, where in it and why. Computes nothing.
     fn check(&self, expr: &str) -> Result<(), String>;
     /// `/api/v1/format_query`: an expression as it is written best.
@@ -165,7 +167,7 @@ pub(crate) async fn query(
     let timed = Timed::new(&params);
     let compute = move || {
         let mut answer = timed.took(|| app.queries.query(params.text("query"), at, &terms));
-        limit_to(&mut answer, "/data/result", limit);
+        answer.limit(limit);
         answer
     };
     Ok(answered(&own, accepts, compute).await)
@@ -198,7 +200,7 @@ pub(crate) async fn query_range(
     let compute = move || {
         let expr = params.text("query");
         let mut answer = timed.took(|| app.queries.query_range(expr, window, step, &terms));
-        limit_to(&mut answer, "/data/result", limit);
+        answer.limit(limit);
         answer
     };
     Ok(answered(&own, accepts, compute).await)
@@ -272,10 +274,10 @@ impl Timed {
     }
 
     /// Answers, with the times in the answer: how long it waited for a thread, and how long it computed.
-    fn took(&self, answer: impl FnOnce() -> Value) -> Value {
+    fn took(&self, answer: impl FnOnce() -> Answer) -> Answer {
         let began = Instant::now();
         let mut answer = answer();
-        if let (Some(asked), Some(data)) = (self.0, answer.get_mut("data")) {
+        if let (Some(asked), Some(data)) = (self.0, answer.envelope.get_mut("data")) {
             let (waited, took) = (began - asked, began.elapsed());
             data["stats"]["timings"] = json!({
                 "execQueueTime": waited.as_secs_f64(),
@@ -317,38 +319,15 @@ fn window(start: Time, end: Time) -> Result<Window, Wrong> {
     Ok(Window { start, end })
 }
 
-/// Cuts the list at `place` to `limit` entries, and says so in the answer.
-fn limit_to(answer: &mut Value, place: &str, limit: Option<usize>) {
-    // A scalar and a string are a time and a value, which is no list of series.
-    let one = matches!(
-        answer.pointer("/data/resultType").and_then(Value::as_str),
-        Some("scalar" | "string")
-    );
-    let (Some(limit), false) = (limit, one) else {
-        return;
-    };
-    let Some(list) = answer.pointer_mut(place).and_then(Value::as_array_mut) else {
-        return;
-    };
-    if list.len() > limit {
-        list.truncate(limit);
-        let warning = json!("results truncated due to limit");
-        match answer["warnings"].as_array_mut() {
-            Some(warnings) => warnings.push(warning),
-            None => answer["warnings"] = json!([warning]),
-        }
-    }
-}
-
 /// Computes an answer in JSON, like [`computed`].
-async fn answered(
+async fn answered<A: Into<Answer>>(
     own: &Arc<Own>,
     accepts: Accepts,
-    compute: impl FnOnce() -> Value + Send + 'static,
+    compute: impl FnOnce() -> A + Send + 'static,
 ) -> Response {
     let compute = move || {
-        let answer = compute();
-        (status(&answer), answer.to_string())
+        let answer: Answer = compute().into();
+        (status(&answer.envelope), answer.text())
     };
     computed(own, accepts, compute).await
 }

@@ -215,12 +215,8 @@ impl Memtable {
     /// one that came in order stays.
     pub(crate) fn read(&self, id: u32, (start_ms, end_ms): (i64, i64), into: &mut Columns) {
         let begin = into.times.len();
-        let pages = self.pages.get(id).and_then(OnceLock::get);
-        for (at_ms, bits) in pages
-            .into_iter()
-            .flat_map(|it| it.ascending(start_ms, end_ms))
-        {
-            into.push(at_ms, f64::from_bits(bits));
+        if let Some(page) = self.pages.get(id).and_then(OnceLock::get) {
+            page.read((start_ms, end_ms), &mut into.times, &mut into.values);
         }
         let late = self.late.get(id).and_then(OnceLock::get);
         let late = late.into_iter().flat_map(|page| page.samples());

@@ -76,18 +76,45 @@ impl Page {
             .flat_map(move |page| page.window(start_ms, end_ms))
     }
 
+    /// Adds what [`Page::ascending`] gives to two columns, which grow once.
+    pub(crate) fn read(
+        &self,
+        (start_ms, end_ms): (i64, i64),
+        times: &mut Vec<i64>,
+        values: &mut Vec<f64>,
+    ) {
+        let pages = || {
+            self.chain()
+                .skip_while(move |page| page.ends_before(start_ms))
+                .map(move |page| page.cells_within(start_ms, end_ms))
+        };
+        let more = pages().map(<[Cell]>::len).sum();
+        times.reserve(more);
+        values.reserve(more);
+        // More may have been written since they were counted: the columns grow then.
+        for cells in pages() {
+            times.extend(cells.iter().map(|cell| cell.at_ms.load(Ordering::Relaxed)));
+            let bits = cells.iter().map(|cell| cell.bits.load(Ordering::Relaxed));
+            values.extend(bits.map(f64::from_bits));
+        }
+    }
+
     fn ends_before(&self, start_ms: i64) -> bool {
         let len = self.len.load(Ordering::Acquire) as usize;
         let newest = len.checked_sub(1).and_then(|last| self.cells.get(last));
         newest.is_some_and(|cell| cell.at_ms.load(Ordering::Relaxed) < start_ms)
     }
 
-    fn window(&self, start_ms: i64, end_ms: i64) -> impl Iterator<Item = (i64, u64)> {
+    fn cells_within(&self, start_ms: i64, end_ms: i64) -> &[Cell] {
         let len = self.len.load(Ordering::Acquire) as usize;
         let cells = &self.cells[..len.min(self.cells.len())];
         let from = cells.partition_point(|it| it.at_ms.load(Ordering::Relaxed) < start_ms);
         let to = cells.partition_point(|it| it.at_ms.load(Ordering::Relaxed) <= end_ms);
-        cells[from..to.max(from)].iter().map(|cell| {
+        &cells[from..to.max(from)]
+    }
+
+    fn window(&self, start_ms: i64, end_ms: i64) -> impl Iterator<Item = (i64, u64)> {
+        self.cells_within(start_ms, end_ms).iter().map(|cell| {
             let bits = cell.bits.load(Ordering::Relaxed);
             (cell.at_ms.load(Ordering::Relaxed), bits)
         })

@@ -24,9 +24,9 @@ pub struct SeriesSlice {
     /// The series.
     pub labels: Labels,
     /// Milliseconds since the epoch, strictly ascending.
-    pub timestamps: Arc<[i64]>,
+    pub timestamps: Arc<Vec<i64>>,
     /// The values, staleness markers included.
-    pub values: Arc<[f64]>,
+    pub values: Arc<Vec<f64>>,
     /// Samples that are histograms, strictly ascending; none has a time of `timestamps`.
     pub histograms: Vec<HistogramSample>,
 }

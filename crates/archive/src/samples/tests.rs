@@ -13,8 +13,8 @@ type Row = (String, Vec<(String, String)>, i64, Option<u64>);
 fn slice(pairs: &[(&str, &str)], samples: &[(i64, f64)]) -> SeriesSlice {
     SeriesSlice {
         labels: Labels::from_pairs(pairs.iter().copied()).unwrap(),
-        timestamps: samples.iter().map(|it| it.0).collect(),
-        values: samples.iter().map(|it| it.1).collect(),
+        timestamps: std::sync::Arc::new(samples.iter().map(|it| it.0).collect()),
+        values: std::sync::Arc::new(samples.iter().map(|it| it.1).collect()),
         histograms: Vec::new(),
     }
 }

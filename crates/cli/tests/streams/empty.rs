@@ -14,8 +14,8 @@ use mainstay_core::{
     },
 };
 use mainstay_server::{
-    Intake, Monitors, Oncall, OncallAnswer, OncallAsked, OncallOf, Queries, Rules, RulesAsked,
-    Terms, Window,
+    Answer, Intake, Monitors, Oncall, OncallAnswer, OncallAsked, OncallOf, Queries, Rules,
+    RulesAsked, Terms, Window,
 };
 use serde_json::{Value, json};
 
@@ -239,11 +239,11 @@ impl mainstay_server::Upkeep for Empty {
 }
 
 impl Queries for Empty {
-    fn query(&self, _: &str, _: Time, _: &Terms) -> Value {
-        json!({})
+    fn query(&self, _: &str, _: Time, _: &Terms) -> Answer {
+        json!({}).into()
     }
-    fn query_range(&self, _: &str, _: Window, _: Span, _: &Terms) -> Value {
-        json!({})
+    fn query_range(&self, _: &str, _: Window, _: Span, _: &Terms) -> Answer {
+        json!({}).into()
     }
     fn check(&self, _: &str) -> Result<(), String> {
         Ok(())

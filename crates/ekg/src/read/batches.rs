@@ -53,8 +53,8 @@ impl<'a> Batches<'a> {
         if self.query.labels_only {
             let empty = |labels| SeriesSlice {
                 labels,
-                timestamps: [].into(),
-                values: [].into(),
+                timestamps: std::sync::Arc::default(),
+                values: std::sync::Arc::default(),
                 histograms: Vec::new(),
             };
             return Ok(Some(batch.into_iter().map(empty).collect()));

@@ -39,21 +39,23 @@ const fn ms(millis: i64) -> Time {
 #[test]
 fn an_instant_query_has_prometheus_shape() {
     assert_eq!(
-        ekg().query("hits_total / 0", ms(6_500)),
+        ekg().query("hits_total / 0", ms(6_500)).json(),
         json!({ "status": "success", "data": { "resultType": "vector", "result": [
             { "metric": { "instance": "a" }, "value": [6.5, "+Inf"] },
         ] } })
     );
     let scalar = json!({ "resultType": "scalar", "result": [6, "0.5"] });
-    assert_eq!(ekg().query("1 / 2", ms(6_000))["data"], scalar);
+    assert_eq!(ekg().query("1 / 2", ms(6_000)).json()["data"], scalar);
     let text = json!({ "resultType": "string", "result": [6, "x"] });
-    assert_eq!(ekg().query("\"x\"", ms(6_000))["data"], text);
+    assert_eq!(ekg().query("\"x\"", ms(6_000)).json()["data"], text);
 }
 
 #[test]
 fn a_range_query_has_prometheus_shape() {
     let step = Span::from_secs(2);
-    let answer = ekg().query_range("sum(hits_total)", ms(1_000), ms(6_000), step);
+    let answer = ekg()
+        .query_range("sum(hits_total)", ms(1_000), ms(6_000), step)
+        .json();
     assert_eq!(
         answer["data"],
         json!({ "resultType": "matrix", "result": [
@@ -64,7 +66,7 @@ fn a_range_query_has_prometheus_shape() {
 
 #[test]
 fn a_wrong_query_is_bad_data_with_its_place() {
-    let answer = ekg().query("sum(hits_total", ms(0));
+    let answer = ekg().query("sum(hits_total", ms(0)).json();
     assert_eq!(
         (&answer["status"], &answer["errorType"]),
         (&json!("error"), &json!("bad_data"))

@@ -57,7 +57,7 @@ impl Receiving {
     }
 
     fn ask(&self, expr: &str, at_ms: i64) -> Value {
-        let answer = self.ekg.query(expr, Time::from_millis(at_ms));
+        let answer = self.ekg.query(expr, Time::from_millis(at_ms)).json();
         assert_eq!(answer["status"], "success", "{expr}: {answer}");
         answer["data"]["result"].clone()
     }
@@ -185,7 +185,8 @@ async fn histograms_of_remote_write_are_computed_with_and_survive_a_restart() {
         let time = Time::from_millis;
         let range = server
             .ekg
-            .query_range("took", time(times[0]), time(now), Span::from_secs(30));
+            .query_range("took", time(times[0]), time(now), Span::from_secs(30))
+            .json();
         let points = range["data"]["result"][0]["histograms"].as_array().unwrap();
         assert_eq!(points.len(), 3, "{range}");
         assert_eq!(points[1][1]["count"], "60");

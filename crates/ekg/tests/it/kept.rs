@@ -72,7 +72,7 @@ impl Kept {
     }
 
     fn value(&self, expr: &str) -> Value {
-        let answer = self.ekg.query(expr, WallClock.now());
+        let answer = self.ekg.query(expr, WallClock.now()).json();
         answer["data"]["result"][0]["value"][1].clone()
     }
 

@@ -51,7 +51,7 @@ impl World {
     }
 
     pub(crate) fn ask(&self, expr: &str) -> Value {
-        let answer = self.ekg.query(expr, WallClock.now());
+        let answer = self.ekg.query(expr, WallClock.now()).json();
         assert_eq!(answer["status"], "success", "{answer}");
         answer["data"]["result"].clone()
     }

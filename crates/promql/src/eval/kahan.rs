@@ -1,5 +1,7 @@
 //! Sums that keep what rounding loses (Kahan's method in Neumaier's form), and a mean that does not overflow.
 
+use std::cmp::Ordering;
+
 /// A running compensated sum.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sum {
@@ -97,28 +99,76 @@ pub(crate) fn variance(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     (count > 0.0).then(|| (squares.sum + squares.lost) / count)
 }
 
-/// The `q` quantile by linear interpolation between closest ranks; NaN sorts lowest.
+/// The `q` quantile by linear interpolation between closest ranks; NaN sorts lowest. Brings the values in another order.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
-    if values.is_empty() || q.is_nan() {
-        return f64::NAN;
+    let rank = match Rank::of(q, values.len()) {
+        Ok(rank) => rank,
+        Err(outside) => return outside,
+    };
+    if values.is_sorted() {
+        return rank.of_sorted(values);
     }
-    if q < 0.0 {
-        return f64::NEG_INFINITY;
+    let (_, below, above) = values.select_nth_unstable_by(rank.at, |a, b| nan_first(*a, *b));
+    let below = *below;
+    let next = above
+        .iter()
+        .copied()
+        .min_by(|a, b| nan_first(*a, *b))
+        .unwrap_or(below);
+    rank.between(below, next)
+}
+
+/// The same of values that stay where they are; those that ascend, as counters do, are not even copied.
+pub(crate) fn quantile_of(q: f64, values: &[f64]) -> f64 {
+    match Rank::of(q, values.len()) {
+        Ok(rank) if values.is_sorted() => rank.of_sorted(values),
+        Ok(_) => quantile(q, &mut values.to_vec()),
+        Err(outside) => outside,
     }
-    if q > 1.0 {
-        return f64::INFINITY;
+}
+
+/// Where a quantile lies among values.
+struct Rank {
+    /// The value at or below it.
+    at: usize,
+    /// How far it is from there to the next.
+    weight: f64,
+}
+
+impl Rank {
+    /// The quantile itself where it lies at no value.
+    fn of(q: f64, len: usize) -> Result<Self, f64> {
+        let last = match len.checked_sub(1) {
+            Some(last) if !q.is_nan() => last,
+            _ => return Err(f64::NAN),
+        };
+        if q < 0.0 {
+            return Err(f64::NEG_INFINITY);
+        }
+        if q > 1.0 {
+            return Err(f64::INFINITY);
+        }
+        let rank = q * last as f64;
+        let lower = rank.floor();
+        Ok(Self {
+            at: lower as usize,
+            weight: rank - lower,
+        })
     }
-    values.sort_by(|a, b| {
-        b.is_nan()
-            .cmp(&a.is_nan())
-            .then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
-    });
-    let last = values.len() - 1;
-    let rank = q * last as f64;
-    let lower = rank.floor();
-    let upper = (lower as usize + 1).min(last);
-    let weight = rank - lower;
-    values[lower as usize] * (1.0 - weight) + values[upper] * weight
+
+    fn of_sorted(&self, values: &[f64]) -> f64 {
+        let next = (self.at + 1).min(values.len() - 1);
+        self.between(values[self.at], values[next])
+    }
+
+    fn between(&self, below: f64, above: f64) -> f64 {
+        below * (1.0 - self.weight) + above * self.weight
+    }
+}
+
+fn nan_first(a: f64, b: f64) -> Ordering {
+    let by_nan = b.is_nan().cmp(&a.is_nan());
+    by_nan.then(a.partial_cmp(&b).unwrap_or(Ordering::Equal))
 }
 
 #[cfg(test)]

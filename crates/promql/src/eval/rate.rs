@@ -74,10 +74,18 @@ fn extrapolated_floats(w: &Window<'_>, scope: &Scope<'_>, flavour: Flavour) -> O
     let (first, last) = (*w.values.first()?, *w.values.last()?);
     let mut grown = last - first;
     if flavour.counter {
-        note_overlap(w, scope);
-        for at in 1..w.len() {
-            if w.values[at] < w.values[at - 1] || is_born_anew(w, at) {
-                grown += w.values[at - 1];
+        if w.starts.is_none() {
+            for pair in w.values.windows(2) {
+                if pair[1] < pair[0] {
+                    grown += pair[0];
+                }
+            }
+        } else {
+            note_overlap(w, scope);
+            for at in 1..w.len() {
+                if w.values[at] < w.values[at - 1] || is_born_anew(w, at) {
+                    grown += w.values[at - 1];
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// A column that is shared with the store, or our own.
 pub(super) enum Cells<T> {
-    Shared(Arc<[T]>),
+    Shared(Arc<Vec<T>>),
     Owned(Vec<T>),
 }
 

@@ -182,7 +182,7 @@ pub(crate) fn quantile(w: &Window<'_>, args: &[f64]) -> Result<Option<f64>, Stri
     let [q] = args else {
         return Err("quantile_over_time needs one scalar".into());
     };
-    Ok(Some(kahan::quantile(*q, &mut w.values.to_vec())))
+    Ok(Some(kahan::quantile_of(*q, w.values)))
 }
 
 pub(crate) fn ts_of_min(w: &Window<'_>) -> Option<f64> {

@@ -279,10 +279,10 @@ impl Storage for Memory {
             let any = histograms.iter().any(Option::is_some);
             Some(Series {
                 labels: labels.clone(),
-                timestamps: range.iter().map(|(t, _)| **t).collect(),
-                values: range.iter().map(|(_, sample)| sample.value).collect(),
+                timestamps: Arc::new(range.iter().map(|(t, _)| **t).collect()),
+                values: Arc::new(range.iter().map(|(_, sample)| sample.value).collect()),
                 histograms: any.then(|| histograms.into()),
-                start_timestamps: Some(range.iter().map(|(_, s)| s.start_ms).collect()),
+                start_timestamps: Some(Arc::new(range.iter().map(|(_, s)| s.start_ms).collect())),
             })
         });
         Ok(series.collect())

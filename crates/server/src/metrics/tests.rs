@@ -289,27 +289,33 @@ fn computed_on(terms: &Terms) -> mainstay_ekg::Terms {
     }
 }
 
+fn sent(shown: mainstay_ekg::Shown) -> Answer {
+    Answer {
+        envelope: shown.envelope,
+        series: shown.series,
+    }
+}
+
 impl Queries for Asked {
-    fn query(&self, expr: &str, at: Time, terms: &Terms) -> Value {
+    fn query(&self, expr: &str, at: Time, terms: &Terms) -> Answer {
         match expr {
             "wait" => {
                 self.waiting.send_modify(|waiting| *waiting += 1);
                 let gate = self.gate.lock().unwrap();
                 gate.recv().unwrap();
-                self.ekg.query("1", at)
+                sent(self.ekg.query("1", at))
             }
             "die" => panic!("as asked"),
-            _ => self.ekg.on(computed_on(terms)).query(expr, at),
+            _ => sent(self.ekg.on(computed_on(terms)).query(expr, at)),
         }
     }
-    fn query_range(&self, expr: &str, window: Window, step: Span, terms: &Terms) -> Value {
+    fn query_range(&self, expr: &str, window: Window, step: Span, terms: &Terms) -> Answer {
         let Window { start, end } = window;
-        self.ekg
-            .on(computed_on(terms))
-            .query_range(expr, start, end, step)
+        let ekg = self.ekg.on(computed_on(terms));
+        sent(ekg.query_range(expr, start, end, step))
     }
     fn check(&self, expr: &str) -> Result<(), String> {
-        let answer = self.ekg.query(expr, Nothing.now());
+        let answer = self.ekg.query(expr, Nothing.now()).json();
         answer["error"]
             .as_str()
             .map_or(Ok(()), |wrong| Err(wrong.to_owned()))

@@ -47,7 +47,7 @@ fn all(head: &Head) -> BTreeMap<(Labels, i64), u64> {
         });
         let all: Vec<_> = numbers.chain(histograms).collect();
         let times: BTreeSet<_> = all.iter().map(|((_, t), _)| *t).collect();
-        assert_eq!(times.len(), all.len(), "one sample at a time");
+        assert_eq!(times.len(), all.len(), "one sample at a time: {slice:?}");
         assert!(slice.histograms.is_sorted_by_key(|it| it.at_ms));
         all
     });
@@ -639,7 +639,7 @@ fn the_newest_sample_of_a_series_may_be_a_histogram_also_once_it_is_sealed() {
     assert_eq!((found[0].at_ms, found[0].ended), (20, true));
     let found = head.tsdb().select(&[], 0, 100).unwrap();
     assert_eq!(
-        (&*found[0].timestamps, found[0].histograms.len()),
+        (found[0].timestamps.as_slice(), found[0].histograms.len()),
         (&[10, 30][..], 1)
     );
 }

@@ -106,7 +106,7 @@ impl Rostered {
                 };
                 let numbers = series.timestamps.iter().zip(&*series.values).enumerate();
                 // A rule that any histogram concerns is asked of the engine.
-                let histograms = series.histograms.as_deref().unwrap_or_default();
+                let histograms = series.histograms.as_deref().map_or(&[][..], Vec::as_slice);
                 let histogram = |at: usize| {
                     let is_one = histograms.get(at).is_some_and(Option::is_some);
                     is_one.then(Arc::default)
