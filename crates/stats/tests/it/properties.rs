@@ -399,9 +399,14 @@ fn every_kind_of_state_is_written_read_merged_and_compared_and_never_with_anothe
         let one = state.summaries(&state).unwrap().0;
         let two = twice.summaries(&twice).unwrap().0;
         assert!(near(one.value, two.value, 1e-2), "{one:?} {two:?}");
-        // Twice the units: half the variance.
+        // Twice the units: half the variance. That of a quantile comes from two order statistics, which move.
+        let tolerance = if matches!(state, ArmState::Quantile(_)) {
+            0.5
+        } else {
+            1e-3
+        };
         assert!(
-            near(one.se().powi(2), 2.0 * two.se().powi(2), 0.3),
+            near(one.se().powi(2), 2.0 * two.se().powi(2), tolerance),
             "{one:?} {two:?}"
         );
         for scale in [Scale::Absolute, Scale::Relative] {
