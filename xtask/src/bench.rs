@@ -39,7 +39,7 @@ struct Benchmark {
     program: Program,
 }
 
-const BENCHES: [Benchmark; 12] = [
+const BENCHES: [Benchmark; 13] = [
     Benchmark {
         name: "ledger-append",
         program: Program::Example("mainstay-store", "append_bench"),
@@ -59,6 +59,10 @@ const BENCHES: [Benchmark; 12] = [
     Benchmark {
         name: "parts",
         program: Program::Example("mainstay-tsdb", "parts_bench"),
+    },
+    Benchmark {
+        name: "statistics",
+        program: Program::Example("mainstay-stats", "refresh_bench"),
     },
     Benchmark {
         name: "alert-latency",

@@ -98,6 +98,38 @@ pub enum StatsError {
         /// Its value.
         value: f64,
     },
+    /// A value that is infinite, or no number.
+    NotFinite {
+        /// Which value.
+        what: &'static str,
+    },
+    /// A setting beyond its bounds.
+    OutOfRange {
+        /// Which setting.
+        setting: &'static str,
+        /// Its value.
+        value: f64,
+        /// What it may be, as a phrase.
+        allowed: &'static str,
+    },
+    /// Not enough units, clusters, segments or looks to say anything.
+    TooFew {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        have: u64,
+        /// How many it takes.
+        need: u64,
+    },
+    /// No two units differ, so nothing can be said of how sure an effect is.
+    NoSpread,
+    /// A relative effect of a control that is 0.
+    NoBaseline,
+    /// Two states that do not hold the same.
+    Unlike {
+        /// What both would have to share.
+        what: &'static str,
+    },
 }
 
 impl std::fmt::Display for StatsError {
@@ -112,11 +144,48 @@ impl std::fmt::Display for StatsError {
                     "{setting} is {value}, and must lie strictly between 0 and 1"
                 )
             }
+            Self::NotFinite { what } => write!(f, "{what} is infinite or no number"),
+            Self::OutOfRange {
+                setting,
+                value,
+                allowed,
+            } => write!(f, "{setting} is {value}, and must be {allowed}"),
+            Self::TooFew { what, have, need } => {
+                write!(f, "{have} {what}, and it takes at least {need}")
+            }
+            Self::NoSpread => write!(f, "all values are equal, so no error can be estimated"),
+            Self::NoBaseline => write!(
+                f,
+                "the control is 0, so there is no relative effect; ask for the absolute one"
+            ),
+            Self::Unlike { what } => write!(f, "states with another {what} cannot be put together"),
         }
     }
 }
 
 impl std::error::Error for StatsError {}
+
+/// Accepts a number above 0 that is finite.
+pub(crate) fn check_positive(setting: &'static str, value: f64) -> Result<(), StatsError> {
+    if value > 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(StatsError::OutOfRange {
+            setting,
+            value,
+            allowed: "above 0 and finite",
+        })
+    }
+}
+
+/// Accepts a count of at least `need`.
+pub(crate) fn check_enough(what: &'static str, have: u64, need: u64) -> Result<(), StatsError> {
+    if have >= need {
+        Ok(())
+    } else {
+        Err(StatsError::TooFew { what, have, need })
+    }
+}
 
 /// Accepts a number strictly between 0 and 1; NaN is refused.
 pub(crate) fn check_share(setting: &'static str, value: f64) -> Result<(), StatsError> {
